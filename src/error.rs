@@ -1,0 +1,104 @@
+//! The one error type of the library.
+//!
+//! A message says what was wrong, where, and what to do next; the cause stays reachable through
+//! [`std::error::Error::source`]. The command line prints the chain once.
+
+use std::path::{Path, PathBuf};
+
+/// What went wrong, with its cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// The verb of the sentence: `read`, `write`, `create`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Input from outside (a file, an argument, a recipe, a model) is not what it must be.
+    #[error("{at}: {why}")]
+    Invalid {
+        /// The file, argument or field.
+        at: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+        /// The decoder's own words, where a library found the fault.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A graph operation was given operands that do not fit it.
+    #[error("{op} ({node}): {why}")]
+    Graph {
+        /// The operator, by its ONNX name.
+        op: String,
+        /// The node's name, or its place.
+        node: String,
+        /// What does not fit, with the shapes.
+        why: String,
+    },
+    /// A runtime, a library or a device that the work needs is not there.
+    #[error("{what}; {fix}")]
+    Missing {
+        /// What is missing, and where it was looked for.
+        what: String,
+        /// What to do.
+        fix: String,
+        /// Why it could not be used, where it was found.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A runtime failed in the middle of its work.
+    #[error("{runtime} failed to {action}")]
+    Runtime {
+        /// `ONNX Runtime` or `tract`.
+        runtime: &'static str,
+        /// The verb and its object: `run the training step`.
+        action: String,
+        /// The runtime's own words.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The user asked to stop; what was done is saved.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+}
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Input that is not what it must be: `at` names the place, `why` the fault and the remedy.
+    pub fn invalid(at: impl std::fmt::Display, why: impl std::fmt::Display) -> Self {
+        Self::Invalid { at: at.to_string(), why: why.to_string(), source: None }
+    }
+
+    /// As [`Error::invalid`], with the error of the library that found the fault.
+    pub fn invalid_because(
+        at: impl std::fmt::Display,
+        why: impl std::fmt::Display,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Invalid { at: at.to_string(), why: why.to_string(), source: Some(source.into()) }
+    }
+
+    /// For `map_err` on file operations: `.map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A runtime, library or device that is not there.
+    pub fn missing(what: impl std::fmt::Display, fix: impl std::fmt::Display) -> Self {
+        Self::Missing { what: what.to_string(), fix: fix.to_string(), source: None }
+    }
+
+    /// The process's exit code: 2 bad usage or input, 3 missing runtime or device, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Missing { .. } => 3,
+            Self::Interrupted(_) => 130,
+            _ => 2,
+        }
+    }
+}

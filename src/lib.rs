@@ -1,0 +1,25 @@
+//! `siamese` trains one-shot image recognisers on ONNX Runtime, exports the embedding tower as
+//! plain ONNX, runs it with pure-Rust `tract` on any CPU, and proves that both runtimes
+//! recognise the same things.
+//!
+//! The modules stand in the order in which data flows through them; each imports only from
+//! those above it.
+
+pub mod error;
+pub mod onnx;
+
+pub mod image;
+
+pub mod data;
+
+pub mod sample;
+
+pub mod graph;
+
+pub mod model;
+
+pub mod tower;
+
+pub mod cli;
+
+pub use error::{Error, Result};

@@ -1,0 +1,17 @@
+//! The `siamese` program: parses arguments, runs a verb, prints an error chain once.
+
+use clap::Parser;
+use siamese::cli::{Cli, Outcome};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) => {
+            let code = error.exit_code();
+            eprintln!("siamese: {:#}", anyhow::Error::from(error));
+            ExitCode::from(code)
+        }
+    }
+}

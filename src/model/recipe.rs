@@ -1,0 +1,389 @@
+//! `recipe.json`: everything that a training run is made of, except the data's bytes.
+//!
+//! Unknown keys are refused. All enums are externally tagged in kebab case:
+//! `{"conv": {"filters": 32, "kernel": 3}}`, `"relu"`, `{"dropout": 0.5}`.
+
+use serde::{Deserialize, Serialize};
+
+/// A training run: data, tower, loss, sampling, augmentation, optimiser, schedule, evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Recipe {
+    /// The folder's name under `onnx/`.
+    pub name: String,
+    /// One sentence for people.
+    pub about: String,
+    /// What it is trained on.
+    pub data: Data,
+    /// Side of the square input, pixels.
+    pub size: usize,
+    /// The tower, from the image to the embedding.
+    pub tower: Vec<Layer>,
+    /// Initialisation of weights (biases start at `bias_init`).
+    #[serde(default)]
+    pub init: Init,
+    /// The first value of every bias.
+    #[serde(default)]
+    pub bias_init: f32,
+    /// The loss.
+    pub loss: Loss,
+    /// How batches are drawn.
+    pub sampling: Sampling,
+    /// Random distortion of training images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
+    /// The optimiser.
+    pub optimiser: Optimiser,
+    /// The learning rate over the steps.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Global gradient-norm clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f32>,
+    /// Decay of the exponential moving average of the weights, which is then what is exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f32>,
+    /// L2 penalties `λ · Σ w²` added to the loss, for layers whose name begins with the prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub l2: Vec<LayerFactor>,
+    /// Factors on the learning rate, for layers whose name begins with the prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lr_factors: Vec<LayerFactor>,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Seed of initialisation and batches.
+    #[serde(default)]
+    pub seed: u64,
+    /// Run (or folder of a recipe) whose layers of the same name and shape start this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<String>,
+    /// Periodic evaluation.
+    pub evaluation: Evaluation,
+}
+
+/// A value for the layers whose name begins with `layers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerFactor {
+    /// Prefix of layer names: `conv` means every convolution, `conv1` the first.
+    pub layers: String,
+    /// The penalty or factor.
+    pub value: f32,
+}
+
+/// Training material.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Data {
+    /// MNIST's 60,000 training images.
+    Mnist,
+    /// Omniglot's `images_background`.
+    Omniglot {
+        /// Alphabets kept out of training, for choosing.
+        #[serde(default)]
+        hold_out: Vec<String>,
+        /// Built-in alphabets added as extra classes.
+        #[serde(default)]
+        glyph_alphabets: usize,
+    },
+    /// The built-in glyph generator.
+    Glyphs {
+        /// Alphabets made.
+        alphabets: usize,
+        /// Characters of each.
+        characters: usize,
+        /// Drawers of each character.
+        drawers: usize,
+        /// Seed of the generator.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// Class folders, `DIR/<class>/*.png` or `DIR/<alphabet>/<class>/*.png`.
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+    },
+}
+
+/// One layer. Names are given by kind and order: `conv1`, `conv2`, `bn1`, `block1`, `fc1`, ….
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Layer {
+    /// 2-D convolution with bias (without, where a batch normalisation follows).
+    Conv {
+        /// Output channels.
+        filters: usize,
+        /// Side of the square kernel.
+        kernel: usize,
+        /// Stride of both axes.
+        #[serde(default = "one")]
+        stride: usize,
+        /// Zero padding.
+        #[serde(default)]
+        padding: Padding,
+    },
+    /// `max(0, x)`.
+    Relu,
+    /// Batch normalisation over N, H, W.
+    BatchNorm,
+    /// Max-pooling, no padding.
+    MaxPool {
+        /// Side of the window and stride.
+        size: usize,
+    },
+    /// Average-pooling, no padding.
+    AveragePool {
+        /// Side of the window and stride.
+        size: usize,
+    },
+    /// Mean over H and W: `[N, C, H, W]` → `[N, C]`.
+    GlobalAveragePool,
+    /// conv 3×3 – BN – ReLU – conv 3×3 – BN, plus the input (through conv 1×1 – BN where the shape
+    /// changes), then ReLU. He et al. 2015, figure 2.
+    Residual {
+        /// Output channels.
+        filters: usize,
+        /// Stride of the first convolution and of the shortcut.
+        #[serde(default = "one")]
+        stride: usize,
+    },
+    /// `[N, C, H, W]` → `[N, C·H·W]`.
+    Flatten,
+    /// Fully connected with bias; no activation.
+    Fc {
+        /// Outputs.
+        units: usize,
+    },
+    /// Drops with this probability while training (mask as a graph input).
+    Dropout(f32),
+    /// Divides each row by its Euclidean norm.
+    L2Norm,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Zero padding of a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// Output side = ⌈side / stride⌉; of an odd total, the greater half is after (as TensorFlow).
+    #[default]
+    Same,
+    /// None.
+    Valid,
+}
+
+/// Initialisation of weights.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Init {
+    /// Normal with variance 2 / fan-in.
+    #[default]
+    He,
+    /// Uniform in ±√(6 / (fan-in + fan-out)).
+    Glorot,
+    /// Normal cut at two standard deviations.
+    TruncatedNormal {
+        /// Standard deviation before cutting.
+        std: f32,
+    },
+}
+
+/// The loss; formulas in `step`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Loss {
+    /// Contrastive: `y·d² + (1−y)·max(0, m−d)²` (Hadsell, Chopra, LeCun 2006).
+    Spring {
+        /// m.
+        margin: f32,
+    },
+    /// `y·d + (1−y)·max(0, m−d)²`.
+    SpringLinear {
+        /// m.
+        margin: f32,
+    },
+    /// `σ(Σ αⱼ|o₁ⱼ − o₂ⱼ| + β)` with binary cross-entropy (Koch, Zemel, Salakhutdinov 2015).
+    Sigmoid,
+    /// Softmax cross-entropy of a fully connected classifier on the embedding.
+    Softmax,
+    /// Cosine softmax over class proxies with an additive margin (Wang et al. 2018, CosFace);
+    /// mask siblings (equal drawings under a turn) leave the denominator.
+    Cosine {
+        /// s, the factor on cosines.
+        scale: f32,
+        /// m, taken from the true class's cosine.
+        margin: f32,
+    },
+    /// Prototypical networks (Snell, Swersky, Zemel 2017): softmax over negative squared
+    /// distances to class means. Needs episode sampling.
+    Prototype,
+}
+
+/// How batches are drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Sampling {
+    /// Two independent batches zipped into pairs (the seed's MNIST way).
+    ZippedPairs {
+        /// Pairs.
+        batch: usize,
+    },
+    /// `n_samples` similar pairs drawn from all, and as many dissimilar (the seed's Omniglot way).
+    ListedPairs {
+        /// Pairs in a batch.
+        batch: usize,
+        /// Similar pairs drawn.
+        n_samples: usize,
+    },
+    /// Images drawn without replacement, epoch by epoch.
+    Images {
+        /// Images in a batch.
+        batch: usize,
+        /// Quarter turns as extra classes: 1 (none) or 4.
+        #[serde(default = "one")]
+        turns: usize,
+        /// Mirror images as extra classes (doubles the classes).
+        #[serde(default)]
+        flips: bool,
+    },
+    /// P classes × K drawings.
+    Classes {
+        /// P.
+        classes: usize,
+        /// K.
+        drawings: usize,
+        /// Quarter turns as extra classes: 1 (none) or 4.
+        #[serde(default = "one")]
+        turns: usize,
+        /// Mirror images as extra classes (doubles the classes).
+        #[serde(default)]
+        flips: bool,
+        /// Share of batches whose classes come from one alphabet, 0–1.
+        #[serde(default)]
+        within: f32,
+    },
+    /// N-way K-shot episodes with Q queries a class; image order: supports class by class, then
+    /// queries class by class.
+    Episodes {
+        /// N.
+        way: usize,
+        /// K.
+        shot: usize,
+        /// Q.
+        queries: usize,
+        /// Quarter turns as extra classes: 1 (none) or 4.
+        #[serde(default = "one")]
+        turns: usize,
+        /// Share of episodes from one alphabet, 0–1.
+        #[serde(default)]
+        within: f32,
+    },
+}
+
+/// Random distortion, drawn anew for every use of an image; all default to none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augment {
+    /// Greatest rotation either way, degrees.
+    pub rotate: f32,
+    /// Greatest |ln| of the scale of each axis.
+    pub scale: f32,
+    /// Greatest shear either way.
+    pub shear: f32,
+    /// Greatest shift either way, as a share of the side.
+    pub shift: f32,
+    /// Greatest elastic displacement, as a share of the side.
+    pub elastic: f32,
+    /// Greatest change of stroke thickness either way, pixels.
+    pub thickness: f32,
+    /// Probability that an image is distorted at all.
+    pub probability: f32,
+}
+
+/// The optimiser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Optimiser {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Learning rate.
+        lr: f32,
+        /// Momentum, 0 for none.
+        #[serde(default)]
+        momentum: f32,
+        /// Nesterov's form.
+        #[serde(default)]
+        nesterov: bool,
+    },
+    /// Kingma, Ba 2015.
+    Adam {
+        /// Learning rate.
+        lr: f32,
+    },
+    /// Loshchilov, Hutter 2019: decoupled weight decay on weights (not biases, not normalisation).
+    AdamW {
+        /// Learning rate.
+        lr: f32,
+        /// λ.
+        weight_decay: f32,
+    },
+}
+
+/// The learning rate's factor over the steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Schedule {
+    /// 1.
+    #[default]
+    Constant,
+    /// `decay^(step / every)`, continuous.
+    Exponential {
+        /// Factor after `every` steps.
+        decay: f32,
+        /// Steps.
+        every: u64,
+    },
+    /// Linear warm-up, then a half cosine to 0.
+    Cosine {
+        /// Steps of warm-up.
+        #[serde(default)]
+        warm_up: u64,
+    },
+    /// Smith 2018: up from `start` over `warm_up` of the steps, cosine down to `end`.
+    OneCycle {
+        /// Share of the steps spent rising, 0–1.
+        warm_up: f32,
+        /// First factor.
+        start: f32,
+        /// Last factor.
+        end: f32,
+    },
+}
+
+/// Periodic evaluation; its figure chooses the best checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// The figure.
+    pub protocol: EvalProtocol,
+    /// Steps between evaluations.
+    pub every: u64,
+}
+
+/// The figure that chooses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum EvalProtocol {
+    /// MNIST by nearest ground truth on images kept from the training set's end, L2.
+    NearestTruth,
+    /// 20-way one-shot on held-out alphabets (or, where none, on the training classes).
+    OneShot {
+        /// Episodes.
+        episodes: usize,
+    },
+    /// Share of right classes of a softmax classifier on images kept from the training set's end.
+    Accuracy,
+}
