@@ -20,6 +20,8 @@ pub mod model;
 
 pub mod tower;
 
+pub mod report;
+
 pub mod cli;
 
 pub use error::{Error, Result};
