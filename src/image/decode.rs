@@ -53,7 +53,10 @@ pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>> {
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let limit = MAX_FILE_BYTES >> 20;
-        return Err(Error::invalid(path.display(), format!("is longer than {limit} MiB; give a smaller picture")));
+        return Err(Error::invalid(
+            path.display(),
+            format!("is longer than {limit} MiB; give a smaller picture"),
+        ));
     }
     Ok(bytes)
 }
@@ -123,10 +126,7 @@ fn flatten(image: DynamicImage) -> Picture {
             Pixels::Rgba(colours.pixels().map(|p| p.0.map(to_8_bits)).collect())
         }
         DynamicImage::ImageRgb16(colours) => Pixels::Rgba(
-            colours
-                .pixels()
-                .map(|p| [to_8_bits(p[0]), to_8_bits(p[1]), to_8_bits(p[2]), 255])
-                .collect(),
+            colours.pixels().map(|p| [to_8_bits(p[0]), to_8_bits(p[1]), to_8_bits(p[2]), 255]).collect(),
         ),
         DynamicImage::ImageLumaA16(levels) => Pixels::Rgba(
             levels

@@ -7,8 +7,8 @@
 //! 4. Areas are averaged into the greatest rectangle of the same aspect that fits the square,
 //!    and the rest is paper.
 
-use super::decode::{Picture, Pixels};
 use super::Polarity;
+use super::decode::{Picture, Pixels};
 use ndarray::Array3;
 
 /// Ink levels `[1, S, S]`.
