@@ -5,8 +5,6 @@ use std::io::{Cursor, Read};
 use std::path::{Component, Path, PathBuf};
 use zip::ZipArchive;
 
-/// The longest archive that is read, bytes.
-const MAX_ARCHIVE_BYTES: u64 = 256 << 20;
 /// The most entries of an archive.
 const MAX_ENTRIES: usize = 200_000;
 /// The longest entry once inflated, bytes: a drawing or a list of names.
@@ -38,7 +36,7 @@ pub(super) struct Reader<'a> {
 impl Archive {
     /// Reads a zip file; refuses one that is broken or whose names lead outside.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = super::read_limited(path, MAX_ARCHIVE_BYTES)?;
+        let bytes = super::read_limited(path, super::MAX_FILE_BYTES)?;
         Self::from_bytes(bytes, &path.display().to_string())
     }
 

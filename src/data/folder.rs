@@ -36,17 +36,6 @@ pub(super) fn nested(
     Ok(set)
 }
 
-/// Whether `dir` looks like class folders: a folder in it has a picture, or a folder with one.
-pub(super) fn is_in(dir: &Path) -> bool {
-    let Ok(top) = list(dir) else { return false };
-    top.folders.iter().any(|folder| {
-        list(folder).is_ok_and(|inner| {
-            !inner.pictures.is_empty()
-                || inner.folders.iter().any(|f| list(f).is_ok_and(|l| !l.pictures.is_empty()))
-        })
-    })
-}
-
 struct Picture {
     alphabet: String,
     class: String,
@@ -56,7 +45,7 @@ struct Picture {
 fn pictures(dir: &Path) -> Result<Vec<Picture>> {
     let top = list(dir)?;
     if top.folders.is_empty() {
-        let why = "has no class folders; put the pictures into DIR/<class>/ or DIR/<alphabet>/<class>/";
+        let why = "has no class folders (and no Omniglot or MNIST files); put pictures into DIR/<class>/ or DIR/<alphabet>/<class>/";
         return Err(Error::invalid(dir.display(), why));
     }
     let whole = file_name(dir);

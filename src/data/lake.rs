@@ -40,8 +40,13 @@ pub fn from_zip(bytes: Vec<u8>, name: &str, how: &Preprocessing) -> Result<LakeR
     from_archive(&Archive::from_bytes(bytes, name)?, how)
 }
 
+/// Whether `dir/omniglot` or `dir` has the archive.
+pub fn has(dir: &Path) -> bool {
+    source(dir).is_ok()
+}
+
 /// Where the archive lies.
-pub(super) fn source(dir: &Path) -> Result<PathBuf> {
+fn source(dir: &Path) -> Result<PathBuf> {
     [dir.join("omniglot/all_runs.zip"), dir.join("all_runs.zip")]
         .into_iter()
         .find(|path| path.exists())

@@ -55,13 +55,13 @@ pub fn mnist(dir: impl AsRef<Path>, part: Part, how: &Preprocessing) -> Result<D
     from_idx(pixels, digits, [&names[0], &names[1]], part, how)
 }
 
-/// Whether `dir/mnist` or `dir` has any part.
-pub(super) fn is_in(dir: &Path) -> bool {
-    Part::ALL.iter().any(|&part| source(dir, part).is_ok())
+/// Whether `dir/mnist` or `dir` has a file of a part; a lone one is an error of [`mnist`].
+pub fn has(dir: &Path, part: Part) -> bool {
+    part.files().iter().any(|file| find(dir, file).is_ok())
 }
 
 /// The files of a part, images first.
-pub(super) fn source(dir: &Path, part: Part) -> Result<[PathBuf; 2]> {
+fn source(dir: &Path, part: Part) -> Result<[PathBuf; 2]> {
     let [images, labels] = part.files();
     Ok([find(dir, &images)?, find(dir, &labels)?])
 }

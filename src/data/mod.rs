@@ -5,15 +5,21 @@
 
 mod archive;
 mod folder;
+pub mod get;
 pub mod idx;
+mod info;
 pub mod lake;
 pub mod mnist;
 pub mod omniglot;
+pub mod sheet;
+mod verify;
 
 pub use folder::folder;
+pub use info::{Held, Info, Runs, Total, info};
 pub use lake::{LakeRun, LakeRuns, lake};
 pub use mnist::mnist;
 pub use omniglot::omniglot;
+pub use verify::Set;
 
 use crate::image::Preprocessing;
 use crate::model::recipe;
@@ -22,6 +28,9 @@ use ndarray::{Array3, Array4, ArrayView3, Axis};
 use rayon::prelude::*;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// The longest file of a data set that is read, bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Labelled images, already in the pixel contract.
 ///
@@ -280,4 +289,21 @@ fn gather<S>(
     })?;
     Array4::from_shape_vec((count, channels, size, size), pixels)
         .map_err(|e| Error::invalid_because("the data", "cannot be shaped into images", e))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    /// The folder with the real data sets (`SIAMESE_DATA`, else `../shared/data`), if it is there.
+    pub(super) fn real_data() -> Option<PathBuf> {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+        let dir = std::env::var_os("SIAMESE_DATA").map_or(beside, PathBuf::from);
+        if !dir.join("omniglot").is_dir() || !dir.join("mnist").is_dir() {
+            eprintln!("skipped: no data in {} (set SIAMESE_DATA)", dir.display());
+            return None;
+        }
+        Some(dir)
+    }
 }

@@ -59,16 +59,9 @@ pub fn omniglot(dir: impl AsRef<Path>, part: Part, how: &Preprocessing) -> Resul
     }
 }
 
-/// Whether `dir/omniglot` or `dir` has any part.
-pub(super) fn is_in(dir: &Path) -> bool {
-    Part::ALL.iter().any(|&part| place(dir, part).is_ok())
-}
-
-/// The file or folder of a part.
-pub(super) fn source(dir: &Path, part: Part) -> Result<PathBuf> {
-    place(dir, part).map(|place| match place {
-        Place::Zip(path) | Place::Folder(path) => path,
-    })
+/// Whether `dir/omniglot` or `dir` has a part.
+pub fn has(dir: &Path, part: Part) -> bool {
+    place(dir, part).is_ok()
 }
 
 fn place(dir: &Path, part: Part) -> Result<Place> {
@@ -96,11 +89,19 @@ pub(super) fn dark(how: &Preprocessing) -> Preprocessing {
 }
 
 /// One drawing, named by its place.
-struct Drawing<'a> {
+pub(super) struct Drawing<'a> {
     alphabet: &'a str,
     character: &'a str,
     drawer: u16,
-    entry: &'a Entry,
+    pub entry: &'a Entry,
+}
+
+impl Drawing<'_> {
+    /// `alphabet/character/file.png`, whatever folder the archive puts it in.
+    pub fn path(&self) -> &str {
+        let slashes = self.entry.path.rmatch_indices('/').map(|(at, _)| at);
+        slashes.skip(2).next().map_or(&self.entry.path, |at| &self.entry.path[at + 1..])
+    }
 }
 
 fn from_archive(archive: &Archive, name: &str, how: &Preprocessing) -> Result<Dataset> {
@@ -118,7 +119,7 @@ fn from_archive(archive: &Archive, name: &str, how: &Preprocessing) -> Result<Da
 }
 
 /// The drawings, sorted; an error where there is none.
-fn drawings(archive: &Archive) -> Result<Vec<Drawing<'_>>> {
+pub(super) fn drawings(archive: &Archive) -> Result<Vec<Drawing<'_>>> {
     let mut drawings = Vec::with_capacity(archive.entries().len());
     for entry in archive.entries().iter().filter(|e| image::is_picture_name(Path::new(&e.path))) {
         let mut parts = entry.path.rsplit('/');
