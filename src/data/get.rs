@@ -261,3 +261,7 @@ mod http {
         })
     }
 }
+
+#[cfg(all(test, feature = "download"))]
+#[path = "get_tests.rs"]
+mod tests;

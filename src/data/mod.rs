@@ -12,6 +12,8 @@ pub mod lake;
 pub mod mnist;
 pub mod omniglot;
 pub mod sheet;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use folder::folder;
@@ -289,21 +291,4 @@ fn gather<S>(
     })?;
     Array4::from_shape_vec((count, channels, size, size), pixels)
         .map_err(|e| Error::invalid_because("the data", "cannot be shaped into images", e))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::*;
-
-    /// The folder with the real data sets (`SIAMESE_DATA`, else `../shared/data`), if it is there.
-    pub(super) fn real_data() -> Option<PathBuf> {
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-        let dir = std::env::var_os("SIAMESE_DATA").map_or(beside, PathBuf::from);
-        if !dir.join("omniglot").is_dir() || !dir.join("mnist").is_dir() {
-            eprintln!("skipped: no data in {} (set SIAMESE_DATA)", dir.display());
-            return None;
-        }
-        Some(dir)
-    }
 }

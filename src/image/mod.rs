@@ -10,6 +10,8 @@
 mod decode;
 mod ink;
 mod rgb;
+#[cfg(test)]
+mod tests;
 
 pub use decode::{EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, is_picture_name};
 
