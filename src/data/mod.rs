@@ -215,14 +215,33 @@ fn renumber<T>(items: &mut Vec<T>, item: T) -> u32 {
 /// [`Dataset::split_alphabets`] takes them apart.
 pub fn load(data: &recipe::Data, size: usize, dir: &Path) -> Result<Dataset> {
     let how = Preprocessing::ink(size);
-    match data {
+    match *data {
         recipe::Data::Mnist => mnist(dir, mnist::Part::Train, &how),
-        recipe::Data::Omniglot { .. } => omniglot(dir, omniglot::Part::Background, &how),
-        recipe::Data::Folder { path } => folder(path, &how),
-        recipe::Data::Glyphs { .. } => {
-            Err(Error::invalid("data", "the glyph generator is not part of this build"))
+        recipe::Data::Omniglot { glyph_alphabets, .. } => {
+            let mut set = omniglot(dir, omniglot::Part::Background, &how)?;
+            if glyph_alphabets > 0 {
+                let (characters, drawers) = omniglot::USUAL;
+                set.extend(&glyphs(glyph_alphabets, characters, drawers, 0, size)?)?;
+            }
+            Ok(set)
+        }
+        recipe::Data::Folder { ref path } => folder(path, &how),
+        recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
+            glyphs(alphabets, characters, drawers, seed, size)
         }
     }
+}
+
+/// Built-in alphabets.
+fn glyphs(
+    alphabets: usize,
+    _characters: usize,
+    _drawers: usize,
+    _seed: u64,
+    _size: usize,
+) -> Result<Dataset> {
+    let why = format!("{alphabets} built-in alphabets are asked for; this build has no generator of glyphs");
+    Err(Error::invalid("data", why))
 }
 
 /// The data folder: the one given (`--data`), else `SIAMESE_DATA`, else the cache, where

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The side of the drawings, pixels.
 pub const SIDE: usize = 105;
+/// Characters of a usual alphabet (964 / 30, rounded), and drawers.
+pub(super) const USUAL: (usize, usize) = (32, 20);
 
 /// The two parts of Omniglot; they share no alphabet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +101,8 @@ pub(super) struct Drawing<'a> {
 impl Drawing<'_> {
     /// `alphabet/character/file.png`, whatever folder the archive puts it in.
     pub fn path(&self) -> &str {
-        let slashes = self.entry.path.rmatch_indices('/').map(|(at, _)| at);
-        slashes.skip(2).next().map_or(&self.entry.path, |at| &self.entry.path[at + 1..])
+        let third_slash = self.entry.path.rmatch_indices('/').nth(2);
+        third_slash.map_or(&self.entry.path, |(at, _)| &self.entry.path[at + 1..])
     }
 }
 

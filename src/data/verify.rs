@@ -126,10 +126,10 @@ pub(super) fn check(file: &File, path: &Path) -> Result<()> {
     if file.sha256.contains(&found.as_str()) {
         return Ok(());
     }
-    if let Some(wanted) = file.contents {
-        if contents(file, bytes, path)? == wanted {
-            return Ok(());
-        }
+    if let Some(wanted) = file.contents
+        && contents(file, bytes, path)? == wanted
+    {
+        return Ok(());
     }
     let why = format!(
         "is not {} as published: its SHA-256 is {found}, expected {}; remove it and get it again",
