@@ -28,7 +28,7 @@ impl Set {
     }
 
     /// Its files.
-    pub fn files(self) -> &'static [File] {
+    pub(super) fn files(self) -> &'static [File] {
         match self {
             Self::Omniglot => &OMNIGLOT,
             Self::Mnist => &MNIST,
@@ -36,7 +36,7 @@ impl Set {
     }
 
     /// Where it is published; [`File::path`] continues it.
-    pub fn home(self) -> &'static str {
+    pub(super) fn home(self) -> &'static str {
         match self {
             Self::Omniglot => "https://raw.githubusercontent.com/brendenlake/omniglot/master/python",
             Self::Mnist => "https://storage.googleapis.com/cvdf-datasets/mnist",
@@ -46,7 +46,7 @@ impl Set {
 
 /// A file of a data set.
 #[derive(Debug)]
-pub struct File {
+pub(super) struct File {
     /// Its name in the data folder.
     pub name: &'static str,
     /// Its path below the set's home.
