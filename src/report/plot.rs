@@ -208,7 +208,7 @@ fn ranges(series: &[Series]) -> Option<(Range<f64>, Range<f64>)> {
 fn tick(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
-        a if a >= 1e5 || a < 1e-3 => format!("{value:.0e}"),
+        a if !(1e-3..1e5).contains(&a) => format!("{value:.0e}"),
         a if a >= 100.0 => format!("{value:.0}"),
         _ => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').into(),
     }
