@@ -56,4 +56,4 @@ impl Recipe {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

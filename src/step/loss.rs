@@ -57,7 +57,9 @@ pub(super) fn build(
 ) -> Result<Parts> {
     match (&recipe.loss, batch.targets) {
         (Loss::Spring { margin }, Targets::Same(same)) => spring(g, embedding, same, *margin, Pull::Square),
-        (Loss::SpringLinear { margin }, Targets::Same(same)) => spring(g, embedding, same, *margin, Pull::Linear),
+        (Loss::SpringLinear { margin }, Targets::Same(same)) => {
+            spring(g, embedding, same, *margin, Pull::Linear)
+        }
         (Loss::Sigmoid, Targets::Same(same)) => {
             sigmoid(g, embedding, same, values["head.alpha"], values["head.beta"])
         }

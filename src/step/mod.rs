@@ -176,10 +176,7 @@ fn state_name(spec: &ParamSpec) -> String {
 }
 
 fn parameter_inputs(g: &mut Graph, params: &[ParamSpec]) -> BTreeMap<String, Value> {
-    params
-        .iter()
-        .map(|s| (s.name.clone(), g.input(&state_name(s), DType::F32, &s.shape)))
-        .collect()
+    params.iter().map(|s| (s.name.clone(), g.input(&state_name(s), DType::F32, &s.shape))).collect()
 }
 
 /// Adds `λ · Σ w²` for the weights of the recipe's chosen layers.
@@ -217,7 +214,10 @@ fn with_metadata(mut model: ModelProto, recipe: &Recipe, state: &[StateSpec]) ->
     for (key, json) in
         [(UPDATES_KEY, serde_json::to_string(&pairs)), (RECIPE_KEY, serde_json::to_string(recipe))]
     {
-        model.set_metadata(key, json.map_err(|e| Error::invalid_because(key, "cannot be written as JSON", e))?);
+        model.set_metadata(
+            key,
+            json.map_err(|e| Error::invalid_because(key, "cannot be written as JSON", e))?,
+        );
     }
     Ok(model)
 }

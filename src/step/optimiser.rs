@@ -7,9 +7,9 @@ use crate::model::recipe::Optimiser;
 use crate::model::{ParamSpec, Recipe, Role};
 
 /// Decay of Adam's first moment (Kingma, Ba 2015).
-const BETA1: f32 = 0.9;
+const BETA1: f64 = 0.9;
 /// Decay of Adam's second moment.
-const BETA2: f32 = 0.999;
+const BETA2: f64 = 0.999;
 /// Adam's ε, added to the root of the second moment.
 const ADAM_EPSILON: f32 = 1e-8;
 /// Added to the gradient's norm, as PyTorch's `clip_grad_norm_` does.
@@ -206,8 +206,8 @@ fn sgd_direction(
 /// In float64: in float32 the difference loses five digits at the first steps.
 fn bias_corrections(g: &mut Graph, step: Value) -> Result<[Value; 2]> {
     let step = g.cast(step, DType::F64)?;
-    let mut one_less_power = |g: &mut Graph, beta: f32| {
-        let log = g.scalar(f64::from(beta).ln() as f32);
+    let one_less_power = |g: &mut Graph, beta: f64| {
+        let log = g.scalar(beta.ln() as f32);
         let log = g.cast(log, DType::F64)?;
         let exponent = g.mul(step, log)?;
         let power = g.exp(exponent)?;
@@ -231,10 +231,10 @@ fn adam_step(
     updates: &mut Updates,
 ) -> Result<Value> {
     let (m, v) = (Updates::input(g, "adam_m", spec), Updates::input(g, "adam_v", spec));
-    let share = g.scalar(1.0 - BETA1);
+    let share = g.scalar((1.0 - BETA1) as f32);
     let m = towards(g, m, grad, share)?;
     updates.push(g, format!("adam_m.{}", spec.name), m);
-    let share = g.scalar(1.0 - BETA2);
+    let share = g.scalar((1.0 - BETA2) as f32);
     let square = g.mul(grad, grad)?;
     let v = towards(g, v, square, share)?;
     updates.push(g, format!("adam_v.{}", spec.name), v);

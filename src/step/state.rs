@@ -52,7 +52,8 @@ fn first_of_head(spec: &ParamSpec) -> Option<f32> {
 /// A parameter of the recipe's tower that the state lacks.
 pub fn exported_params(state: &Params, recipe: &Recipe) -> Result<Params> {
     let prefix = if recipe.ema.is_some() { "ema." } else { "param." };
-    let own = |name: &String| name.strip_prefix(prefix).or_else(|| name.strip_prefix("stat.")).map(String::from);
+    let own =
+        |name: &String| name.strip_prefix(prefix).or_else(|| name.strip_prefix("stat.")).map(String::from);
     let params: Params = state.iter().filter_map(|(k, v)| Some((own(k)?, v.clone()))).collect();
     for spec in param_specs(recipe)? {
         match params.get(&spec.name) {
