@@ -18,7 +18,7 @@ pub mod graph;
 
 pub mod model;
 
-// pub mod step;
+pub mod step;
 
 pub mod tower;
 

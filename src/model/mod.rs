@@ -5,7 +5,7 @@
 
 mod cost;
 mod fold;
-// mod forward;
+mod forward;
 mod init;
 mod load;
 mod plan;
@@ -15,8 +15,8 @@ mod validate;
 
 pub use cost::{Cost, cost};
 pub use fold::fold;
-// pub(crate) use forward::unit_length;
-// pub use forward::{Forward, MaskSpec, Mode, forward};
+pub(crate) use forward::unit_length;
+pub use forward::{Forward, MaskSpec, Mode, forward};
 pub use init::{initialise, seeded};
 pub use plan::{Placed, plan};
 pub use recipe::Recipe;

@@ -122,7 +122,7 @@ fn towards(g: &mut Graph, old: Value, new: Value, share: Value) -> Result<Value>
 /// An optimiser with the scalars that all parameters share.
 enum Rule {
     Sgd { lr: Value, momentum: f32, nesterov: bool },
-    Adam { lr: Value, corrections: [Value; 2], weight_decay: f32 },
+    Adam { lr: Value, scales: Scales, weight_decay: f32 },
 }
 
 impl Rule {
@@ -131,10 +131,10 @@ impl Rule {
         Ok(match recipe.optimiser {
             Optimiser::Sgd { momentum, nesterov, .. } => Self::Sgd { lr, momentum, nesterov },
             Optimiser::Adam { .. } => {
-                Self::Adam { lr, corrections: bias_corrections(g, updates.step)?, weight_decay: 0.0 }
+                Self::Adam { lr, scales: Scales::new(g, updates.step)?, weight_decay: 0.0 }
             }
             Optimiser::AdamW { weight_decay, .. } => {
-                Self::Adam { lr, corrections: bias_corrections(g, updates.step)?, weight_decay }
+                Self::Adam { lr, scales: Scales::new(g, updates.step)?, weight_decay }
             }
         })
     }
@@ -156,9 +156,9 @@ impl Rule {
                 let step = g.mul(direction, lr)?;
                 g.sub(param, step)
             }
-            Self::Adam { lr, corrections, weight_decay } => {
+            Self::Adam { lr, scales, weight_decay } => {
                 let lr = own_rate(g, recipe, spec, lr)?;
-                let step = adam_step(g, spec, grad, lr, corrections, updates)?;
+                let step = adam_step(g, spec, grad, lr, scales, updates)?;
                 let kept = decayed(g, spec, param, lr, weight_decay)?;
                 g.sub(kept, step)
             }
@@ -189,62 +189,90 @@ fn sgd_direction(
     if momentum == 0.0 {
         return Ok(grad);
     }
-    let momentum = g.scalar(momentum);
-    let buffer = Updates::input(g, "momentum", spec);
-    let kept = g.mul(buffer, momentum)?;
-    let next = g.add(kept, grad)?;
-    updates.push(g, format!("momentum.{}", spec.name), next);
+    let next = decayed_sum(g, "momentum", spec, grad, f64::from(momentum), updates)?;
     if !nesterov {
         return Ok(next);
     }
+    let momentum = g.scalar(momentum);
     let ahead = g.mul(next, momentum)?;
     g.add(grad, ahead)
 }
 
-/// `1 − β₁ᵗ` and `√(1 − β₂ᵗ)`.
+/// What turns Adam's sums into its step; scalars, the same for all parameters.
 ///
-/// In float64: in float32 the difference loses five digits at the first steps.
-fn bias_corrections(g: &mut Graph, step: Value) -> Result<[Value; 2]> {
-    let step = g.cast(step, DType::F64)?;
-    let one_less_power = |g: &mut Graph, beta: f64| {
-        let log = g.scalar(beta.ln() as f32);
-        let log = g.cast(log, DType::F64)?;
-        let exponent = g.mul(step, log)?;
-        let power = g.exp(exponent)?;
-        let one = g.scalar(1.0);
-        let one = g.cast(one, DType::F64)?;
-        let rest = g.sub(one, power)?;
-        g.cast(rest, DType::F32)
-    };
-    let first = one_less_power(g, BETA1)?;
-    let second = one_less_power(g, BETA2)?;
-    Ok([first, g.sqrt(second)?])
+/// The state holds `M = m/(1 − β₁)` and `V = v/(1 − β₂)`, so that each decay is one product and one
+/// sum over the parameter (`M ← β₁·M + g`): passes over large tensors are what an update costs. With
+/// `k = √((1 − β₂)/(1 − β₂ᵗ))` the step `lr·m̂/(√v̂ + ε)` is `lr·rate·M/(√V + epsilon)`.
+#[derive(Clone, Copy)]
+struct Scales {
+    /// `(1 − β₁)/(1 − β₁ᵗ)/k`.
+    rate: Value,
+    /// `ε/k`.
+    epsilon: Value,
 }
 
-/// `lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`.
+impl Scales {
+    /// In float64: in float32 the difference `1 − βᵗ` loses five digits at the first steps.
+    fn new(g: &mut Graph, step: Value) -> Result<Self> {
+        let step = g.cast(step, DType::F64)?;
+        let first = correction(g, step, BETA1)?;
+        let second = correction(g, step, BETA2)?;
+        let k = g.sqrt(second)?;
+        let epsilon = g.scalar(ADAM_EPSILON);
+        Ok(Self { rate: g.div(first, k)?, epsilon: g.div(epsilon, k)? })
+    }
+}
+
+/// `(1 − β)/(1 − βᵗ)`, float32 `[]`.
+fn correction(g: &mut Graph, step: Value, beta: f64) -> Result<Value> {
+    let wide = |g: &mut Graph, x: f64| {
+        let x = g.scalar(x as f32);
+        g.cast(x, DType::F64)
+    };
+    let log = wide(g, beta.ln())?;
+    let exponent = g.mul(step, log)?;
+    let power = g.exp(exponent)?;
+    let one = wide(g, 1.0)?;
+    let rest = g.sub(one, power)?;
+    let share = wide(g, 1.0 - beta)?;
+    let ratio = g.div(share, rest)?;
+    g.cast(ratio, DType::F32)
+}
+
+/// The step of one parameter; see [`Scales`].
 fn adam_step(
     g: &mut Graph,
     spec: &ParamSpec,
     grad: Value,
     lr: Value,
-    [first, second_root]: [Value; 2],
+    scales: Scales,
     updates: &mut Updates,
 ) -> Result<Value> {
-    let (m, v) = (Updates::input(g, "adam_m", spec), Updates::input(g, "adam_v", spec));
-    let share = g.scalar((1.0 - BETA1) as f32);
-    let m = towards(g, m, grad, share)?;
-    updates.push(g, format!("adam_m.{}", spec.name), m);
-    let share = g.scalar((1.0 - BETA2) as f32);
+    let m = decayed_sum(g, "adam_m", spec, grad, BETA1, updates)?;
     let square = g.mul(grad, grad)?;
-    let v = towards(g, v, square, share)?;
-    updates.push(g, format!("adam_v.{}", spec.name), v);
+    let v = decayed_sum(g, "adam_v", spec, square, BETA2, updates)?;
     let root = g.sqrt(v)?;
-    let root = g.div(root, second_root)?;
-    let epsilon = g.scalar(ADAM_EPSILON);
-    let root = g.add(root, epsilon)?;
-    let rate = g.div(lr, first)?;
+    let root = g.add(root, scales.epsilon)?;
     let direction = g.div(m, root)?;
+    let rate = g.mul(lr, scales.rate)?;
     g.mul(direction, rate)
+}
+
+/// `S ← β·S + x`, kept as the state `prefix`.
+fn decayed_sum(
+    g: &mut Graph,
+    prefix: &str,
+    spec: &ParamSpec,
+    x: Value,
+    beta: f64,
+    updates: &mut Updates,
+) -> Result<Value> {
+    let beta = g.scalar(beta as f32);
+    let old = Updates::input(g, prefix, spec);
+    let kept = g.mul(old, beta)?;
+    let next = g.add(kept, x)?;
+    updates.push(g, format!("{prefix}.{}", spec.name), next);
+    Ok(next)
 }
 
 /// `param·(1 − lr·λ)` for weights; biases and normalisations are not decayed.
