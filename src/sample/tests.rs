@@ -253,7 +253,7 @@ fn what_cannot_be_drawn_is_told_by_name() {
     assert!(error(spec(5, 2, 2, true)).contains("class a0/c0 has 3 drawings"));
     assert!(error(spec(0, 2, 2, true)).contains("at least 1"));
     let mut hasty = data.clone();
-    hasty.drawers = vec![0, 1, 1].repeat(12);
+    hasty.drawers = [0, 1, 1].repeat(12);
     let why = episodes(&hasty, &spec(5, 1, 2, true), 0).err().unwrap().to_string();
     assert!(why.contains("class a0/c0 may be left with 1 of 2"), "{why}");
     hasty.drawers = vec![0; 36];
