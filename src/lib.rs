@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod onnx;
+pub mod random;
 
 pub mod image;
 
