@@ -116,9 +116,10 @@ impl Graph {
 
     /// The named constant, made at its first use.
     pub(super) fn initializer_once(&mut self, name: &str, data: Tensor) -> Value {
-        let known = self.values.iter().position(
-            |info| matches!(&info.source, Source::Constant { name: Some(n), .. } if n == name),
-        );
+        let known = self
+            .values
+            .iter()
+            .position(|info| matches!(&info.source, Source::Constant { name: Some(n), .. } if n == name));
         known.map_or_else(|| self.initializer(name, data), Value)
     }
 
@@ -350,7 +351,9 @@ fn node_proto(node: &Node, names: &[String]) -> NodeProto {
         match attribute {
             Attribute::Int(i) => (proto.i, proto.r#type) = (Some(*i), Some(attribute_type::INT)),
             Attribute::Ints(i) => (proto.ints, proto.r#type) = (i.clone(), Some(attribute_type::INTS)),
-            Attribute::Text(s) => (proto.s, proto.r#type) = (Some(s.as_bytes().into()), Some(attribute_type::STRING)),
+            Attribute::Text(s) => {
+                (proto.s, proto.r#type) = (Some(s.as_bytes().into()), Some(attribute_type::STRING))
+            }
         }
         proto
     };

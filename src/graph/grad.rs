@@ -4,9 +4,9 @@
 //! as it broadcasts to it: the derivative of a mean stays small until an operator needs it in full.
 
 use super::builder::{Flow, Graph, Node, Value};
-use super::{DType, vjp};
+use super::vjp;
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Choices among equal derivatives of different speed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +39,7 @@ pub fn gradients(g: &mut Graph, loss: Value, wrt: &[Value], how: GradOptions) ->
             why: format!("a loss is one float, this is {:?} {:?}", g.dtype(loss), g.shape(loss)),
         });
     }
-    let mut walk = Walk { on_path: on_path(g, wrt), cotangents: HashMap::new(), how };
+    let mut walk = Walk { depends: dependents(g, wrt), cotangents: HashMap::new(), how };
     let one = g.scalar(1.0);
     walk.cotangents.insert(loss, one);
     let outer = g.scope("grad");
@@ -48,19 +48,36 @@ pub fn gradients(g: &mut Graph, loss: Value, wrt: &[Value], how: GradOptions) ->
     result
 }
 
+/// The values of interest and all that derivatives reach from them.
+fn dependents(g: &Graph, wrt: &[Value]) -> HashSet<Value> {
+    let mut depends: HashSet<Value> = wrt.iter().copied().collect();
+    for node in g.nodes() {
+        let flows = match node.flow {
+            Flow::Stop => false,
+            Flow::StraightThrough => true,
+            Flow::Rule => !vjp::NON_DIFFERENTIABLE.contains(&node.op) && g.dtype(node.output).is_float(),
+        };
+        if flows && node.inputs.iter().any(|v| depends.contains(v)) {
+            depends.insert(node.output);
+        }
+    }
+    depends
+}
+
 struct Walk {
-    /// Nodes whose result depends on a value of interest.
-    on_path: Vec<bool>,
+    depends: HashSet<Value>,
     cotangents: HashMap<Value, Value>,
     how: GradOptions,
 }
 
 impl Walk {
     fn run(&mut self, g: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Value>> {
-        let last = g.producer(loss).map_or(0, |index| index + 1);
-        for index in (0..last).rev().filter(|&i| self.on_path[i]).collect::<Vec<_>>() {
+        let end = g.producer(loss).map_or(0, |index| index + 1);
+        for index in (0..end).rev() {
             let node = g.nodes()[index].clone();
-            // A value of interest keeps its cotangent; an inner one is done with after its node.
+            if !node.inputs.iter().any(|v| self.depends.contains(v)) {
+                continue;
+            }
             if let Some(&dy) = self.cotangents.get(&node.output) {
                 self.step(g, &node, dy)?;
             }
@@ -75,38 +92,25 @@ impl Walk {
             Flow::Rule => {}
         }
         let needed: Vec<bool> = node.inputs.iter().map(|v| self.is_needed(g, *v)).collect();
-        let dy = self.fit(g, node, dy, &needed)?;
+        let dy = fit(g, node, dy, &needed)?;
         let call = vjp::Call { node, dy, needed: &needed, how: self.how };
-        let inputs = vjp::apply(g, &call)?;
-        for (input, cotangent) in node.inputs.iter().zip(inputs) {
-            if let Some(cotangent) = cotangent {
-                self.accumulate(g, node, *input, cotangent)?;
-            }
+        for (input, cotangent) in vjp::apply(g, &call)? {
+            self.accumulate(g, node, node.inputs[input], cotangent)?;
         }
         Ok(())
     }
 
-    /// Inputs that a value of interest reaches, or is.
     fn is_needed(&self, g: &Graph, v: Value) -> bool {
-        g.dtype(v).is_float() && (g.producer(v).is_some_and(|i| self.on_path[i]) || self.wanted(g, v))
-    }
-
-    fn wanted(&self, g: &Graph, v: Value) -> bool {
-        // `on_path` is extended by one flag a value after those of the nodes; see `on_path`.
-        self.on_path[g.nodes_before_walk(self.on_path.len(), v)]
-    }
-
-    /// The cotangent in the shape that the rule needs.
-    fn fit(&self, g: &mut Graph, node: &Node, dy: Value, needed: &[bool]) -> Result<Value> {
-        let shape = g.shape(node.output).to_vec();
-        let shrinks = node.inputs.iter().zip(needed).any(|(v, n)| *n && g.shape(*v) != shape);
-        if vjp::is_elementwise(node.op) && !shrinks { Ok(dy) } else { g.expand(dy, &shape) }
+        g.dtype(v).is_float() && self.depends.contains(&v)
     }
 
     /// Adds a cotangent to what a value has; sums over axes along which the value was broadcast.
     fn accumulate(&mut self, g: &mut Graph, node: &Node, v: Value, cotangent: Value) -> Result<()> {
         let cotangent = unbroadcast(g, cotangent, v)?;
-        debug_assert_eq!(g.dtype(cotangent), DType::F32, "{}", node.name);
+        if g.dtype(cotangent) != g.dtype(v) {
+            let why = format!("the derivative is {:?}, its value {:?}", g.dtype(cotangent), g.dtype(v));
+            return Err(Error::Graph { op: node.op.into(), node: node.name.clone(), why });
+        }
         let sum = match self.cotangents.get(&v) {
             Some(&earlier) => g.add(earlier, cotangent)?,
             None => cotangent,
@@ -120,4 +124,28 @@ impl Walk {
         let cotangent = self.cotangents.get(&v).copied().unwrap_or_else(|| g.scalar(0.0));
         g.expand(cotangent, &shape)
     }
+}
+
+/// The cotangent in the shape that the rule needs: in full, unless every operand has the result's
+/// shape, so that the rule works on each element alone.
+fn fit(g: &mut Graph, node: &Node, dy: Value, needed: &[bool]) -> Result<Value> {
+    let shape = g.shape(node.output).to_vec();
+    let shrinks = node.inputs.iter().zip(needed).any(|(v, n)| *n && g.shape(*v) != shape);
+    if vjp::is_elementwise(node.op) && !shrinks { Ok(dy) } else { g.expand(dy, &shape) }
+}
+
+/// Sums a cotangent over the axes along which `v` was broadcast.
+fn unbroadcast(g: &mut Graph, cotangent: Value, v: Value) -> Result<Value> {
+    let (have, want) = (g.shape(cotangent).to_vec(), g.shape(v).to_vec());
+    let extra = have.len().saturating_sub(want.len());
+    let axes: Vec<i64> = (0..have.len())
+        .filter(|&axis| axis < extra || (have[axis] != 1 && want[axis - extra] == 1))
+        .map(|axis| axis as i64)
+        .collect();
+    if axes.is_empty() {
+        return Ok(cotangent);
+    }
+    let sum = g.reduce_sum(cotangent, &axes, true)?;
+    let kept = g.shape(sum)[extra..].to_vec();
+    g.reshape(sum, &kept)
 }

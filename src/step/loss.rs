@@ -140,7 +140,7 @@ fn sigmoid(g: &mut Graph, embedding: Value, same: Value, alpha: Value, beta: Val
 
 /// First half of the batch minus the second: `[2B, D]` → `[B, D]`.
 fn pair_difference(g: &mut Graph, embedding: Value) -> Result<Value> {
-    let rows = g.shape(embedding)[0] as i64;
+    let rows = g.shape(embedding)[0];
     let a = g.slice(embedding, &[0], &[rows / 2], &[0], &[1])?;
     let b = g.slice(embedding, &[rows / 2], &[rows], &[0], &[1])?;
     g.sub(a, b)
@@ -214,7 +214,7 @@ impl Cosine<'_> {
 /// Softmax over the negative squared distances of queries to the means of the supports.
 fn prototype(g: &mut Graph, embedding: Value, way: usize, shot: usize, queries: usize) -> Result<Parts> {
     let dim = g.shape(embedding)[1];
-    let (first, rows) = ((way * shot) as i64, (way * (shot + queries)) as i64);
+    let (first, rows) = (way * shot, way * (shot + queries));
     let supports = g.slice(embedding, &[0], &[first], &[0], &[1])?;
     let asked = g.slice(embedding, &[first], &[rows], &[0], &[1])?;
     let supports = g.reshape(supports, &[way, shot, dim])?;

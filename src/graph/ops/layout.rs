@@ -10,7 +10,7 @@ impl Graph {
         if self.shape(x) == shape {
             return Ok(x);
         }
-        if self.shape(x).iter().product::<usize>() != shape.iter().product() {
+        if self.shape(x).iter().product::<usize>() != shape.iter().product::<usize>() {
             return Err(self.misfit("Reshape", format!("{:?} does not fill {shape:?}", self.shape(x))));
         }
         let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
@@ -45,9 +45,21 @@ impl Graph {
     }
 
     /// `x[starts..ends]` along `axes` with positive `steps`.
-    pub fn slice(&mut self, x: Value, starts: &[usize], ends: &[usize], axes: &[usize], steps: &[usize]) -> OpResult {
+    pub fn slice(
+        &mut self,
+        x: Value,
+        starts: &[usize],
+        ends: &[usize],
+        axes: &[usize],
+        steps: &[usize],
+    ) -> OpResult {
         let mut shape = self.shape(x).to_vec();
-        let fail = || self.misfit("Slice", format!("{starts:?}..{ends:?} by {steps:?} along {axes:?} of {:?}", self.shape(x)));
+        let fail = || {
+            self.misfit(
+                "Slice",
+                format!("{starts:?}..{ends:?} by {steps:?} along {axes:?} of {:?}", self.shape(x)),
+            )
+        };
         if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
             return Err(fail());
         }
@@ -75,7 +87,8 @@ impl Graph {
         let fail = || self.misfit("Concat", format!("shapes {shapes:?} along axis {axis}"));
         let mut shape = shapes.first().filter(|s| axis < s.len()).ok_or_else(fail)?.to_vec();
         for other in &shapes[1..] {
-            let fits = other.len() == shape.len() && (0..shape.len()).all(|a| a == axis || other[a] == shape[a]);
+            let fits =
+                other.len() == shape.len() && (0..shape.len()).all(|a| a == axis || other[a] == shape[a]);
             if !fits {
                 return Err(fail());
             }
@@ -116,13 +129,22 @@ impl Graph {
     /// `labels: int64 […]` → float32 `[…, depth]`, 1 at the label.
     pub fn one_hot(&mut self, labels: Value, depth: usize) -> OpResult {
         if self.dtype(labels) != DType::I64 {
-            return Err(self.misfit("OneHot", format!("{:?} labels where int64 is needed", self.dtype(labels))));
+            return Err(
+                self.misfit("OneHot", format!("{:?} labels where int64 is needed", self.dtype(labels)))
+            );
         }
         let mut shape = self.shape(labels).to_vec();
         shape.push(depth);
         let count = self.ints(&[depth as i64]);
-        let values = self.initializer_once("one_hot_values", Tensor::F32(ndarray::arr1(&[0.0f32, 1.0]).into_dyn()));
-        Ok(self.node("OneHot", &[labels, count, values], vec![("axis", Attribute::Int(-1))], DType::F32, shape))
+        let values =
+            self.initializer_once("one_hot_values", Tensor::F32(ndarray::arr1(&[0.0f32, 1.0]).into_dyn()));
+        Ok(self.node(
+            "OneHot",
+            &[labels, count, values],
+            vec![("axis", Attribute::Int(-1))],
+            DType::F32,
+            shape,
+        ))
     }
 
     /// `x` repeated to fill `shape` (numpy's broadcasting).

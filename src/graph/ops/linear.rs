@@ -58,7 +58,12 @@ impl Graph {
     /// `a′ · b′ + c` of matrices, each transposed where asked; `c` broadcasts to the result.
     pub fn gemm(&mut self, a: Value, b: Value, c: Option<Value>, trans_a: bool, trans_b: bool) -> OpResult {
         let (left, right) = (self.shape(a), self.shape(b));
-        let fail = || self.misfit("Gemm", format!("shapes {left:?} (transposed: {trans_a}) and {right:?} (transposed: {trans_b})"));
+        let fail = || {
+            self.misfit(
+                "Gemm",
+                format!("shapes {left:?} (transposed: {trans_a}) and {right:?} (transposed: {trans_b})"),
+            )
+        };
         let (&[a0, a1], &[b0, b1]) = (left, right) else { return Err(fail()) };
         let (rows, inner) = if trans_a { (a1, a0) } else { (a0, a1) };
         let (inner_b, columns) = if trans_b { (b1, b0) } else { (b0, b1) };
@@ -67,7 +72,9 @@ impl Graph {
         }
         let shape = vec![rows, columns];
         if let Some(c) = c.filter(|c| broadcast(&[&shape, self.shape(*c)]).as_ref() != Some(&shape)) {
-            return Err(self.misfit("Gemm", format!("the bias {:?} does not broadcast to {shape:?}", self.shape(c))));
+            return Err(
+                self.misfit("Gemm", format!("the bias {:?} does not broadcast to {shape:?}", self.shape(c)))
+            );
         }
         let inputs: Vec<Value> = [a, b].into_iter().chain(c).collect();
         let flag = |on: bool| Attribute::Int(i64::from(on));
@@ -97,7 +104,8 @@ impl Graph {
 
     fn conv_shape(&self, x: Value, w: Value, attrs: &ConvAttrs) -> crate::Result<Vec<usize>> {
         let (input, kernel) = (self.shape(x), self.shape(w));
-        let fail = |why: &str| self.misfit("Conv", format!("{why}: input {input:?}, kernel {kernel:?}, {attrs:?}"));
+        let fail =
+            |why: &str| self.misfit("Conv", format!("{why}: input {input:?}, kernel {kernel:?}, {attrs:?}"));
         let (&[n, c, h, width], &[filters, inner, kh, kw]) = (input, kernel) else {
             return Err(fail("4 axes are needed"));
         };
@@ -107,16 +115,26 @@ impl Graph {
         let mut shape = vec![n, filters];
         for (axis, (side, k)) in [(h, kh), (width, kw)].into_iter().enumerate() {
             let room = (side + attrs.pads[axis] + attrs.pads[axis + 2]).checked_sub(attrs.extent(axis, k));
-            shape.push(room.ok_or_else(|| fail("the kernel is larger than the image"))? / attrs.strides[axis] + 1);
+            shape.push(
+                room.ok_or_else(|| fail("the kernel is larger than the image"))? / attrs.strides[axis] + 1,
+            );
         }
         Ok(shape)
     }
 
     /// Transposed convolution of `x: [N, F, H, W]` with `w: [F, C/groups, kH, kW]`; `output_padding`
     /// adds rows and columns after the result.
-    pub fn conv_transpose(&mut self, x: Value, w: Value, attrs: ConvAttrs, output_padding: [usize; 2]) -> OpResult {
+    pub fn conv_transpose(
+        &mut self,
+        x: Value,
+        w: Value,
+        attrs: ConvAttrs,
+        output_padding: [usize; 2],
+    ) -> OpResult {
         let (input, kernel) = (self.shape(x), self.shape(w));
-        let fail = |why: &str| self.misfit("ConvTranspose", format!("{why}: input {input:?}, kernel {kernel:?}, {attrs:?}"));
+        let fail = |why: &str| {
+            self.misfit("ConvTranspose", format!("{why}: input {input:?}, kernel {kernel:?}, {attrs:?}"))
+        };
         let (&[n, f, h, width], &[filters, inner, kh, kw]) = (input, kernel) else {
             return Err(fail("4 axes are needed"));
         };

@@ -11,7 +11,13 @@ impl Graph {
         // Of the reductions, ReduceSum alone takes its axes as an input at opset 17.
         let list = self.ints(&axes);
         let dtype = self.dtype(x);
-        Ok(self.node("ReduceSum", &[x, list], vec![("keepdims", Attribute::Int(i64::from(keep)))], dtype, shape))
+        Ok(self.node(
+            "ReduceSum",
+            &[x, list],
+            vec![("keepdims", Attribute::Int(i64::from(keep)))],
+            dtype,
+            shape,
+        ))
     }
 
     /// The mean over `axes`.
@@ -50,7 +56,8 @@ impl Graph {
     /// The axes counted from the front, in order, and the shape without them.
     fn reduced(&self, op: &str, x: Value, axes: &[i64], keep: bool) -> crate::Result<(Vec<i64>, Vec<usize>)> {
         let shape = self.shape(x);
-        let mut gone = axes.iter().map(|&a| axis_of(self, op, a, shape.len())).collect::<crate::Result<Vec<_>>>()?;
+        let mut gone =
+            axes.iter().map(|&a| axis_of(self, op, a, shape.len())).collect::<crate::Result<Vec<_>>>()?;
         gone.sort_unstable();
         gone.dedup();
         let left = shape.iter().enumerate().filter_map(|(axis, &d)| match gone.contains(&axis) {
