@@ -199,7 +199,7 @@ fn pool(op: &Op) -> Result<ArrayD<f64>> {
     let y = Array4::from_shape_fn((n, c, oh, ow), |(n, c, p, q)| {
         let rows = (0..kernel[0]).filter_map(|i| window.at(0, p, i, h));
         let seen = rows
-            .flat_map(|r| (0..kernel[1]).filter_map(move |j| Some((r, j))))
+            .flat_map(|r| (0..kernel[1]).map(move |j| (r, j)))
             .filter_map(|(r, j)| window.at(1, q, j, w).map(|k| x[[n, c, r, k]]));
         if max {
             return seen.fold(f64::NEG_INFINITY, |a, b| if b > a || b.is_nan() { b } else { a });
