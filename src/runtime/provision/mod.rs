@@ -5,11 +5,19 @@
 //! its version before anything else uses it; what is absent, foreign or too old is an error that
 //! says so, or is passed over in favour of the next place where nobody named it.
 
+mod fetch;
+mod install;
 mod places;
 mod probe;
+#[cfg(test)]
+mod tests;
+mod wheel;
 
+pub use fetch::{Fetched, Source, Tool};
+pub use install::{Installed, install};
 pub use places::{cache_dir, file_name};
 pub use probe::{Fault, probe};
+pub use wheel::Wheel;
 
 use crate::{Error, Result};
 use serde::Serialize;
@@ -174,7 +182,40 @@ fn none(request: &Request, mut passed: Vec<Passed>) -> Error {
 /// The library to use; installs one where there is none, after saying so on stderr.
 ///
 /// # Errors
-/// As [`locate`] when it may not fetch, and as installing when that fails.
+/// As [`locate`] where it may not fetch, and as [`install()`] when that fails.
 pub fn ensure(request: &Request) -> Result<Library> {
-    locate(request)
+    ensure_with(request, &|message| eprintln!("siamese: {message}"))
+}
+
+/// As [`ensure`], saying it through `say`.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_with(request: &Request, say: &dyn Fn(&str)) -> Result<Library> {
+    match locate(request) {
+        Err(Error::Missing { what, fix, source }) if request.offline && request.path.is_none() => {
+            Err(Error::Missing { what, fix: format!("{fix} (--offline forbids fetching it now)"), source })
+        }
+        Err(Error::Missing { .. }) if request.path.is_none() => {
+            let wheel = Wheel::here(None, request.cuda)?;
+            let tool = Tool::find()?;
+            let folder = install_dir()?;
+            let (package, by) = (wheel.requirement(), tool.name());
+            say(&format!(
+                "ONNX Runtime is not installed yet: fetching {package} with {by} into {}",
+                folder.display()
+            ));
+            install(&wheel, &tool, &folder).map(|installed| installed.library)
+        }
+        other => other,
+    }
+}
+
+/// The cache folder, or an error where the user has none.
+///
+/// # Errors
+/// When there is neither `SIAMESE_CACHE` nor a home folder.
+pub fn install_dir() -> Result<PathBuf> {
+    cache_dir()
+        .ok_or_else(|| Error::missing("there is no cache folder", "set SIAMESE_CACHE or HOME to a folder"))
 }
