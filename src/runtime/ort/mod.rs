@@ -1,8 +1,10 @@
 //! ONNX Runtime through the `ort` crate: its one environment, sessions, and the adapter.
 
+mod embedder;
 mod session;
 
-pub use session::{Device, OptLevel, SessionOptions, session, session_from_file};
+pub use embedder::{OrtEmbedder, OrtOptions};
+pub use session::{Device, OptLevel, SessionOptions, builder, session, session_from_file};
 
 use super::provision::{self, Library, Request};
 use crate::{Error, Result};
