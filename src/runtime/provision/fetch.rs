@@ -27,6 +27,21 @@ pub enum Fetched {
     Tree(PathBuf),
 }
 
+/// Fetches nothing: for `--offline`, and for what is there already.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl Source for Nowhere {
+    fn name(&self) -> String {
+        "nothing".into()
+    }
+
+    fn fetch(&self, wheel: &Wheel, _: &Path) -> Result<Fetched> {
+        let what = format!("{} is not in the cache, and may not be fetched", wheel.requirement());
+        Err(Error::missing(what, "leave --offline out, or name a library with --ort PATH"))
+    }
+}
+
 /// The user's tools, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {

@@ -50,6 +50,11 @@ pub fn install(wheel: &Wheel, source: &dyn Source, cache: &Path) -> Result<Insta
     Ok(Installed { library, verified, present: false })
 }
 
+/// Whether a library that works is installed from this wheel.
+pub fn is_installed(wheel: &Wheel, cache: &Path) -> bool {
+    working(&cache.join(wheel.folder())).is_some()
+}
+
 /// Fetches, checks and unpacks into `room/ready`; whether the hash was checked.
 fn fill(wheel: &Wheel, source: &dyn Source, room: &Path) -> Result<bool> {
     let (incoming, ready) = (room.join("incoming"), room.join("ready"));
