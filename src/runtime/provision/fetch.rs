@@ -10,6 +10,14 @@ pub trait Source {
     /// How it is called in messages: `pip`.
     fn name(&self) -> String;
 
+    /// Asked before anything is written: whether it can fetch at all.
+    ///
+    /// # Errors
+    /// When it never will.
+    fn ready(&self, _: &Wheel) -> Result<()> {
+        Ok(())
+    }
+
     /// Fetches the wheel into the folder `into`.
     ///
     /// # Errors
@@ -36,9 +44,13 @@ impl Source for Nowhere {
         "nothing".into()
     }
 
-    fn fetch(&self, wheel: &Wheel, _: &Path) -> Result<Fetched> {
+    fn ready(&self, wheel: &Wheel) -> Result<()> {
         let what = format!("{} is not in the cache, and may not be fetched", wheel.requirement());
         Err(Error::missing(what, "leave --offline out, or name a library with --ort PATH"))
+    }
+
+    fn fetch(&self, wheel: &Wheel, into: &Path) -> Result<Fetched> {
+        self.ready(wheel).map(|()| Fetched::Tree(into.into()))
     }
 }
 

@@ -41,6 +41,7 @@ pub fn install(wheel: &Wheel, source: &dyn Source, cache: &Path) -> Result<Insta
     if let Some(library) = working(&target) {
         return Ok(Installed { library, verified: !wheel.hashes().is_empty(), present: true });
     }
+    source.ready(wheel)?;
     fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
     remove_abandoned(cache);
     let room = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(cache);
