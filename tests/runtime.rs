@@ -97,6 +97,38 @@ fn a_broken_library_in_the_cache_is_passed_over_and_told() {
     assert!(stderr(&output).contains("1.32.0-cpu"), "{}", stderr(&output));
 }
 
+/// A Python that has the package, whose library says 1.96.0.
+#[cfg(all(feature = "ort", target_os = "linux"))]
+#[test]
+fn the_library_of_the_python_package_is_found() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (programs, package) = (dir.path().join("no-programs"), dir.path().join("site/onnxruntime"));
+    fs::create_dir_all(&programs).unwrap();
+    fs::create_dir_all(package.join("capi")).unwrap();
+    let python = programs.join("python3");
+    fs::write(&python, format!("#!/bin/sh\necho {}\n", package.display())).unwrap();
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    let code = dir.path().join("stub.c");
+    let text = "static void *none(void) { return 0; }
+        static void *api[600];
+        static void *get(unsigned v) { for (int i = 0; i < 600; i++) api[i] = none; return v ? api : 0; }
+        static const char *version(void) { return \"1.96.0\"; }
+        static struct { void *(*get)(unsigned); const char *(*version)(void); } base = { get, version };
+        void *OrtGetApiBase(void) { return &base; }";
+    fs::write(&code, text).unwrap();
+    let library = package.join("capi/libonnxruntime.so.1.96.0");
+    let mut built = std::process::Command::new("cc");
+    built.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&code);
+    assert!(built.status().unwrap().success());
+    let output = siamese(dir.path(), &["runtime", "status", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["library"]["origin"], "python");
+    assert_eq!(told["library"]["version"], "1.96.0");
+    assert_eq!(told["library"]["path"], library.to_str().unwrap());
+}
+
 #[test]
 fn the_long_version_names_everything_that_computes() {
     let dir = tempfile::tempdir().unwrap();

@@ -159,9 +159,12 @@ fn a_model_from_the_future_is_told_its_versions() {
     }
 }
 
+/// A fault put into the tower's graph.
+type Damage = (&'static str, fn(&mut crate::onnx::GraphProto));
+
 #[test]
 fn damaged_graphs_are_errors() {
-    let cases: [(&str, fn(&mut crate::onnx::GraphProto)); 4] = [
+    let cases: [Damage; 4] = [
         ("an output that nothing makes", |g| g.node.retain(|node| node.op_type() != "Flatten")),
         ("an input that nothing makes", |g| g.node.retain(|node| node.op_type() != "Relu")),
         ("weights of another shape", |g| {
@@ -220,4 +223,37 @@ fn cuda_is_an_error_where_it_is_not() {
     }
     let runtime = Runtime::Ort(OrtOptions { library: library(), device: Device::Cuda, ..Default::default() });
     assert_eq!(open(&runtime, &tower()).err().unwrap().exit_code(), 3);
+}
+
+#[test]
+fn doctor_runs_a_tower_on_every_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.onnx");
+    std::fs::write(&path, tower().encode_to_vec()).unwrap();
+    #[cfg(feature = "ort")]
+    ort::library(&library()).unwrap();
+    let request = doctor::Request { tower: Some(path), ..Default::default() };
+    let report = doctor::examine(&request).unwrap();
+    assert_eq!(report.missing, Vec::<String>::new());
+    let tower = report.tower.unwrap();
+    assert_eq!(tower.loads.len(), runtimes(1).len());
+    assert!(tower.loads.iter().all(|load| load.fault.is_none() && load.first_result_ms.is_some()));
+    assert!(tower.operators.iter().any(|operator| operator.name == "Conv" && operator.nodes == 1));
+    assert!(tower.versions.starts_with("IR 8, opset 17"));
+}
+
+#[test]
+fn doctor_tells_which_runtime_cannot_run_a_tower() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("odd.onnx");
+    let mut model = tower();
+    let relu = model.graph.as_mut().unwrap().node.iter_mut().find(|node| node.op_type() == "Relu").unwrap();
+    relu.op_type = Some("Sparkle".into());
+    std::fs::write(&path, model.encode_to_vec()).unwrap();
+    #[cfg(feature = "ort")]
+    ort::library(&library()).unwrap();
+    let request = doctor::Request { tower: Some(path), ..Default::default() };
+    let report = doctor::examine(&request).unwrap();
+    assert_eq!(report.missing.len(), runtimes(1).len());
+    assert!(report.missing.iter().all(|one| one.contains("Sparkle")), "{:?}", report.missing);
 }

@@ -7,6 +7,7 @@ mod tower;
 pub use machine::{Cache, Machine};
 pub use tower::{Load, TowerReport};
 
+use super::Runtime;
 use crate::Result;
 use serde::Serialize;
 use std::path::Path;
@@ -129,15 +130,18 @@ pub fn examine(request: &Request) -> Result<Report> {
 
 /// The tower on every runtime that is here; where ONNX Runtime is missing it is told once, above.
 fn tower_report(path: &Path, request: &Request) -> Result<TowerReport> {
-    let mut runtimes = Vec::new();
     #[cfg(feature = "ort")]
-    if super::provision::locate(&request.library).is_ok() {
-        let library = super::provision::Request { offline: true, ..request.library.clone() };
-        runtimes.push(super::Runtime::Ort(super::OrtOptions { library, ..Default::default() }));
-    }
-    #[cfg(feature = "tract")]
-    runtimes.push(super::Runtime::Tract(super::TractOptions::default()));
+    let library = super::provision::Request { offline: true, ..request.library.clone() };
     let _ = request;
+    let runtimes: Vec<Option<Runtime>> = vec![
+        #[cfg(feature = "ort")]
+        super::provision::locate(&library)
+            .is_ok()
+            .then(|| Runtime::Ort(super::OrtOptions { library, ..Default::default() })),
+        #[cfg(feature = "tract")]
+        Some(Runtime::Tract(super::TractOptions::default())),
+    ];
+    let runtimes: Vec<Runtime> = runtimes.into_iter().flatten().collect();
     tower::examine(path, &runtimes)
 }
 

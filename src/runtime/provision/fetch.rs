@@ -167,8 +167,6 @@ impl Source for Tool {
 
 /// The tool's last words, which hold the reason.
 fn failed(tool: &str, wheel: &Wheel, words: &str) -> Error {
-    let lines: Vec<_> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let told = lines[lines.len().saturating_sub(3)..].join(" / ");
     let full = words.contains("No space left on device") || words.contains("os error 28");
     let fix = if full {
         "the disk is full: free space there, and run it again; nothing was left behind"
@@ -178,7 +176,19 @@ fn failed(tool: &str, wheel: &Wheel, words: &str) -> Error {
     Error::Missing {
         what: format!("{tool} could not fetch {}", wheel.requirement()),
         fix: fix.into(),
-        source: Some(told.into()),
+        source: Some(last_words(words).into()),
+    }
+}
+
+/// The lines that a tool marks as errors, or else its last one; never pages of them.
+fn last_words(words: &str) -> String {
+    const MOST: usize = 600;
+    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let marked: Vec<_> = lines().filter(|line| line.to_lowercase().starts_with("error")).collect();
+    let told = if marked.is_empty() { lines().last().unwrap_or_default().into() } else { marked.join(" / ") };
+    match told.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} …", &told[..end]),
+        None => told,
     }
 }
 
@@ -213,6 +223,17 @@ mod tests {
         assert_eq!(text, format!("onnxruntime==1.32.0 --hash=sha256:{}", known.hashes()[0]));
         let unknown = Wheel { version: "1.30.0".into(), ..known };
         assert!(!words(Tool::Uv, &unknown, folder.path()).iter().any(|word| word == "--require-hashes"));
+    }
+
+    #[test]
+    fn errors_are_told_and_not_what_is_around_them() {
+        assert_eq!(
+            last_words("WARNING: retrying\nERROR: no such version\nnotice: x\n"),
+            "ERROR: no such version"
+        );
+        assert_eq!(last_words("a\n  it broke\n\n"), "it broke");
+        assert_eq!(last_words(""), "");
+        assert!(last_words(&"é".repeat(5000)).chars().count() < 610);
     }
 
     #[test]
