@@ -185,7 +185,8 @@ fn last_words(words: &str) -> String {
     const MOST: usize = 600;
     let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
     let marked: Vec<_> = lines().filter(|line| line.to_lowercase().starts_with("error")).collect();
-    let told = if marked.is_empty() { lines().last().unwrap_or_default().into() } else { marked.join(" / ") };
+    let told =
+        if marked.is_empty() { lines().next_back().unwrap_or_default().into() } else { marked.join(" / ") };
     match told.char_indices().nth(MOST) {
         Some((end, _)) => format!("{} …", &told[..end]),
         None => told,

@@ -140,7 +140,9 @@ pub fn cuda_fault(library: &Library) -> Option<String> {
         |name: &str| library.path.with_file_name(format!("{begin}onnxruntime_providers_{name}{end}"));
     let open = |path: &Path| {
         // SAFETY: ONNX Runtime's own files, beside the library that was accepted; kept open.
-        unsafe { libloading::Library::new(path) }.map(std::mem::forget).map_err(|e| e.to_string())
+        unsafe { libloading::Library::new(path) }
+            .map(std::mem::forget)
+            .map_err(|e| format!("{:#}", anyhow::Error::from(e)))
     };
     if !provider("cuda").is_file() {
         return Some(format!("{} is missing", provider("cuda").display()));
