@@ -23,6 +23,8 @@ pub mod step;
 
 pub mod tower;
 
+pub mod export;
+
 pub mod report;
 
 pub mod cli;
