@@ -25,6 +25,8 @@ pub mod tower;
 
 pub mod export;
 
+pub mod runtime;
+
 pub mod report;
 
 pub mod cli;
