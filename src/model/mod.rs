@@ -19,6 +19,7 @@ pub use fold::fold;
 pub(crate) use forward::unit_length;
 pub use forward::{Forward, MaskSpec, Mode, forward};
 pub use init::{initialise, seeded};
+pub(crate) use plan::pads;
 pub use plan::{Placed, plan};
 pub use recipe::Recipe;
 pub use shipped::SHIPPED;
