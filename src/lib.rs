@@ -21,6 +21,8 @@ pub mod model;
 
 pub mod tower;
 
+pub mod eval;
+
 pub mod report;
 
 pub mod cli;
