@@ -23,6 +23,8 @@ pub mod tower;
 
 pub mod eval;
 
+pub mod gallery;
+
 pub mod report;
 
 pub mod cli;

@@ -1,0 +1,4 @@
+//! What a user does with a tower.
+
+mod kernel;
+pub mod search;
