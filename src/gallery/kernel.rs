@@ -1,76 +1,96 @@
-//! Sums of absolute differences, compiled for the vector units that x86 processors may have.
+//! The two inner loops of search, compiled for the vector units that x86 processors may have.
+//!
+//! The arithmetic and its order are the same on every machine; only the width differs.
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-/// Sums that run side by side; 64 fill four registers of 16 numbers.
-const LANES: usize = 64;
+/// Sums that run side by side: 64 fill four registers of 16 numbers.
+pub(super) const LANES: usize = 64;
 
-/// `out[q, r] = Σⱼ |queries[q, j] − rows[r, j]|`, or `−Σⱼ αⱼ |…|` with weights.
+/// Defines a function that runs `$body` compiled for the widest vectors of this machine.
+macro_rules! widest {
+    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:path) => {
+        $(#[$meta])*
+        pub(super) fn $name($($arg: $type),*) -> $out {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512vl")]
+                fn wide512($($arg: $type),*) -> $out {
+                    $body($($arg),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn wide256($($arg: $type),*) -> $out {
+                    $body($($arg),*)
+                }
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                    // SAFETY: the processor has what the function was compiled for.
+                    return unsafe { wide512($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
+                    return unsafe { wide256($($arg),*) };
+                }
+            }
+            $body($($arg),*)
+        }
+    };
+}
+
+widest! {
+    /// `out[l] = Σⱼ |query[j] − columns[j][l]|`, or `−Σⱼ αⱼ |…|` with weights.
+    fn strip(query: &[f32], columns: &[[f32; LANES]], alpha: Option<&[f32]>) -> [f32; LANES] = strip_body
+}
+
+widest! {
+    /// Whether any of the bounds is at most the limit.
+    fn any_at_most(bounds: &[f32], limit: f32) -> bool = any_body
+}
+
+#[inline(always)]
+fn strip_body(query: &[f32], columns: &[[f32; LANES]], alpha: Option<&[f32]>) -> [f32; LANES] {
+    let mut sums = [0.0_f32; LANES];
+    match alpha {
+        None => {
+            for (&q, column) in query.iter().zip(columns) {
+                for l in 0..LANES {
+                    sums[l] += (q - column[l]).abs();
+                }
+            }
+        }
+        Some(alpha) => {
+            for ((&q, column), &weight) in query.iter().zip(columns).zip(alpha) {
+                for l in 0..LANES {
+                    sums[l] -= weight * (q - column[l]).abs();
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn any_body(bounds: &[f32], limit: f32) -> bool {
+    bounds.iter().fold(0_u32, |any, &b| any | u32::from(b <= limit)) != 0
+}
+
+/// `out[q, r] = Σⱼ |queries[q, j] − rows[r, j]|`, or `−Σⱼ αⱼ |…|` with weights; queries are in
+/// standard layout.
 pub(super) fn l1(
     queries: ArrayView2<'_, f32>,
     rows: ArrayView2<'_, f32>,
     alpha: Option<&[f32]>,
     mut out: ArrayViewMut2<'_, f32>,
 ) {
-    let negative: Option<Vec<f32>> = alpha.map(|a| a.iter().map(|w| -w).collect());
-    for (query, mut out) in queries.outer_iter().zip(out.outer_iter_mut()) {
-        for (row, out) in rows.outer_iter().zip(&mut out) {
-            if let (Some(a), Some(b)) = (query.to_slice(), row.to_slice()) {
-                *out = sum(a, b, negative.as_deref());
-            }
+    let mut columns = vec![[0.0_f32; LANES]; rows.ncols()];
+    for first in (0..rows.nrows()).step_by(LANES) {
+        let count = LANES.min(rows.nrows() - first);
+        for l in 0..count {
+            rows.row(first + l).iter().zip(&mut columns).for_each(|(&x, column)| column[l] = x);
+        }
+        for (query, mut out) in queries.outer_iter().zip(out.outer_iter_mut()) {
+            let Some(query) = query.to_slice() else { continue };
+            let sums = strip(query, &columns, alpha);
+            out.iter_mut().skip(first).zip(&sums[..count]).for_each(|(out, &sum)| *out = sum);
         }
     }
-}
-
-/// One sum, by the widest vectors of this machine.
-fn sum(a: &[f32], b: &[f32], weights: Option<&[f32]>) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has what the function was compiled for.
-            return unsafe { wide512(a, b, weights) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { wide256(a, b, weights) };
-        }
-    }
-    portable(a, b, weights)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn wide512(a: &[f32], b: &[f32], weights: Option<&[f32]>) -> f32 {
-    portable(a, b, weights)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn wide256(a: &[f32], b: &[f32], weights: Option<&[f32]>) -> f32 {
-    portable(a, b, weights)
-}
-
-/// The same arithmetic in the same order on every machine.
-#[inline(always)]
-fn portable(a: &[f32], b: &[f32], weights: Option<&[f32]>) -> f32 {
-    match weights {
-        None => lanes(a, b, |i, x, y| {
-            let _ = i;
-            (x - y).abs()
-        }),
-        Some(w) => lanes(a, b, |i, x, y| w[i] * (x - y).abs()),
-    }
-}
-
-#[inline(always)]
-fn lanes(a: &[f32], b: &[f32], term: impl Fn(usize, f32, f32) -> f32) -> f32 {
-    let whole = a.len() / LANES * LANES;
-    let mut sums = [0.0_f32; LANES];
-    for (block, (a, b)) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).enumerate() {
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum += term(block * LANES + lane, a[lane], b[lane]);
-        }
-    }
-    let rest: f32 = (whole..a.len()).map(|i| term(i, a[i], b[i])).sum();
-    rest + sums.iter().sum::<f32>()
 }

@@ -10,10 +10,10 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 
-/// Rows of a block: 256 of 128 numbers are 128 KiB, which a core's own cache holds.
-const ROWS: usize = 256;
+/// Rows of a block: 512 of 128 numbers are 256 KiB, which a core's own cache holds.
+const ROWS: usize = 512;
 /// Queries of a block.
-const QUERIES: usize = 128;
+const QUERIES: usize = 256;
 /// Half the distance from 1 to the next number in f32.
 const UNIT: f32 = f32::EPSILON / 2.0;
 
@@ -104,9 +104,15 @@ impl Index {
                 for (bounds, query) in bounds.outer_iter().zip(asked.clone()) {
                     let bounds = bounds.to_slice().unwrap_or_default();
                     let list = &mut lists[query];
-                    for (offset, &bound) in bounds[..last - first].iter().enumerate() {
-                        if bound <= list.limit {
-                            self.measure(&queries, query, first + offset, list);
+                    for (part, bounds) in bounds[..last - first].chunks(kernel::LANES).enumerate() {
+                        if !kernel::any_at_most(bounds, list.limit) {
+                            continue;
+                        }
+                        let first = first + part * kernel::LANES;
+                        for (offset, &bound) in bounds.iter().enumerate() {
+                            if bound <= list.limit {
+                                self.measure(&queries, query, first + offset, list);
+                            }
                         }
                     }
                 }
