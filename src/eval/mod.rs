@@ -5,8 +5,12 @@
 
 mod nearest;
 mod open_set;
+mod protocol;
 mod score;
 
 pub use nearest::{collapsed, episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
+pub use protocol::{
+    Decision, Evaluation, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors, distance_name, evaluate,
+};
 pub use score::{Score, Trial, wilson};
