@@ -8,6 +8,7 @@ mod open_set;
 mod protocol;
 mod score;
 
+pub(crate) use nearest::between;
 pub use nearest::{collapsed, episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
 pub use protocol::{

@@ -3,11 +3,15 @@
 //! A gallery belongs to one tower, whose SHA-256 it holds. This room sees embeddings only: it
 //! loads no model and decodes no picture.
 
+pub mod calibrate;
+mod classify;
 mod kernel;
 pub mod search;
 mod store;
 #[cfg(test)]
 mod tests;
+
+pub use classify::{Answer, Candidate, Classifier, Shots};
 
 use crate::tower::{Distance, TowerKind, TowerSpec};
 use crate::{Error, Result};
