@@ -21,6 +21,10 @@ pub mod model;
 
 pub mod tower;
 
+pub mod runtime;
+
+pub mod embed;
+
 pub mod eval;
 
 pub mod gallery;

@@ -67,18 +67,20 @@ pub fn create(path: &Path, tower: &TowerSpec) -> Result<Box<dyn Sink>> {
 }
 
 /// A file that appears when it is complete.
-pub(super) struct File {
+pub struct File {
     writer: BufWriter<NamedTempFile>,
     path: PathBuf,
 }
 
 impl File {
+    /// Begins it.
     pub fn create(path: &Path) -> Result<Self> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let part = NamedTempFile::new_in(folder).map_err(Error::io("write into", folder))?;
         Ok(Self { writer: BufWriter::with_capacity(1 << 18, part), path: path.into() })
     }
 
+    /// Appends.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer.write_all(bytes).map_err(Error::io("write", &self.path))
     }
@@ -89,6 +91,7 @@ impl File {
         self.write(head)
     }
 
+    /// Puts it into its place.
     pub fn finish(self) -> Result<()> {
         let path = self.path;
         let part = self.writer.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
