@@ -2,3 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod data;
+mod eval;
+mod gallery;
+mod towers;

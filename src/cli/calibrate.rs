@@ -97,7 +97,8 @@ fn measured(
     let set = shared::labelled(dir, command.set, &embedder.spec().preprocessing)?;
     let bar = shared::bar();
     bar.set_length(set.len() as u64);
-    let embeddings = embed::images(set.images.view(), embedder.as_mut(), |done| bar.set_position(done as u64))?;
+    let embeddings =
+        embed::images(set.images.view(), embedder.as_mut(), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let labels = set.classes.iter().map(|c| c.name.clone()).collect();
     let known = Loaded { labels, embeddings, classes: set.labels };

@@ -94,7 +94,8 @@ impl ThresholdArg {
             Some(Self::At(distance)) => Ok(Some(distance)),
             Some(Self::Auto) if calibrated.is_some() => Ok(calibrated),
             Some(Self::Auto) => {
-                let why = "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
+                let why =
+                    "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
                 Err(Error::invalid(gallery.path().display(), why))
             }
         }
@@ -116,7 +117,8 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     let (at, distance) = (command.gallery.display().to_string(), gallery.facts().distance.clone());
     let classifier = Classifier::new(gallery.load()?, distance, command.shots.0, &at)?;
     let keep = command.report.is_some();
-    let (mut waiting, mut told) = (Vec::<Waiting>::new(), Told { context, all: Vec::new(), keep, known: 0, unknown: 0 });
+    let (mut waiting, mut told) =
+        (Vec::<Waiting>::new(), Told { context, all: Vec::new(), keep, known: 0, unknown: 0 });
     let (bar, mut broken, mut all) = (shared::counter(), 0_u64, 0_u64);
     embed::pictures(shared::inputs(&command.images)?, embedder.as_mut(), |outcome| {
         bar.inc(1);

@@ -137,5 +137,8 @@ fn text(evaluation: &Evaluation) -> String {
         );
     }
     let rate = evaluation.images as f64 / evaluation.embedding_s.max(1e-9);
-    text + &format!("{} images embedded in {:.1} s ({rate:.0} /s)\n", evaluation.images, evaluation.embedding_s)
+    text + &format!(
+        "{} images embedded in {:.1} s ({rate:.0} /s)\n",
+        evaluation.images, evaluation.embedding_s
+    )
 }

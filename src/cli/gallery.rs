@@ -2,7 +2,6 @@
 
 use super::shared::print_json;
 use super::{Context, Outcome};
-use crate::eval::distance_name;
 use crate::gallery::Gallery;
 use crate::{Error, Result};
 use serde_json::json;
@@ -59,7 +58,7 @@ pub fn list(context: &Context, command: &List) -> Result<Outcome> {
         return Ok(Outcome::Yes);
     }
     println!("tower      {} (SHA-256 {})", facts.tower, facts.tower_sha256);
-    println!("distance   {}, {} numbers", distance_name(&facts.distance), facts.dim);
+    println!("distance   {}, {} numbers", facts.distance.name(), facts.dim);
     match &facts.threshold {
         None => println!("threshold  none; `siamese calibrate` chooses one"),
         Some(t) => println!("threshold  {} ({}, on {})", t.distance, t.chosen_at, t.data),

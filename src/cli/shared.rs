@@ -5,7 +5,7 @@ use crate::data::{self, Dataset, mnist, omniglot};
 use crate::embed::{Input, Inputs, listed};
 use crate::gallery::Gallery;
 use crate::image::Preprocessing;
-use crate::runtime::{Embedder, OrtOptions, Runtime, TractOptions, provision};
+use crate::runtime::{Embedder, Runtime};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -45,9 +45,12 @@ impl RuntimeArgs {
     pub fn load(&self, context: &Context, tower: &Path) -> Result<Box<dyn Embedder>> {
         match self.runtime {
             #[cfg(feature = "tract")]
-            RuntimeName::Tract => Runtime::Tract(TractOptions { threads: self.threads }).load(tower),
+            RuntimeName::Tract => {
+                Runtime::Tract(crate::runtime::TractOptions { threads: self.threads }).load(tower)
+            }
             #[cfg(feature = "ort")]
             RuntimeName::Ort => {
+                use crate::runtime::{OrtOptions, provision};
                 let library = provision::Request { path: context.ort.clone(), offline: context.offline };
                 let options = OrtOptions { library, threads: self.threads, ..OrtOptions::default() };
                 Runtime::Ort(options).load(tower)
@@ -119,10 +122,10 @@ pub fn labelled(dir: &Path, set: Option<SetName>, how: &Preprocessing) -> Result
         }
     };
     match set.unwrap_or_else(found) {
-        SetName::OmniglotBackground => data::omniglot(dir, omniglot::Part::Background, how),
-        SetName::OmniglotEvaluation => data::omniglot(dir, omniglot::Part::Evaluation, how),
-        SetName::MnistTrain => data::mnist(dir, mnist::Part::Train, how),
-        SetName::MnistTest => data::mnist(dir, mnist::Part::Test, how),
+        SetName::OmniglotBackground => omniglot(dir, omniglot::Part::Background, how),
+        SetName::OmniglotEvaluation => omniglot(dir, omniglot::Part::Evaluation, how),
+        SetName::MnistTrain => mnist(dir, mnist::Part::Train, how),
+        SetName::MnistTest => mnist(dir, mnist::Part::Test, how),
         SetName::Folder => data::folder(dir, how),
     }
 }

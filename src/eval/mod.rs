@@ -11,7 +11,5 @@ mod score;
 pub(crate) use nearest::between;
 pub use nearest::{collapsed, episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
-pub use protocol::{
-    Decision, Evaluation, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors, distance_name, evaluate,
-};
+pub use protocol::{Decision, Evaluation, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors, evaluate};
 pub use score::{Score, Trial, wilson};

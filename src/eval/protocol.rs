@@ -398,15 +398,5 @@ fn decision(trial: &Trial, query: usize, known: &[usize]) -> Decision {
 }
 
 fn figure(what: String, distance: &Distance, score: Score) -> Figure {
-    Figure { what, distance: distance_name(distance).into(), score }
-}
-
-/// The name of a distance, as metadata spell it.
-pub fn distance_name(distance: &Distance) -> &'static str {
-    match distance {
-        Distance::L1 => "l1",
-        Distance::L2 => "l2",
-        Distance::Cosine => "cosine",
-        Distance::WeightedL1 { .. } => "weighted-l1",
-    }
+    Figure { what, distance: distance.name().into(), score }
 }

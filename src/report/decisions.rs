@@ -3,12 +3,12 @@
 use super::html::Page;
 use super::plot::{self, Chart, Series, Style};
 use super::{map, picture};
+use crate::Result;
 use crate::eval::{Decision, Evaluation, Evidence};
 use crate::gallery::calibrate::{Calibration, Scores};
 use crate::gallery::search::Index;
 use crate::gallery::{Answer, Facts};
 use crate::tower::Distance;
-use crate::Result;
 use ndarray::{Array3, ArrayView3, Axis};
 use std::collections::BTreeMap;
 
@@ -57,11 +57,20 @@ pub fn evaluation(told: &Evaluation, evidence: &Evidence, distance: &Distance) -
         let [low, high] = f.score.interval_95.map(percent);
         let counts = [f.score.correct, f.score.trials, f.score.ties].map(|n| n.to_string());
         let [correct, trials, ties] = counts;
-        [percent(f.score.accuracy), format!("{low} – {high}"), correct, trials, ties, f.distance.clone(), f.what.clone()]
+        [
+            percent(f.score.accuracy),
+            format!("{low} – {high}"),
+            correct,
+            trials,
+            ties,
+            f.distance.clone(),
+            f.what.clone(),
+        ]
     });
     page.table(&["accuracy", "95 % interval", "right", "trials", "ties", "distance", "what"], rows);
     if !told.run_errors.is_empty() {
-        let rows = told.run_errors.iter().map(|r| [r.run.clone(), r.errors.to_string(), r.trials.to_string()]);
+        let rows =
+            told.run_errors.iter().map(|r| [r.run.clone(), r.errors.to_string(), r.trials.to_string()]);
         page.section("Errors of each run").table(&["run", "errors", "trials"], rows);
     }
     distances(&mut page, evidence)?;
@@ -129,7 +138,8 @@ fn curve(page: &mut Page, mut same: Vec<f64>, mut different: Vec<f64>) -> Result
         ranks.clone().map(|r| (share(&different, different[r]), y(share(&same, different[r])))).collect()
     };
     let one = |name: &str, y: fn(f64) -> f64| Series { name: name.into(), points: points(y) };
-    let series = vec![one("accepted of the same (ROC)", |t| t), one("rejected of the same (DET)", |t| 1.0 - t)];
+    let series =
+        vec![one("accepted of the same (ROC)", |t| t), one("rejected of the same (DET)", |t| 1.0 - t)];
     let mut chart = Chart::new("accepted of different ones", "share", Style::Lines, series);
     chart.log_x = true;
     page.chart(&chart.svg()?, "What a threshold accepts and rejects, from strict (left) to lax (right).");
@@ -275,7 +285,8 @@ pub fn classification(
         let mut counts = vec![vec![0_u32; labels.len()]; labels.len()];
         told.iter().filter_map(|&(t, a)| Some((t, a?))).for_each(|(t, a)| counts[t][a] += 1);
         if counts.iter().flatten().any(|&n| n > 0) {
-            let caption = format!("Rows: the folder; columns: the answer; in this order: {}.", labels.join(", "));
+            let caption =
+                format!("Rows: the folder; columns: the answer; in this order: {}.", labels.join(", "));
             page.section("Confusions").chart(&plot::confusion(&counts)?, &caption);
         }
     }

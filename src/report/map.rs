@@ -60,7 +60,10 @@ pub fn chart(embeddings: ArrayView2<'_, f32>, classes: &[String]) -> Chart {
     let mut points = places.outer_iter().map(|p| (p[0], p[1]));
     let series = groups
         .iter()
-        .map(|(name, group)| Series { name: (*name).into(), points: points.by_ref().take(group.len()).collect() })
+        .map(|(name, group)| Series {
+            name: (*name).into(),
+            points: points.by_ref().take(group.len()).collect(),
+        })
         .collect();
     Chart::new("first principal component", "second principal component", Style::Dots, series)
 }
