@@ -81,8 +81,7 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
         decisions::evaluation(&evaluation, &evidence, distance)?.write(out)?;
     }
     if context.json {
-        let runtime = format!("{:?}", command.runtime.runtime).to_lowercase();
-        shared::print_json(&json!({ "runtime": runtime, "evaluation": evaluation }))?;
+        shared::print_json(&json!({ "runtime": command.runtime.runtime, "evaluation": evaluation }))?;
     } else {
         print!("{}", text(&evaluation));
     }

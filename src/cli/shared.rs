@@ -5,7 +5,11 @@ use crate::data::{self, Dataset, mnist, omniglot};
 use crate::embed::{Input, Inputs, listed};
 use crate::gallery::Gallery;
 use crate::image::Preprocessing;
-use crate::runtime::{Embedder, Runtime};
+#[cfg(feature = "tract")]
+use crate::runtime::TractOptions;
+use crate::runtime::{Embedder, Runtime, RuntimeName};
+#[cfg(feature = "ort")]
+use crate::runtime::{OrtOptions, provision::Request};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,46 +19,40 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Args)]
 pub struct RuntimeArgs {
     /// The runtime that runs the tower.
-    #[arg(long, value_enum, default_value_t = RuntimeName::DEFAULT)]
+    #[arg(long, value_enum, default_value_t = DEFAULT)]
     pub runtime: RuntimeName,
     /// Its threads; 0 takes all cores.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 }
 
-/// The runtimes of this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RuntimeName {
-    /// tract, in pure Rust.
-    #[cfg(feature = "tract")]
-    Tract,
-    /// ONNX Runtime.
-    #[cfg(feature = "ort")]
-    Ort,
-}
-
-impl RuntimeName {
-    #[cfg(feature = "tract")]
-    const DEFAULT: Self = Self::Tract;
-    #[cfg(all(feature = "ort", not(feature = "tract")))]
-    const DEFAULT: Self = Self::Ort;
-}
+/// The runtime that is used unless told otherwise: tract starts fastest.
+const DEFAULT: RuntimeName = if cfg!(feature = "tract") { RuntimeName::Tract } else { RuntimeName::Ort };
 
 impl RuntimeArgs {
     /// Loads a tower.
     pub fn load(&self, context: &Context, tower: &Path) -> Result<Box<dyn Embedder>> {
+        self.options(context)?.load(tower)
+    }
+
+    /// The runtime with its options, where this build has it.
+    fn options(&self, context: &Context) -> Result<Runtime> {
+        // Without a feature its arm is the error below.
+        let _ = context;
         match self.runtime {
             #[cfg(feature = "tract")]
-            RuntimeName::Tract => {
-                Runtime::Tract(crate::runtime::TractOptions { threads: self.threads }).load(tower)
-            }
+            RuntimeName::Tract => Ok(Runtime::Tract(TractOptions { threads: self.threads })),
             #[cfg(feature = "ort")]
             RuntimeName::Ort => {
-                use crate::runtime::{OrtOptions, provision};
-                let library = provision::Request { path: context.ort.clone(), offline: context.offline };
-                let options = OrtOptions { library, threads: self.threads, ..OrtOptions::default() };
-                Runtime::Ort(options).load(tower)
+                let library =
+                    Request { path: context.ort.clone(), offline: context.offline, ..Request::default() };
+                Ok(Runtime::Ort(OrtOptions { library, threads: self.threads, ..OrtOptions::default() }))
             }
+            #[allow(unreachable_patterns)]
+            other => Err(Error::missing(
+                format!("this build of siamese has no {other:?} runtime"),
+                "build it with that feature, or name the other runtime with --runtime",
+            )),
         }
     }
 
