@@ -151,3 +151,26 @@ fn episodes_are_the_same_for_a_seed_and_refused_where_they_cannot_be() {
         assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{more:?}");
     }
 }
+
+/// Both runtimes decide alike, to the last distance, with an exact tower.
+#[cfg(feature = "ort")]
+#[test]
+fn runtimes_decide_alike() {
+    let Some(data) = real_data() else { return };
+    let library = siamese::runtime::provision::Request { offline: true, ..Default::default() };
+    if let Err(error) = siamese::runtime::provision::locate(&library) {
+        eprintln!("skipped: no ONNX Runtime here ({error})");
+        return;
+    }
+    let data = data.to_str().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    towers::squares(&dir.path().join("t.onnx"), 105, 7, TowerKind::Exact, Distance::L2);
+    let ask = |runtime: &str| {
+        let arguments =
+            ["eval", "t.onnx", "--protocol", "angelic", "--data", data, "--offline", "--runtime", runtime];
+        let told = json(dir.path(), &arguments);
+        assert_eq!(told["runtime"], runtime);
+        (told["evaluation"]["figures"].clone(), told["evaluation"]["open_set"].clone())
+    };
+    assert_eq!(ask("tract"), ask("ort"));
+}
