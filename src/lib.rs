@@ -27,6 +27,12 @@ pub mod export;
 
 pub mod runtime;
 
+pub mod embed;
+
+pub mod eval;
+
+pub mod gallery;
+
 pub mod report;
 
 pub mod cli;

@@ -6,6 +6,15 @@ mod data;
 mod doctor;
 #[cfg(feature = "ort")]
 mod runtime;
+mod calibrate;
+mod classify;
+mod data;
+mod embed;
+mod enroll;
+mod eval;
+mod gallery;
+mod shared;
+mod verify;
 
 use crate::{Error, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -58,6 +67,24 @@ enum Verb {
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
+    /// Measure a tower's accuracy by a protocol of the field.
+    Eval(eval::Command),
+    /// Turn pictures or a data set into embeddings: .npy, .safetensors, .parquet, JSON lines.
+    Embed(embed::Command),
+    /// Make pictures known to a gallery.
+    Enroll(enroll::Command),
+    /// Tell what a gallery holds.
+    List(gallery::List),
+    /// Remove classes from a gallery.
+    Remove(gallery::Remove),
+    /// Add galleries of the same tower to a gallery.
+    Merge(gallery::Merge),
+    /// Recognise pictures by a gallery.
+    Classify(classify::Command),
+    /// Tell whether pictures show the same thing.
+    Verify(verify::Command),
+    /// Choose a gallery's threshold by measuring same and different pairs.
+    Calibrate(calibrate::Command),
 }
 
 #[cfg(feature = "ort")]
@@ -66,7 +93,6 @@ impl Context {
     pub fn library(&self, cuda: bool) -> crate::runtime::provision::Request {
         crate::runtime::provision::Request { path: self.ort.clone(), offline: self.offline, cuda }
     }
-}
 
 impl Cli {
     /// From the process's arguments; exits on bad usage, and after `--help` and `--version`.
@@ -88,6 +114,15 @@ impl Cli {
             Verb::Runtime(command) => runtime::run(&self.context, command),
             Verb::Doctor(arguments) => doctor::run(&self.context, arguments),
             Verb::Completions(arguments) => completions::run(arguments),
+            Verb::Eval(command) => eval::run(&self.context, command),
+            Verb::Embed(command) => embed::run(&self.context, command),
+            Verb::Enroll(command) => enroll::run(&self.context, command),
+            Verb::List(command) => gallery::list(&self.context, command),
+            Verb::Remove(command) => gallery::remove(&self.context, command),
+            Verb::Merge(command) => gallery::merge(&self.context, command),
+            Verb::Classify(command) => classify::run(&self.context, command),
+            Verb::Verify(command) => verify::run(&self.context, command),
+            Verb::Calibrate(command) => calibrate::run(&self.context, command),
         }
     }
 }
