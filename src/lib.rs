@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod onnx;
+pub mod random;
 
 pub mod image;
 
@@ -19,6 +20,8 @@ pub mod graph;
 pub mod model;
 
 pub mod tower;
+
+pub mod report;
 
 pub mod cli;
 

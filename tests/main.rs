@@ -1,2 +1,4 @@
 //! The one integration-test binary; a module a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod data;

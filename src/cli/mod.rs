@@ -1,6 +1,8 @@
 //! The command line: one file a verb; arguments → typed configuration → one library call →
 //! rendering. Results go to stdout, progress and logs to stderr.
 
+mod data;
+
 use crate::Result;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -40,12 +42,17 @@ pub enum Outcome {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    /// Fetch Omniglot or MNIST, describe data, draw contact sheets.
+    #[command(subcommand)]
+    Data(data::Command),
+}
 
 impl Cli {
     /// Runs the verb.
     pub fn run(self) -> Result<Outcome> {
-        let _ = &self.context;
-        match self.verb {}
+        match &self.verb {
+            Verb::Data(command) => data::run(&self.context, command),
+        }
     }
 }

@@ -1,6 +1,38 @@
 //! Labelled drawings: what a data set is, and the readers that make one.
+//!
+//! Every reader gives images in the pixel contract, classes grouped by alphabet, and an error
+//! that names the file (and the entry in an archive) where something is not what it must be.
 
-use ndarray::{Array4, ArrayView3, Axis};
+mod archive;
+mod folder;
+pub mod get;
+pub mod idx;
+mod info;
+pub mod lake;
+pub mod mnist;
+pub mod omniglot;
+pub mod sheet;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use folder::folder;
+pub use info::{Held, Info, Runs, Total, info};
+pub use lake::{LakeRun, LakeRuns, lake};
+pub use mnist::mnist;
+pub use omniglot::omniglot;
+pub use verify::Set;
+
+use crate::image::Preprocessing;
+use crate::model::recipe;
+use crate::{Error, Result};
+use ndarray::{Array3, Array4, ArrayView3, Axis};
+use rayon::prelude::*;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The longest file of a data set that is read, bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Labelled images, already in the pixel contract.
 ///
@@ -70,4 +102,212 @@ impl Dataset {
         }
         members
     }
+
+    /// The images of these indices, in this order, with all classes and alphabets kept.
+    ///
+    /// # Panics
+    /// Where an index is not below [`Dataset::len`].
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        Self {
+            name: self.name.clone(),
+            images: self.images.select(Axis(0), indices),
+            labels: indices.iter().map(|&i| self.labels[i]).collect(),
+            classes: self.classes.clone(),
+            alphabets: self.alphabets.clone(),
+            drawers: indices.iter().map(|&i| self.drawers[i]).collect(),
+            sources: indices.iter().map(|&i| self.sources[i].clone()).collect(),
+        }
+    }
+
+    /// Parts the data by alphabet: (the others, the named ones), each with its own numbering of
+    /// classes and alphabets. A name that is not there is an error that lists those that are.
+    pub fn split_alphabets(&self, names: &[String]) -> Result<(Self, Self)> {
+        if let Some(unknown) = names.iter().find(|n| !self.alphabets.contains(n)) {
+            let why = format!("there is no alphabet {unknown:?}; there are: {}", self.alphabets.join(", "));
+            return Err(Error::invalid(&self.name, why));
+        }
+        let named = |alphabet: &String| names.contains(alphabet);
+        Ok((self.keep_alphabets(|a| !named(a)), self.keep_alphabets(named)))
+    }
+
+    /// Appends another data set of the same image size; its classes and alphabets come after.
+    pub fn extend(&mut self, other: &Self) -> Result<()> {
+        self.images.append(Axis(0), other.images.view()).map_err(|e| {
+            let (ours, theirs) = (self.images.shape().to_vec(), other.images.shape());
+            Error::invalid_because(&other.name, format!("images {theirs:?} do not go with {ours:?}"), e)
+        })?;
+        let (classes, alphabets) = (self.classes.len() as u32, self.alphabets.len() as u32);
+        self.labels.extend(other.labels.iter().map(|label| label + classes));
+        self.classes.extend(
+            other.classes.iter().map(|c| Class { name: c.name.clone(), alphabet: c.alphabet + alphabets }),
+        );
+        self.alphabets.extend_from_slice(&other.alphabets);
+        self.drawers.extend_from_slice(&other.drawers);
+        self.sources.extend_from_slice(&other.sources);
+        Ok(())
+    }
+
+    /// Only the alphabets that `keep` names, classes and alphabets numbered anew.
+    fn keep_alphabets(&self, keep: impl Fn(&String) -> bool) -> Self {
+        let mut alphabets = Vec::new();
+        let alphabet_map: Vec<Option<u32>> = self
+            .alphabets
+            .iter()
+            .map(|name| keep(name).then(|| renumber(&mut alphabets, name.clone())))
+            .collect();
+        let mut classes = Vec::new();
+        let class_map: Vec<Option<u32>> = self
+            .classes
+            .iter()
+            .map(|c| {
+                let alphabet = alphabet_map[c.alphabet as usize]?;
+                Some(renumber(&mut classes, Class { name: c.name.clone(), alphabet }))
+            })
+            .collect();
+        let kept: Vec<usize> =
+            (0..self.len()).filter(|&i| class_map[self.labels[i] as usize].is_some()).collect();
+        let mut part = self.subset(&kept);
+        part.labels = part.labels.iter().filter_map(|&label| class_map[label as usize]).collect();
+        Self { classes, alphabets, ..part }
+    }
+
+    /// Images without labels yet; [`Dataset::push`] tells them one by one.
+    fn empty(name: &str, images: Array4<u8>) -> Self {
+        let capacity = images.shape()[0];
+        Self {
+            name: name.to_string(),
+            images,
+            labels: Vec::with_capacity(capacity),
+            classes: Vec::new(),
+            alphabets: Vec::new(),
+            drawers: Vec::with_capacity(capacity),
+            sources: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// The index of a class, new unless it is the one before; images come sorted by class.
+    fn class(&mut self, alphabet: &str, name: &str) -> u32 {
+        if self.alphabets.last().is_none_or(|last| last != alphabet) {
+            self.alphabets.push(alphabet.to_string());
+        }
+        let alphabet = self.alphabets.len() as u32 - 1;
+        if self.classes.last().is_none_or(|last| last.alphabet != alphabet || last.name != name) {
+            self.classes.push(Class { name: name.to_string(), alphabet });
+        }
+        self.classes.len() as u32 - 1
+    }
+
+    /// Tells the next image.
+    fn push(&mut self, class: u32, drawer: u16, source: String) {
+        self.labels.push(class);
+        self.drawers.push(drawer);
+        self.sources.push(source);
+    }
+}
+
+/// Appends an item and tells its index.
+fn renumber<T>(items: &mut Vec<T>, item: T) -> u32 {
+    items.push(item);
+    items.len() as u32 - 1
+}
+
+/// The training material of a recipe, whole: alphabets that the recipe holds out are in it, and
+/// [`Dataset::split_alphabets`] takes them apart.
+pub fn load(data: &recipe::Data, size: usize, dir: &Path) -> Result<Dataset> {
+    let how = Preprocessing::ink(size);
+    match *data {
+        recipe::Data::Mnist => mnist(dir, mnist::Part::Train, &how),
+        recipe::Data::Omniglot { glyph_alphabets, .. } => {
+            let mut set = omniglot(dir, omniglot::Part::Background, &how)?;
+            if glyph_alphabets > 0 {
+                let (characters, drawers) = omniglot::USUAL;
+                set.extend(&glyphs(glyph_alphabets, characters, drawers, 0, size)?)?;
+            }
+            Ok(set)
+        }
+        recipe::Data::Folder { ref path } => folder(path, &how),
+        recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
+            glyphs(alphabets, characters, drawers, seed, size)
+        }
+    }
+}
+
+/// Built-in alphabets.
+fn glyphs(
+    alphabets: usize,
+    _characters: usize,
+    _drawers: usize,
+    _seed: u64,
+    _size: usize,
+) -> Result<Dataset> {
+    let why = format!("{alphabets} built-in alphabets are asked for; this build has no generator of glyphs");
+    Err(Error::invalid("data", why))
+}
+
+/// The data folder: the one given (`--data`), else `SIAMESE_DATA`, else the cache, where
+/// `siamese data get` puts data sets.
+pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(dir) = given {
+        return Ok(dir.to_path_buf());
+    }
+    if let Some(dir) = std::env::var_os("SIAMESE_DATA").filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
+    }
+    cache_dir()
+}
+
+/// Where `siamese data get` puts data sets unless told otherwise.
+pub fn cache_dir() -> Result<PathBuf> {
+    dirs::cache_dir().map(|cache| cache.join("siamese").join("data")).ok_or_else(|| {
+        Error::missing("this user has no cache folder", "name a data folder with --data DIR or SIAMESE_DATA")
+    })
+}
+
+/// A data set is not where it was looked for.
+fn absent(dir: &Path, file: &str, set: &str) -> Error {
+    if !dir.exists() {
+        let why =
+            format!("this data folder does not exist; `siamese data get {set}` fetches {set} into the cache");
+        return Error::invalid(dir.display(), why);
+    }
+    let why = format!("has no {file}; run `siamese data get {set}`, or name another folder with --data");
+    Error::invalid(dir.display(), why)
+}
+
+/// Reads a whole file of at most `limit` bytes.
+fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    let length = file.metadata().map_or(0, |m| m.len()).min(limit);
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(path.display(), format!("is longer than {} MiB", limit >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// Makes `count` images on all cores, each thread with its own state: `[N, C, S, S]`.
+fn gather<S>(
+    count: usize,
+    how: &Preprocessing,
+    state: impl Fn() -> S + Sync + Send,
+    image: impl Fn(&mut S, usize) -> Result<Array3<u8>> + Sync + Send,
+) -> Result<Array4<u8>> {
+    let (channels, size) = (how.channels(), how.size());
+    let each = channels * size * size;
+    let mut pixels = Vec::new();
+    let room = count.checked_mul(each).filter(|&bytes| pixels.try_reserve_exact(bytes).is_ok());
+    let Some(bytes) = room else {
+        let why =
+            format!("{count} images of {size}×{size} pixels do not fit into memory; use a smaller size");
+        return Err(Error::invalid("the data", why));
+    };
+    pixels.resize(bytes, 0_u8);
+    pixels.par_chunks_mut(each).enumerate().try_for_each_init(state, |state, (i, target)| {
+        let made = image(state, i)?;
+        target.iter_mut().zip(&made).for_each(|(t, &p)| *t = p);
+        Ok::<_, Error>(())
+    })?;
+    Array4::from_shape_vec((count, channels, size, size), pixels)
+        .map_err(|e| Error::invalid_because("the data", "cannot be shaped into images", e))
 }

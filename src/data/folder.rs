@@ -1,0 +1,121 @@
+//! Class folders: `DIR/<class>/*.png` or `DIR/<alphabet>/<class>/*.png`, any picture format.
+
+use super::{Dataset, gather};
+use crate::image::{self, Preprocessing};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The most pictures of a folder.
+const MAX_PICTURES: usize = 5_000_000;
+
+/// Reads class folders, sorted by name. Pictures directly in `DIR`'s folders make them classes;
+/// folders in them make them alphabets. Other files and hidden ones are passed over.
+pub fn folder(dir: impl AsRef<Path>, how: &Preprocessing) -> Result<Dataset> {
+    let dir = dir.as_ref();
+    nested(dir, &dir.display().to_string(), how, |_| 0)
+}
+
+/// As [`folder`], with the data set's name, and the drawer told by the file's name.
+pub(super) fn nested(
+    dir: &Path,
+    name: &str,
+    how: &Preprocessing,
+    drawer_of: impl Fn(&str) -> u16,
+) -> Result<Dataset> {
+    let at = dir.display().to_string();
+    how.validate(&at)?;
+    let pictures = pictures(dir)?;
+    let images = gather(pictures.len(), how, || (), |(), i| image::load(&pictures[i].path, how))?;
+    let mut set = Dataset::empty(name, images);
+    for picture in pictures {
+        let class = set.class(&picture.alphabet, &picture.class);
+        let file = file_name(&picture.path);
+        let inside = picture.path.strip_prefix(dir).unwrap_or(&picture.path);
+        set.push(class, drawer_of(&file), inside.display().to_string());
+    }
+    Ok(set)
+}
+
+struct Picture {
+    alphabet: String,
+    class: String,
+    path: PathBuf,
+}
+
+fn pictures(dir: &Path) -> Result<Vec<Picture>> {
+    let top = list(dir)?;
+    if top.folders.is_empty() {
+        let why = "has no class folders (and no Omniglot or MNIST files); put pictures into DIR/<class>/ or DIR/<alphabet>/<class>/";
+        return Err(Error::invalid(dir.display(), why));
+    }
+    let whole = file_name(dir);
+    let mut pictures = Vec::new();
+    let mut nested = None;
+    for folder in &top.folders {
+        let inner = list(folder)?;
+        let is_alphabet = !inner.folders.is_empty();
+        if is_alphabet && !inner.pictures.is_empty() {
+            let why = "has pictures and folders side by side; a class has pictures, an alphabet has classes";
+            return Err(Error::invalid(folder.display(), why));
+        }
+        if *nested.get_or_insert(is_alphabet) != is_alphabet {
+            let why = "has classes beside alphabets; put every class into an alphabet, or none";
+            return Err(Error::invalid(dir.display(), why));
+        }
+        if is_alphabet {
+            for class in &inner.folders {
+                class_pictures(class, list(class)?, &file_name(folder), &mut pictures)?;
+            }
+        } else {
+            class_pictures(folder, inner, &whole, &mut pictures)?;
+        }
+    }
+    Ok(pictures)
+}
+
+fn class_pictures(class: &Path, listing: Listing, alphabet: &str, into: &mut Vec<Picture>) -> Result<()> {
+    if listing.pictures.is_empty() {
+        let why =
+            "is an empty class: no picture (png, jpg, gif, bmp, webp, tiff) in it; add some or remove it";
+        return Err(Error::invalid(class.display(), why));
+    }
+    if into.len() + listing.pictures.len() > MAX_PICTURES {
+        return Err(Error::invalid(class.display(), format!("more than {MAX_PICTURES} pictures so far")));
+    }
+    let name = file_name(class);
+    into.extend(listing.pictures.into_iter().map(|path| Picture {
+        alphabet: alphabet.to_string(),
+        class: name.clone(),
+        path,
+    }));
+    Ok(())
+}
+
+/// What is in a folder, sorted by name.
+struct Listing {
+    folders: Vec<PathBuf>,
+    pictures: Vec<PathBuf>,
+}
+
+fn list(dir: &Path) -> Result<Listing> {
+    let mut listing = Listing { folders: Vec::new(), pictures: Vec::new() };
+    for entry in std::fs::read_dir(dir).map_err(Error::io("read the folder", dir))? {
+        let path = entry.map_err(Error::io("read the folder", dir))?.path();
+        if file_name(&path).starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            listing.folders.push(path);
+        } else if image::is_picture_name(&path) {
+            listing.pictures.push(path);
+        }
+    }
+    listing.folders.sort();
+    listing.pictures.sort();
+    Ok(listing)
+}
+
+fn file_name(path: &Path) -> String {
+    let named = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
+    named(path).or_else(|| named(&path.canonicalize().ok()?)).unwrap_or_default()
+}

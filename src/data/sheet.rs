@@ -1,0 +1,107 @@
+//! Contact sheets: a row for each character, a column for each drawer, black ink on white.
+
+use super::Dataset;
+use crate::{Error, Result};
+use ::image::{GrayImage, ImageFormat, Luma};
+use ndarray::Axis;
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+/// The greatest side of a sheet, pixels.
+const MAX_SIDE: usize = 16_384;
+/// Pixels between drawings.
+const GAP: usize = 3;
+/// The grey between drawings.
+const GAP_TONE: u8 = 216;
+
+/// What a sheet shows.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Only this alphabet.
+    pub alphabet: Option<String>,
+    /// The most rows; of more characters, evenly spread ones are shown.
+    pub rows: usize,
+    /// The most columns.
+    pub columns: usize,
+}
+
+/// A drawn sheet.
+#[derive(Clone, Debug)]
+pub struct Sheet {
+    /// The picture.
+    pub picture: GrayImage,
+    /// `alphabet/character` of each row.
+    pub rows: Vec<String>,
+    /// Columns.
+    pub columns: usize,
+}
+
+/// Draws a sheet of a data set. Columns are the drawers where a class has one drawing of each,
+/// else its drawings in order.
+pub fn draw(data: &Dataset, layout: &Layout) -> Result<Sheet> {
+    let classes = chosen(data, layout)?;
+    let members = data.by_class();
+    let columns = classes.iter().map(|&c| members[c].len()).max().unwrap_or(0).min(layout.columns);
+    let pitch = data.size() + GAP;
+    let (width, height) = (GAP + columns * pitch, GAP + classes.len() * pitch);
+    if width > MAX_SIDE || height > MAX_SIDE {
+        let why = format!("would have {width}×{height} pixels; give a smaller --size, --rows or --columns");
+        return Err(Error::invalid("the contact sheet", why));
+    }
+    let mut picture = GrayImage::from_pixel(width as u32, height as u32, Luma([GAP_TONE]));
+    for (row, &class) in classes.iter().enumerate() {
+        let mut drawings = members[class].clone();
+        drawings.sort_by_key(|&i| data.drawers[i]);
+        for (column, &i) in drawings.iter().take(columns).enumerate() {
+            place(&mut picture, data, i, GAP + column * pitch, GAP + row * pitch);
+        }
+    }
+    let name = |&class: &usize| {
+        let class = &data.classes[class];
+        format!("{}/{}", data.alphabets[class.alphabet as usize], class.name)
+    };
+    Ok(Sheet { picture, rows: classes.iter().map(name).collect(), columns })
+}
+
+/// The classes of the rows.
+fn chosen(data: &Dataset, layout: &Layout) -> Result<Vec<usize>> {
+    let all: Vec<usize> = match &layout.alphabet {
+        None => (0..data.classes.len()).collect(),
+        Some(name) => {
+            let Some(alphabet) = data.alphabets.iter().position(|a| a == name) else {
+                let why = format!("there is no alphabet {name:?}; there are: {}", data.alphabets.join(", "));
+                return Err(Error::invalid(&data.name, why));
+            };
+            let inside = |&c: &usize| data.classes[c].alphabet as usize == alphabet;
+            (0..data.classes.len()).filter(inside).collect()
+        }
+    };
+    let rows = layout.rows.min(all.len());
+    Ok((0..rows).map(|row| all[row * all.len() / rows]).collect())
+}
+
+/// Puts a drawing's first channel on the sheet, ink black.
+fn place(picture: &mut GrayImage, data: &Dataset, image: usize, left: usize, top: usize) {
+    let drawing = data.image(image);
+    for ((y, x), &ink) in drawing.index_axis(Axis(0), 0).indexed_iter() {
+        picture.put_pixel((left + x) as u32, (top + y) as u32, Luma([255 - ink]));
+    }
+}
+
+/// Writes the sheet as PNG, whole or not at all.
+pub fn write(sheet: &Sheet, path: &Path) -> Result<()> {
+    if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
+        return Err(Error::invalid(path.display(), "a contact sheet is a PNG file; name it OUT.png"));
+    }
+    let mut png = Cursor::new(Vec::new());
+    sheet
+        .picture
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|e| Error::invalid_because(path.display(), "cannot be made", e))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut part = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write into", folder))?;
+    part.write_all(png.get_ref()).map_err(Error::io("write", path))?;
+    super::get::readable_by_all(part.path())?;
+    part.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Files and bytes → a [`Picture`] of 8-bit grey or colour with alpha, within limits.
+
+use crate::{Error, Result};
+use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+/// The longest picture file that is read, bytes.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The most pixels that are decoded.
+pub const MAX_PIXELS: u64 = 64 << 20;
+/// The greatest width or height that is decoded, pixels.
+pub const MAX_SIDE: u32 = 32_768;
+/// The most memory that a decoder may take, bytes: eight for each allowed pixel.
+const MAX_DECODER_BYTES: u64 = 8 * MAX_PIXELS;
+
+/// The ends of the names of files that class folders count as pictures.
+pub const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff"];
+
+/// Whether the name of a file ends like a picture's. Hidden files are none.
+pub fn is_picture_name(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    !hidden && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+}
+
+/// A decoded picture, row by row.
+pub(super) struct Picture {
+    pub width: usize,
+    pub height: usize,
+    pub pixels: Pixels,
+}
+
+/// The samples of a [`Picture`], 8 bits each.
+pub(super) enum Pixels {
+    /// Opaque grey levels.
+    Gray(Vec<u8>),
+    /// Red, green, blue, opacity.
+    Rgba(Vec<[u8; 4]>),
+}
+
+impl Picture {
+    /// Opaque grey levels, row by row.
+    pub fn gray(width: usize, height: usize, levels: Vec<u8>) -> Self {
+        Self { width, height, pixels: Pixels::Gray(levels) }
+    }
+}
+
+/// Reads a whole file, refusing what is too long to be a picture (devices and pipes included).
+pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let limit = MAX_FILE_BYTES >> 20;
+        return Err(Error::invalid(
+            path.display(),
+            format!("is longer than {limit} MiB; give a smaller picture"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Decodes a picture, upright as its EXIF tag says; `name` is for messages.
+pub(super) fn picture(bytes: &[u8], name: &str) -> Result<Picture> {
+    if bytes.is_empty() {
+        return Err(Error::invalid(name, "is empty (0 bytes), not a picture"));
+    }
+    let broken = |e: ::image::ImageError| Error::invalid_because(name, "cannot be decoded as a picture", e);
+    let mut reader = ImageReader::new(Cursor::new(bytes));
+    let format = ::image::guess_format(bytes).ok().filter(|f| f.reading_enabled());
+    let Some(format) = format else {
+        return Err(Error::invalid(name, "is not a picture; PNG, JPEG, GIF, BMP, WebP and TIFF are read"));
+    };
+    reader.set_format(format);
+    reader.limits(limits());
+    if let Some((width, height)) = declared_size(bytes, format) {
+        check_size(width, height, name)?;
+    }
+    let mut decoder = reader.into_decoder().map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, name)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    image.apply_orientation(orientation);
+    Ok(flatten(image))
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    limits
+}
+
+/// The size in a PNG's header, read before a decoder makes its row buffers, so that the message
+/// can tell the size. Other decoders tell it before they reserve memory.
+fn declared_size(bytes: &[u8], format: ImageFormat) -> Option<(u32, u32)> {
+    let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    (format == ImageFormat::Png && bytes.get(12..16)? == b"IHDR").then(|| Some((number(16)?, number(20)?)))?
+}
+
+fn check_size(width: u32, height: u32, name: &str) -> Result<()> {
+    if width == 0 || height == 0 {
+        return Err(Error::invalid(name, format!("has {width}×{height} pixels, so none at all")));
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MAX_PIXELS || width > MAX_SIDE || height > MAX_SIDE {
+        let why = format!(
+            "has {width}×{height} pixels; at most {} million and {MAX_SIDE} a side are decoded: make it smaller",
+            MAX_PIXELS >> 20
+        );
+        return Err(Error::invalid(name, why));
+    }
+    Ok(())
+}
+
+/// To 8 bits a sample: grey where the picture is opaque grey, else colour with alpha.
+fn flatten(image: DynamicImage) -> Picture {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let pixels = match image {
+        DynamicImage::ImageLuma8(levels) => Pixels::Gray(levels.into_raw()),
+        DynamicImage::ImageLuma16(levels) => {
+            Pixels::Gray(levels.into_raw().into_iter().map(to_8_bits).collect())
+        }
+        DynamicImage::ImageRgba16(colours) => {
+            Pixels::Rgba(colours.pixels().map(|p| p.0.map(to_8_bits)).collect())
+        }
+        DynamicImage::ImageRgb16(colours) => Pixels::Rgba(
+            colours.pixels().map(|p| [to_8_bits(p[0]), to_8_bits(p[1]), to_8_bits(p[2]), 255]).collect(),
+        ),
+        DynamicImage::ImageLumaA16(levels) => Pixels::Rgba(
+            levels
+                .pixels()
+                .map(|p| {
+                    let [level, alpha] = p.0.map(to_8_bits);
+                    [level, level, level, alpha]
+                })
+                .collect(),
+        ),
+        other => Pixels::Rgba(other.to_rgba8().pixels().map(|p| p.0).collect()),
+    };
+    Picture { width, height, pixels }
+}
+
+/// 0–65535 → 0–255, to the nearest.
+fn to_8_bits(level: u16) -> u8 {
+    ((u32::from(level) + 128) / 257) as u8
+}

@@ -1,0 +1,238 @@
+//! A picture → ink `[1, S, S]`, in integers throughout.
+//!
+//! 1. Colours become grey (Rec. 601 luma); what is transparent becomes paper.
+//! 2. The tone of the border is the paper, unless the caller knows which tone is ink.
+//! 3. Ink is the difference from the paper's tone, stretched so that paper is 0 and the opposite
+//!    end of the grey scale is 255.
+//! 4. Areas are averaged into the greatest rectangle of the same aspect that fits the square,
+//!    and the rest is paper.
+
+use super::Polarity;
+use super::decode::{Picture, Pixels};
+use ndarray::Array3;
+
+/// Ink levels `[1, S, S]`.
+pub(super) fn from_picture(picture: &Picture, size: usize, polarity: Polarity) -> Array3<u8> {
+    let mut levels = gray_levels(picture, polarity);
+    invert(&mut levels, picture.width, polarity);
+    fit(&levels, picture.width, picture.height, size)
+}
+
+/// Grey levels, row by row, with transparent parts in the paper's tone.
+fn gray_levels(picture: &Picture, polarity: Polarity) -> Vec<u8> {
+    let colours = match &picture.pixels {
+        Pixels::Gray(levels) => return levels.clone(),
+        Pixels::Rgba(colours) => colours,
+    };
+    let paper = if transparent_paper_is_white(colours, picture.width, polarity) { 255 } else { 0 };
+    colours.iter().map(|&c| over(luma(c), paper, c[3])).collect()
+}
+
+/// Rec. 601 luma in 16-bit fixed point.
+fn luma([red, green, blue, _]: [u8; 4]) -> u8 {
+    ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// `level` with opacity `alpha` over `paper`, to the nearest.
+fn over(level: u8, paper: u8, alpha: u8) -> u8 {
+    let alpha = u32::from(alpha);
+    ((u32::from(level) * alpha + u32::from(paper) * (255 - alpha) + 127) / 255) as u8
+}
+
+/// Whether transparency stands for white. The visible part of the border is paper; where the
+/// border is mostly transparent, the visible part of the picture is ink.
+fn transparent_paper_is_white(colours: &[[u8; 4]], width: usize, polarity: Polarity) -> bool {
+    match polarity {
+        Polarity::Dark => return true,
+        Polarity::Light => return false,
+        Polarity::Auto => {}
+    }
+    let tone = |visible: &mut dyn Iterator<Item = [u8; 4]>| {
+        let (mut opacity, mut light, mut count) = (0_u64, 0_u64, 0_u64);
+        for c in visible {
+            opacity += u64::from(c[3]);
+            light += u64::from(c[3]) * u64::from(luma(c));
+            count += 1;
+        }
+        (opacity, light, count)
+    };
+    let (opacity, light, count) = tone(&mut border(colours, width));
+    if 2 * opacity >= 255 * count {
+        return light >= 128 * opacity;
+    }
+    let (opacity, light, _) = tone(&mut colours.iter().copied());
+    light < 128 * opacity
+}
+
+/// The outermost ring of pixels, each once.
+fn border<T: Copy>(pixels: &[T], width: usize) -> impl Iterator<Item = T> {
+    let height = pixels.len() / width;
+    let inner = if height > 2 { 1..height - 1 } else { 0..0 };
+    let sides = inner.flat_map(move |y| {
+        let (left, right) = (y * width, (y + 1) * width - 1);
+        [Some(left), (right > left).then_some(right)].into_iter().flatten()
+    });
+    let last = if height > 1 { (height - 1) * width..height * width } else { 0..0 };
+    (0..width).chain(sides).chain(last).map(|i| pixels[i])
+}
+
+/// Grey levels → ink levels, in place.
+fn invert(levels: &mut [u8], width: usize, polarity: Polarity) {
+    let table = ink_of_level(levels, width, polarity);
+    for level in levels {
+        *level = table[usize::from(*level)];
+    }
+}
+
+/// The ink level of each grey level.
+fn ink_of_level(levels: &[u8], width: usize, polarity: Polarity) -> [u8; 256] {
+    let paper = Paper::find(levels, width, polarity);
+    let span = u32::from(if paper.light { paper.tone } else { 255 - paper.tone }).max(1);
+    std::array::from_fn(|level| {
+        let tone = usize::from(paper.tone);
+        let away = if paper.light { tone.saturating_sub(level) } else { level.saturating_sub(tone) };
+        ((away as u32 * 255 + span / 2) / span).min(255) as u8
+    })
+}
+
+/// What the drawing is on.
+struct Paper {
+    /// Its grey level.
+    tone: u8,
+    /// Whether ink is darker.
+    light: bool,
+}
+
+impl Paper {
+    /// The paper is the tone of most of the border; "light" and "dark" are the two sides of the
+    /// middle between the picture's extremes, so that a shaded photograph works as a scan does.
+    /// A picture of one tone is all paper, or all ink where the caller knows the ink's tone.
+    fn find(levels: &[u8], width: usize, polarity: Polarity) -> Self {
+        let (lowest, highest) = levels.iter().fold((255, 0), |(a, b), &x| (a.min(x), b.max(x)));
+        let middle = (u16::from(lowest) + u16::from(highest)).div_ceil(2);
+        let is_light = |level: u8| u16::from(level) >= middle;
+        if lowest == highest {
+            return Self::of_one_tone(lowest, polarity);
+        }
+        let mut counts = [0_u64; 256];
+        border(levels, width).for_each(|level| counts[usize::from(level)] += 1);
+        let total: u64 = counts.iter().sum();
+        let light_count: u64 = (0..=255).filter(|&l| is_light(l)).map(|l| counts[usize::from(l)]).sum();
+        let light = match polarity {
+            Polarity::Auto => 2 * light_count >= total,
+            Polarity::Dark => true,
+            Polarity::Light => false,
+        };
+        let side: Vec<u8> = (0..=255).filter(|&l| is_light(l) == light).collect();
+        let on_side: u64 = side.iter().map(|&l| counts[usize::from(l)]).sum();
+        let tone = median(&side, &counts, on_side).unwrap_or(if light { highest } else { lowest });
+        Self { tone, light }
+    }
+
+    fn of_one_tone(tone: u8, polarity: Polarity) -> Self {
+        match polarity {
+            Polarity::Auto => Self { tone, light: tone >= 128 },
+            Polarity::Dark => Self { tone: 255, light: true },
+            Polarity::Light => Self { tone: 0, light: false },
+        }
+    }
+}
+
+/// The lower median of `levels` by their counts; none where all counts are 0.
+fn median(levels: &[u8], counts: &[u64; 256], total: u64) -> Option<u8> {
+    let mut seen = 0;
+    levels.iter().copied().find(|&level| {
+        seen += counts[usize::from(level)];
+        seen > 0 && 2 * seen >= total
+    })
+}
+
+/// Averages `[height, width]` levels into the square, aspect kept, centred, padded with 0.
+fn fit(levels: &[u8], width: usize, height: usize, size: usize) -> Array3<u8> {
+    let longest = width.max(height);
+    let scaled = |side: usize| ((2 * side * size + longest) / (2 * longest)).clamp(1, size);
+    let (w, h) = (scaled(width), scaled(height));
+    let small = average_areas(levels, width, height, w, h);
+    let mut square = Array3::zeros((1, size, size));
+    let (left, top) = ((size - w) / 2, (size - h) / 2);
+    let target = ndarray::s![0, top..top + h, left..left + w];
+    if let Ok(small) = ndarray::ArrayView2::from_shape((h, w), &small) {
+        square.slice_mut(target).assign(&small);
+    }
+    square
+}
+
+/// The average of the area that each target pixel covers, to the nearest, exactly.
+///
+/// In units of 1/w of a source pixel across and 1/h down, every overlap is an integer, and the
+/// overlaps of one target pixel add up to `width · height`.
+fn average_areas(levels: &[u8], width: usize, height: usize, w: usize, h: usize) -> Vec<u8> {
+    if (w, h) == (width, height) {
+        return levels.to_vec();
+    }
+    let across = overlaps(width, w);
+    let down = overlaps(height, h);
+    let mut rows = vec![0_u64; h * w];
+    let mut narrow = vec![0_u64; w];
+    let mut reached = usize::MAX;
+    for (y, overlap) in down.iter().enumerate() {
+        for (source, weight) in overlap.iter() {
+            if source != reached {
+                narrow_row(&levels[source * width..(source + 1) * width], &across, &mut narrow);
+                reached = source;
+            }
+            for (sum, &x) in rows[y * w..(y + 1) * w].iter_mut().zip(&narrow) {
+                *sum += x * weight;
+            }
+        }
+    }
+    let area = (width * height) as u64;
+    rows.into_iter().map(|sum| ((sum + area / 2) / area) as u8).collect()
+}
+
+/// One source row, summed into the target's columns.
+fn narrow_row(row: &[u8], across: &[Overlap], narrow: &mut [u64]) {
+    for (sum, overlap) in narrow.iter_mut().zip(across) {
+        *sum = overlap.iter().map(|(source, weight)| u64::from(row[source]) * weight).sum();
+    }
+}
+
+/// The run of source pixels under one target pixel.
+struct Overlap {
+    first: usize,
+    last: usize,
+    first_weight: u64,
+    middle_weight: u64,
+    last_weight: u64,
+}
+
+impl Overlap {
+    fn iter(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        (self.first..=self.last).map(|i| {
+            let weight = match i {
+                _ if i == self.first => self.first_weight,
+                _ if i == self.last => self.last_weight,
+                _ => self.middle_weight,
+            };
+            (i, weight)
+        })
+    }
+}
+
+/// For `to` target pixels over `from` source pixels, in units of 1/`to` source pixel: source pixel
+/// i is `[i·to, (i+1)·to)`, target pixel x is `[x·from, (x+1)·from)`.
+fn overlaps(from: usize, to: usize) -> Vec<Overlap> {
+    (0..to)
+        .map(|x| {
+            let (start, end) = (x * from, (x + 1) * from);
+            let (first, last) = (start / to, (end - 1) / to);
+            Overlap {
+                first,
+                last,
+                first_weight: (end.min((first + 1) * to) - start) as u64,
+                middle_weight: to as u64,
+                last_weight: (end - last * to) as u64,
+            }
+        })
+        .collect()
+}

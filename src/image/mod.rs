@@ -1,0 +1,161 @@
+//! The pixel contract: any picture → ink. The only place that decodes, inverts and resizes.
+//!
+//! Ink is `uint8 [1, S, S]`: 0 is paper, 255 the darkest stroke. It is made in integer arithmetic
+//! only, so that the same decoded picture gives the same bytes on every machine (PNG, GIF, BMP,
+//! lossless WebP and TIFF decode to the bit; JPEG as its decoder rounds).
+//! Foreign towers take colours, `uint8 [3, S, S]`.
+//!
+//! Nothing here trusts its input: pixels and memory are limited before anything is decoded.
+
+mod decode;
+mod ink;
+mod rgb;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, is_picture_name};
+
+use crate::{Error, Result};
+use decode::Picture;
+use ndarray::{Array3, ArrayView2};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The greatest side of a tower's input, pixels.
+pub const MAX_SIZE: usize = 4096;
+
+/// Which of the two tones of a picture is ink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Polarity {
+    /// The border tells: its tone is paper.
+    #[default]
+    Auto,
+    /// Dark ink on light paper.
+    Dark,
+    /// Light ink on dark paper.
+    Light,
+}
+
+/// How a picture file becomes the `uint8 [C, S, S]` input of a tower; kept in the tower's metadata.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Preprocessing {
+    /// Ink levels `[1, S, S]`, 0 = paper: area-averaged, aspect kept, padded with paper.
+    Ink {
+        /// Side of the square, pixels.
+        size: usize,
+        /// Which tone is ink.
+        #[serde(default)]
+        polarity: Polarity,
+    },
+    /// Colours `[3, S, S]`, 0–255, for foreign towers; scaling by mean and standard deviation is
+    /// inside the imported graph.
+    Rgb {
+        /// Side of the square, pixels.
+        size: usize,
+        /// The filter of the resize.
+        #[serde(default)]
+        filter: Filter,
+        /// Resize the shorter side to `size / crop` and cut the centre; 1.0 squeezes the whole
+        /// picture into the square.
+        #[serde(default = "one")]
+        crop: f64,
+    },
+}
+
+/// The filter of an RGB resize.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filter {
+    /// Two-tap linear interpolation, widened when shrinking.
+    #[default]
+    Triangle,
+    /// Catmull-Rom cubic.
+    Cubic,
+    /// Lanczos with three lobes.
+    Lanczos3,
+    /// Nearest pixel.
+    Nearest,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Preprocessing {
+    /// Ink of side `size`, polarity found from the border.
+    pub fn ink(size: usize) -> Self {
+        Self::Ink { size, polarity: Polarity::Auto }
+    }
+
+    /// Side of the square, pixels.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Ink { size, .. } | Self::Rgb { size, .. } => *size,
+        }
+    }
+
+    /// Channels of the tower's input: 1 for ink, 3 for RGB.
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::Ink { .. } => 1,
+            Self::Rgb { .. } => 3,
+        }
+    }
+
+    /// The same with the ink's tone known: what the caller left to the border is decided.
+    pub fn with_tone(&self, tone: Polarity) -> Self {
+        match *self {
+            Self::Ink { size, polarity: Polarity::Auto } => Self::Ink { size, polarity: tone },
+            ref other => other.clone(),
+        }
+    }
+
+    /// Whether the values can be used at all; `at` names who asked.
+    pub fn validate(&self, at: &str) -> Result<()> {
+        if !(1..=MAX_SIZE).contains(&self.size()) {
+            let why = format!("the size is {} pixels; it must be 1 to {MAX_SIZE}", self.size());
+            return Err(Error::invalid(at, why));
+        }
+        match *self {
+            Self::Rgb { crop, .. } if !(crop > 0.0 && crop <= 1.0) => {
+                Err(Error::invalid(at, format!("the crop is {crop}; it must be above 0 and at most 1")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads a picture file: `uint8 [C, S, S]`.
+///
+/// The format is told from the content, not from the name. Errors name the file.
+pub fn load(path: impl AsRef<Path>, how: &Preprocessing) -> Result<Array3<u8>> {
+    let path = path.as_ref();
+    decode(&decode::read_limited(path)?, &path.display().to_string(), how)
+}
+
+/// Decodes a picture (PNG, JPEG, GIF, BMP, WebP or TIFF; of an animation the first frame):
+/// `uint8 [C, S, S]`. `name` is for messages.
+pub fn decode(bytes: &[u8], name: &str, how: &Preprocessing) -> Result<Array3<u8>> {
+    how.validate(name)?;
+    let picture = decode::picture(bytes, name)?;
+    Ok(match *how {
+        Preprocessing::Ink { size, polarity } => ink::from_picture(&picture, size, polarity),
+        Preprocessing::Rgb { size, filter, crop } => rgb::from_picture(&picture, size, filter, crop),
+    })
+}
+
+/// From grey levels `[H, W]` as a screen shows them (0 black, 255 white): `uint8 [C, S, S]`.
+pub fn from_gray(gray: ArrayView2<'_, u8>, how: &Preprocessing) -> Result<Array3<u8>> {
+    how.validate("the preprocessing")?;
+    let (height, width) = gray.dim();
+    if width == 0 || height == 0 {
+        return Err(Error::invalid("the picture", format!("it has {width}×{height} pixels, so none at all")));
+    }
+    let picture = Picture::gray(width, height, gray.iter().copied().collect());
+    Ok(match *how {
+        Preprocessing::Ink { size, polarity } => ink::from_picture(&picture, size, polarity),
+        Preprocessing::Rgb { size, filter, crop } => rgb::from_picture(&picture, size, filter, crop),
+    })
+}

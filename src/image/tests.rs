@@ -1,0 +1,223 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use ::image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, Rgba};
+use ndarray::{Array2, array, s};
+use std::io::Cursor;
+
+fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// A 12×12 page with a 4×4 block: paper and ink as given.
+fn block(paper: u8, ink: u8) -> GrayImage {
+    GrayImage::from_fn(12, 12, |x, y| {
+        let inside = (4..8).contains(&x) && (4..8).contains(&y);
+        Luma([if inside { ink } else { paper }])
+    })
+}
+
+fn ink_of(image: DynamicImage, how: &Preprocessing) -> Array3<u8> {
+    decode(&encode(&image, ImageFormat::Png), "test.png", how).unwrap()
+}
+
+/// The block as ink `[1, 12, 12]`.
+fn block_of_ink() -> Array3<u8> {
+    let mut ink = Array3::zeros((1, 12, 12));
+    ink.slice_mut(s![0, 4..8, 4..8]).fill(255);
+    ink
+}
+
+#[test]
+fn every_lossless_format_and_depth_gives_the_same_ink() {
+    let page = DynamicImage::from(block(255, 0));
+    let how = Preprocessing::ink(12);
+    for format in [ImageFormat::Png, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::WebP, ImageFormat::Tiff]
+    {
+        // GIF and WebP have no grey.
+        let colour = DynamicImage::from(page.to_rgb8());
+        assert_eq!(decode(&encode(&colour, format), "page", &how).unwrap(), block_of_ink(), "{format:?}");
+    }
+    for deep in [
+        DynamicImage::from(page.to_luma16()),
+        page.to_rgb16().into(),
+        page.to_rgba16().into(),
+        page.to_luma_alpha16().into(),
+        page.to_luma_alpha8().into(),
+        page.to_rgba8().into(),
+    ] {
+        assert_eq!(ink_of(deep, &how), block_of_ink());
+    }
+}
+
+#[test]
+fn jpeg_is_ink_up_to_its_losses() {
+    let page = DynamicImage::from(block(255, 0));
+    let ink = decode(&encode(&page, ImageFormat::Jpeg), "page.jpg", &Preprocessing::ink(12)).unwrap();
+    let worst = ink.iter().zip(&block_of_ink()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(worst < 64, "off by {worst}");
+}
+
+#[test]
+fn the_border_tells_the_paper() {
+    for (paper, ink) in [(255, 0), (0, 255), (200, 20), (90, 10), (40, 240)] {
+        let drawn = ink_of(block(paper, ink).into(), &Preprocessing::ink(12));
+        assert_eq!(drawn[(0, 0, 0)], 0, "paper {paper}, ink {ink}");
+        assert!(drawn[(0, 5, 5)] > 150, "paper {paper}, ink {ink}: {}", drawn[(0, 5, 5)]);
+    }
+}
+
+#[test]
+fn a_known_tone_wins_over_the_border() {
+    // A frame of ink around paper: the border misleads, the caller knows.
+    let frame = block(0, 255);
+    let how = |polarity| Preprocessing::Ink { size: 12, polarity };
+    assert_eq!(ink_of(frame.clone().into(), &how(Polarity::Auto))[(0, 5, 5)], 255);
+    let dark = ink_of(frame.into(), &how(Polarity::Dark));
+    assert_eq!((dark[(0, 0, 0)], dark[(0, 5, 5)]), (255, 0));
+}
+
+#[test]
+fn a_blank_page_has_no_ink() {
+    for tone in [0, 1, 127, 128, 255] {
+        let page = GrayImage::from_pixel(9, 7, Luma([tone]));
+        assert!(ink_of(page.into(), &Preprocessing::ink(16)).iter().all(|&x| x == 0), "tone {tone}");
+    }
+}
+
+#[test]
+fn what_is_transparent_is_paper() {
+    for stroke in [[0_u8, 0, 0], [255, 255, 255]] {
+        let page = ImageBuffer::from_fn(12, 12, |x, y| {
+            let inside = (4..8).contains(&x) && (4..8).contains(&y);
+            let [r, g, b] = stroke;
+            if inside { Rgba([r, g, b, 255]) } else { Rgba([9, 200, 77, 0]) }
+        });
+        assert_eq!(ink_of(page.into(), &Preprocessing::ink(12)), block_of_ink(), "{stroke:?}");
+    }
+}
+
+#[test]
+fn areas_are_averaged_exactly() {
+    // 3 → 2: each target pixel covers one and a half source pixels an axis.
+    let gray = array![[0_u8, 90, 180], [90, 180, 0], [180, 0, 255]];
+    let how = Preprocessing::Ink { size: 2, polarity: Polarity::Light };
+    let small = from_gray(gray.view(), &how).unwrap();
+    let sums = [
+        2 * 90 + 2 * 90 + 180,  // and (0, 0) is 0
+        4 * 180 + 2 * 90 + 180, // and (1, 2) is 0
+        4 * 180 + 2 * 90 + 180, // and (2, 1) is 0
+        4 * 255 + 180,
+    ];
+    let expected: Vec<u8> = sums.iter().map(|sum| ((sum + 4) / 9) as u8).collect();
+    assert_eq!(small.iter().copied().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn averaging_keeps_the_mean_and_the_aspect() {
+    let gray =
+        Array2::from_shape_fn((40, 100), |(y, x)| if y == 0 { 0 } else { ((7 * x + 13 * y) % 251) as u8 });
+    let how = Preprocessing::Ink { size: 50, polarity: Polarity::Light };
+    let small = from_gray(gray.view(), &how).unwrap();
+    assert!(small.slice(s![0, ..15, ..]).iter().chain(small.slice(s![0, 35.., ..]).iter()).all(|&x| x == 0));
+    let sum = |a: ArrayView2<'_, u8>| a.iter().map(|&x| f64::from(x)).sum::<f64>() / a.len() as f64;
+    let (before, after) = (sum(gray.view()), sum(small.slice(s![0, 15..35, ..])));
+    assert!((before - after).abs() < 0.5, "{before} {after}");
+}
+
+#[test]
+fn one_pixel_and_one_row_are_pictures_too() {
+    for (width, height, size) in [(1, 1, 1), (1, 1, 28), (1, 500, 28), (500, 1, 28), (2, 3, 105)] {
+        let page = GrayImage::from_fn(width, height, |x, y| Luma([if (x + y) % 2 == 0 { 255 } else { 0 }]));
+        let ink = ink_of(page.into(), &Preprocessing::ink(size));
+        assert_eq!(ink.dim(), (1, size, size));
+    }
+}
+
+#[test]
+fn the_same_bytes_on_every_machine() {
+    let page = ImageBuffer::from_fn(97, 61, |x, y| {
+        let v = |k: u32| ((x * k + y * (k + 2)) % 256) as u8;
+        Rgba([v(3), v(5), v(7), v(11) | 64])
+    });
+    let ink = ink_of(DynamicImage::from(page), &Preprocessing::ink(28));
+    let sum = ink.iter().fold(0_u64, |h, &x| (h ^ u64::from(x)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(sum, GOLDEN_INK, "the pixel contract changed: {sum:#x}");
+}
+
+/// FNV over the ink of the picture above, written down when the contract was made.
+const GOLDEN_INK: u64 = 0xfed2_b728_cf89_9d3b;
+
+#[test]
+fn colours_keep_their_channels() {
+    let page =
+        ImageBuffer::from_fn(20, 10, |x, _| if x < 10 { Rgb([200_u8, 10, 30]) } else { Rgb([1, 2, 250]) });
+    let how = |crop| Preprocessing::Rgb { size: 10, filter: Filter::Triangle, crop };
+    let whole = ink_of(page.clone().into(), &how(1.0));
+    assert_eq!(whole.dim(), (3, 10, 10));
+    assert_eq!(whole.slice(s![.., 5, 1]).to_vec(), [200, 10, 30]);
+    assert_eq!(whole.slice(s![.., 5, 8]).to_vec(), [1, 2, 250]);
+    // The central 5×5 window shows both halves.
+    let centre = ink_of(page.into(), &how(0.5));
+    assert_eq!((centre[(0, 5, 0)], centre[(2, 5, 9)]), (200, 250));
+}
+
+/// A PNG header that promises this many pixels, and nothing after it.
+fn promise(width: u32, height: u32) -> Vec<u8> {
+    let mut header = b"IHDR".to_vec();
+    header.extend(width.to_be_bytes());
+    header.extend(height.to_be_bytes());
+    header.extend([1, 0, 0, 0, 0]);
+    let mut crc = flate2::Crc::new();
+    crc.update(&header);
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    png.extend(&header);
+    png.extend(crc.sum().to_be_bytes());
+    png
+}
+
+#[test]
+fn bad_pictures_are_errors_that_name_the_file() {
+    struct Case {
+        bytes: Vec<u8>,
+        says: &'static str,
+    }
+    let whole = encode(&block(255, 0).into(), ImageFormat::Png);
+    let cases = [
+        Case { bytes: Vec::new(), says: "0 bytes" },
+        Case { bytes: b"this is text, not a picture".to_vec(), says: "is not a picture" },
+        Case { bytes: promise(60_000, 60_000), says: "60000×60000" },
+        Case { bytes: promise(40_000, 1), says: "40000×1" },
+        Case { bytes: promise(0, 5), says: "none at all" },
+        Case { bytes: promise(10, 10), says: "cannot be decoded" },
+        Case { bytes: whole[..whole.len() / 2].to_vec(), says: "cannot be decoded" },
+        Case { bytes: b"BM".to_vec(), says: "cannot be decoded" },
+    ];
+    for case in cases {
+        let error = decode(&case.bytes, "pile/of/x.png", &Preprocessing::ink(28)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("pile/of/x.png: ") && text.contains(case.says), "{}: {text}", case.says);
+        assert_eq!(error.exit_code(), 2);
+    }
+}
+
+#[test]
+fn senseless_preprocessing_is_an_error() {
+    let bytes = encode(&block(255, 0).into(), ImageFormat::Png);
+    let rgb = |crop| Preprocessing::Rgb { size: 8, filter: Filter::Nearest, crop };
+    for how in [Preprocessing::ink(0), Preprocessing::ink(1 << 40), rgb(0.0), rgb(1.5), rgb(f64::NAN)] {
+        assert!(decode(&bytes, "x", &how).is_err(), "{how:?}");
+    }
+    assert!(from_gray(Array2::zeros((0, 5)).view(), &Preprocessing::ink(8)).is_err());
+}
+
+#[test]
+fn names_of_pictures() {
+    for (name, is) in
+        [("a.png", true), ("b/C.JPeG", true), (".png", false), (".a.png", false), ("a.txt", false)]
+    {
+        assert_eq!(is_picture_name(Path::new(name)), is, "{name}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Ink → PNG: single drawings, and sheets of many.
+
+use crate::{Error, Result};
+use base64::Engine as _;
+use image::{GrayImage, ImageFormat, Luma};
+use ndarray::ArrayView3;
+use std::io::Cursor;
+
+/// The tone of the lines between tiles; neither ink nor paper.
+const GRID: Luma<u8> = Luma([208]);
+
+/// Drawings `[1, S, S]` (or `[3, S, S]`, shown by their mean) in rows, each pixel `zoom` wide, with a
+/// thin line between them. Rows may differ in length.
+///
+/// # Errors
+/// Where there is no drawing, or the sheet is too large for PNG.
+pub fn sheet(rows: &[Vec<ArrayView3<'_, u8>>], zoom: usize) -> Result<Vec<u8>> {
+    let side = rows.iter().flatten().map(|tile| tile.shape()[1]).max().unwrap_or(0) * zoom.max(1);
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    if side == 0 || columns == 0 {
+        return Err(Error::invalid("sheet", "there is no drawing to show"));
+    }
+    let pixels = |tiles: usize| -> Result<u32> {
+        let length = tiles * (side + 1) + 1;
+        u32::try_from(length).ok().filter(|&n| n <= 30_000).ok_or_else(|| {
+            Error::invalid("sheet", format!("{length} pixels are too many for a side; show fewer drawings"))
+        })
+    };
+    let mut canvas = GrayImage::from_pixel(pixels(columns)?, pixels(rows.len())?, GRID);
+    for (y, row) in rows.iter().enumerate() {
+        for (x, tile) in row.iter().enumerate() {
+            stamp(&mut canvas, tile, (x * (side + 1) + 1, y * (side + 1) + 1), side);
+        }
+    }
+    encode(&canvas)
+}
+
+/// Draws a tile at `(x, y)`, scaled to `side`, ink dark on white.
+fn stamp(canvas: &mut GrayImage, tile: &ArrayView3<'_, u8>, (x, y): (usize, usize), side: usize) {
+    let (channels, height, width) = tile.dim();
+    for row in 0..side {
+        for column in 0..side {
+            let at = (row * height / side, column * width / side);
+            let sum: usize = (0..channels).map(|c| usize::from(tile[(c, at.0, at.1)])).sum();
+            let ink = (sum / channels.max(1)) as u8;
+            let tone = if channels == 1 { 255 - ink } else { ink };
+            canvas.put_pixel((x + column) as u32, (y + row) as u32, Luma([tone]));
+        }
+    }
+}
+
+fn encode(canvas: &GrayImage) -> Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    canvas
+        .write_to(&mut bytes, ImageFormat::Png)
+        .map_err(|e| Error::invalid_because("sheet", "cannot be encoded as PNG", e))?;
+    Ok(bytes.into_inner())
+}
+
+/// A PNG as the address of an `<img>`.
+pub fn data_uri(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ndarray::Array3;
+
+    #[test]
+    fn a_sheet_shows_ink_dark_on_white() {
+        let mut tile = Array3::<u8>::zeros((1, 2, 2));
+        tile[(0, 0, 1)] = 255;
+        let png = sheet(&[vec![tile.view(), tile.view()], vec![tile.view()]], 2).unwrap();
+        let back = image::load_from_memory(&png).unwrap().to_luma8();
+        assert_eq!(back.dimensions(), (11, 11));
+        assert_eq!(back.get_pixel(1, 1).0, [255]);
+        assert_eq!(back.get_pixel(3, 1).0, [0]);
+        assert_eq!(back.get_pixel(6, 6), &GRID);
+    }
+
+    #[test]
+    fn an_empty_or_giant_sheet_is_an_error() {
+        assert!(sheet(&[], 1).is_err());
+        let tile = Array3::<u8>::zeros((1, 100, 100));
+        assert!(sheet(&[vec![tile.view(); 400]], 1).is_err());
+    }
+}

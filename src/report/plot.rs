@@ -1,0 +1,281 @@
+//! Charts by `plotters`: one description, drawn as SVG (for pages) or PNG (for files).
+
+use crate::{Error, Result};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::FontStyle;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Once;
+
+/// Grid lines and frames.
+const GREY: RGBColor = RGBColor(128, 128, 128);
+/// Width and height of a chart, pixels.
+const SIZE: (u32, u32) = (760, 420);
+/// Series colours that can be told apart in light and dark, and by the colour-blind (Okabe, Ito).
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
+
+/// Points of one name and colour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// What the legend says.
+    pub name: String,
+    /// `(x, y)`; those that are not finite (or not positive on a logarithmic axis) are left out.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// How points are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Joined by lines.
+    Lines,
+    /// Dots.
+    Dots,
+    /// Filled down to zero: histograms.
+    Area,
+}
+
+/// A chart of series over two axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chart {
+    /// Label of the x axis, with its unit.
+    pub x: String,
+    /// Label of the y axis, with its unit.
+    pub y: String,
+    /// Whether the x axis is logarithmic.
+    pub log_x: bool,
+    /// How points are shown.
+    pub style: Style,
+    /// What is shown.
+    pub series: Vec<Series>,
+}
+
+impl Chart {
+    /// A chart with linear axes.
+    pub fn new(x: &str, y: &str, style: Style, series: Vec<Series>) -> Self {
+        Self { x: x.into(), y: y.into(), log_x: false, style, series }
+    }
+
+    /// As an `<svg>` element that takes the page's text colour.
+    ///
+    /// # Errors
+    /// Where no point can be shown.
+    pub fn svg(&self) -> Result<String> {
+        let mut text = String::new();
+        self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area())?;
+        Ok(adapt(&text))
+    }
+
+    /// As a PNG file on white.
+    ///
+    /// # Errors
+    /// Where no point can be shown, or the file cannot be written.
+    pub fn png(&self, path: &Path) -> Result<()> {
+        let area = BitMapBackend::new(path, SIZE).into_drawing_area();
+        area.fill(&WHITE).map_err(|e| failed(&e))?;
+        self.draw(area)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: DrawingArea<B, Shift>) -> Result<()> {
+        register_font();
+        let shown = self.shown();
+        let (xs, ys) = ranges(&shown)
+            .ok_or_else(|| Error::invalid(format!("chart of {}", self.y), "there is no point to show"))?;
+        let ys = if self.style == Style::Area { 0.0..ys.end } else { ys };
+        self.draw_series(&area, &shown, xs, ys).map_err(|e| failed(&e))?;
+        area.present().map_err(|e| failed(&e))
+    }
+
+    fn draw_series<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, Shift>,
+        shown: &[Series],
+        xs: Range<f64>,
+        ys: Range<f64>,
+    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+        let mut chart = ChartBuilder::on(area)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(xs, ys)?;
+        let (log_x, font) = (self.log_x, ("sans-serif", 14));
+        chart
+            .configure_mesh()
+            .x_desc(&self.x)
+            .y_desc(&self.y)
+            .label_style(font)
+            .axis_desc_style(font)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GREY.mix(0.25))
+            .x_label_formatter(&|x| tick(if log_x { 10f64.powf(*x) } else { *x }))
+            .y_label_formatter(&|y| tick(*y))
+            .draw()?;
+        for (series, colour) in shown.iter().zip(COLOURS.iter().cycle()) {
+            let points = series.points.iter().copied();
+            let drawn = match self.style {
+                Style::Lines => chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?,
+                Style::Dots => chart.draw_series(points.map(|p| Circle::new(p, 3, colour.filled())))?,
+                Style::Area => chart.draw_series(
+                    AreaSeries::new(points, 0.0, colour.mix(0.3)).border_style(colour.stroke_width(2)),
+                )?,
+            };
+            if shown.len() > 1 {
+                drawn
+                    .label(&series.name)
+                    .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+            }
+        }
+        if shown.len() > 1 {
+            chart.configure_series_labels().label_font(font).border_style(GREY.mix(0.4)).draw()?;
+        }
+        Ok(())
+    }
+
+    /// The points that can be shown, on the axis they are drawn on.
+    fn shown(&self) -> Vec<Series> {
+        let place = |&(x, y): &(f64, f64)| {
+            let x = if self.log_x { x.log10() } else { x };
+            (x.is_finite() && y.is_finite()).then_some((x, y))
+        };
+        let keep =
+            |s: &Series| Series { name: s.name.clone(), points: s.points.iter().filter_map(place).collect() };
+        self.series.iter().map(keep).collect()
+    }
+}
+
+/// A square matrix of counts, rows = truth, columns = answer, as an `<svg>` element: darker is more.
+///
+/// # Errors
+/// Where the matrix is empty.
+pub fn confusion(counts: &[Vec<u32>]) -> Result<String> {
+    let n = counts.len() as i32;
+    let most = counts.iter().flatten().copied().max().unwrap_or(0);
+    if most == 0 {
+        return Err(Error::invalid("confusion matrix", "it is empty"));
+    }
+    let mut text = String::new();
+    let cell = (SIZE.1 as i32 / n).max(2);
+    let area = SVGBackend::with_string(&mut text, ((cell * n) as u32, (cell * n) as u32)).into_drawing_area();
+    for (y, row) in (0..n).zip(counts) {
+        for (x, &count) in (0..n).zip(row).filter(|(_, count)| **count > 0) {
+            let colour = COLOURS[usize::from(x != y)].mix(f64::from(count) / f64::from(most) * 0.85 + 0.15);
+            let corners = [(x * cell, y * cell), ((x + 1) * cell - 1, (y + 1) * cell - 1)];
+            area.draw(&Rectangle::new(corners, colour.filled())).map_err(|e| failed(&e))?;
+        }
+    }
+    area.present().map_err(|e| failed(&e))?;
+    drop(area);
+    Ok(adapt(&text))
+}
+
+/// The counts of `values` in `bins` equal bins over their range, as a step line for [`Style::Area`],
+/// in shares of all values.
+pub fn histogram(name: &str, values: &[f64], range: Range<f64>, bins: usize) -> Series {
+    let width = (range.end - range.start) / bins.max(1) as f64;
+    let mut counts = vec![0usize; bins.max(1)];
+    for value in values.iter().filter(|v| v.is_finite()) {
+        let bin = ((value - range.start) / width) as usize;
+        counts[bin.min(bins.saturating_sub(1))] += 1;
+    }
+    let share = |count: usize| count as f64 / values.len().max(1) as f64;
+    let steps = counts.iter().enumerate().flat_map(|(i, &count)| {
+        let left = range.start + i as f64 * width;
+        [(left, share(count)), (left + width, share(count))]
+    });
+    Series { name: name.into(), points: steps.collect() }
+}
+
+/// Least and greatest of each axis, with a little air above.
+fn ranges(series: &[Series]) -> Option<(Range<f64>, Range<f64>)> {
+    let points = || series.iter().flat_map(|s| &s.points);
+    points().next()?;
+    let span = |values: &mut dyn Iterator<Item = f64>| {
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let air = if high > low { (high - low) * 0.04 } else { 0.5 };
+        low..high + air
+    };
+    Some((span(&mut points().map(|p| p.0)), span(&mut points().map(|p| p.1))))
+}
+
+/// A number on an axis, in at most four figures.
+fn tick(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        a if !(1e-3..1e5).contains(&a) => format!("{value:.0e}"),
+        a if a >= 100.0 => format!("{value:.0}"),
+        _ => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').into(),
+    }
+}
+
+/// Lets the SVG scale and take the colour of the page's text.
+fn adapt(svg: &str) -> String {
+    svg.replace("fill=\"#000000\"", "fill=\"currentColor\"")
+        .replace("stroke=\"#000000\"", "stroke=\"currentColor\"")
+}
+
+/// Text needs a font on every machine alike, so one travels in the binary.
+fn register_font() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // A font that cannot be read shows as an error of the first text that is drawn.
+        let _ = plotters::style::register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular());
+    });
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Error {
+    Error::invalid("chart", format!("cannot be drawn: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn chart(points: Vec<(f64, f64)>) -> Chart {
+        let series = |name: &str| Series { name: name.into(), points: points.clone() };
+        Chart::new("step", "loss", Style::Lines, vec![series("a"), series("b")])
+    }
+
+    #[test]
+    fn a_chart_is_drawn_as_svg_and_png() {
+        let chart = chart(vec![(0.0, 3.0), (1.0, 2.0), (2.0, f64::NAN)]);
+        let svg = chart.svg().unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("loss") && svg.contains("currentColor"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loss.png");
+        chart.png(&path).unwrap();
+        assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), SIZE);
+    }
+
+    #[test]
+    fn nothing_to_show_is_an_error() {
+        assert!(chart(vec![(f64::NAN, 1.0)]).svg().is_err());
+        assert!(confusion(&[]).is_err());
+    }
+
+    #[test]
+    fn a_single_point_and_a_log_axis_are_shown() {
+        let mut chart = chart(vec![(0.01, 1.0)]);
+        chart.log_x = true;
+        assert!(chart.svg().is_ok());
+    }
+
+    #[test]
+    fn a_histogram_holds_every_value_once() {
+        let h = histogram("h", &[0.0, 0.1, 0.9, 1.0], 0.0..1.0, 2);
+        assert_eq!(h.points, [(0.0, 0.5), (0.5, 0.5), (0.5, 0.5), (1.0, 0.5)]);
+    }
+
+    #[test]
+    fn confusion_marks_errors_in_another_colour() {
+        let svg = confusion(&[vec![3, 1], vec![0, 4]]).unwrap();
+        assert!(svg.contains("#0072B2") && svg.contains("#D55E00"));
+    }
+}

@@ -1,0 +1,181 @@
+//! `siamese data`: what the user sees, and that bad input is refused without a trace.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// Runs `siamese data ARGS` with an empty cache.
+fn data(cache: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::cargo_bin("siamese").unwrap();
+    command.env("XDG_CACHE_HOME", cache).env("HOME", cache).env_remove("SIAMESE_DATA");
+    command.arg("data").args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The folder with the real data sets, if it is there.
+fn real_data() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let dir = std::env::var_os("SIAMESE_DATA").map_or(beside, PathBuf::from);
+    if !dir.join("omniglot").is_dir() || !dir.join("mnist").is_dir() {
+        eprintln!("skipped: no data in {} (set SIAMESE_DATA)", dir.display());
+        return None;
+    }
+    Some(dir)
+}
+
+/// Class folders `ant` and `cat` with two pictures each.
+fn class_folders(dir: &Path) {
+    for (class, shade) in [("ant", 0_u8), ("cat", 90)] {
+        fs::create_dir_all(dir.join(class)).unwrap();
+        for drawer in 0..2 {
+            let picture = image::GrayImage::from_fn(20, 20, |x, y| {
+                image::Luma([if (x + drawer) % 5 == 2 && (4..16).contains(&y) { shade } else { 255 }])
+            });
+            picture.save(dir.join(class).join(format!("{drawer}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn info_recognises_class_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    class_folders(&dir.path().join("d"));
+    let output = data(dir.path(), &["info", dir.path().join("d").to_str().unwrap(), "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let part = &told["parts"][0];
+    assert_eq!((part["classes"].as_u64(), part["images"].as_u64()), (Some(2), Some(4)));
+}
+
+#[test]
+fn info_tells_the_published_figures() {
+    let Some(dir) = real_data() else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let output = data(cache.path(), &["info", dir.to_str().unwrap()]);
+    let text = stdout(&output);
+    let row = |name: &str| {
+        let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
+        line[name.len().min(line.len())..].split_whitespace().map(str::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(row("omniglot background")[..4], ["30", "964", "19280", "20"], "{text}");
+    assert_eq!(row("omniglot evaluation")[..4], ["20", "659", "13180", "20"], "{text}");
+    let train = row("mnist train");
+    assert_eq!(
+        (train[2].as_str(), &train[train.len() - 2..]),
+        ("60000", &["0.1307".into(), "0.3081".into()][..])
+    );
+    assert_eq!(row("mnist test")[2], "10000");
+    assert!(text.contains("32460 images") && text.contains("20 runs, 400 trials"), "{text}");
+}
+
+#[test]
+fn get_copies_verifies_and_stays() {
+    let Some(from) = real_data() else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let arguments = ["get", "mnist", "--offline", "--from", from.to_str().unwrap()];
+    for word in ["copied", "present"] {
+        let output = data(cache.path(), &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(stdout(&output).matches(word).count(), 4, "{}", stdout(&output));
+    }
+    let output = data(cache.path(), &["info"]);
+    assert!(stdout(&output).contains("mnist train"), "the cache is the default: {}", stderr(&output));
+}
+
+#[test]
+fn get_refuses_what_is_not_the_data_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    fs::create_dir_all(&from).unwrap();
+    for bytes in [&b""[..], b"text"] {
+        fs::write(from.join("images_background.zip"), bytes).unwrap();
+        let into = dir.path().join("into");
+        let arguments =
+            ["get", "omniglot", "--from", from.to_str().unwrap(), "--data", into.to_str().unwrap()];
+        let output = data(dir.path(), &arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("images_background.zip"), "{}", stderr(&output));
+        assert!(!into.exists(), "something was written");
+    }
+}
+
+#[test]
+fn offline_is_obeyed() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = data(dir.path(), &["get", "omniglot", "--offline"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--offline forbids"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_sheet_has_a_row_for_each_character() {
+    let dir = tempfile::tempdir().unwrap();
+    class_folders(&dir.path().join("d"));
+    let (folder, out) = (dir.path().join("d"), dir.path().join("sheet.png"));
+    let arguments =
+        ["sheet", out.to_str().unwrap(), "--data", folder.to_str().unwrap(), "--size", "20", "--json"];
+    let output = data(dir.path(), &arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let picture = image::open(&out).unwrap().to_luma8();
+    // Gaps of 3 pixels around 2 × 2 drawings of 20.
+    assert_eq!(picture.dimensions(), (49, 49));
+    // Column 2 of the first drawing of `ant` is ink, its corner is paper.
+    assert_eq!((picture.get_pixel(5, 13)[0], picture.get_pixel(3, 3)[0]), (0, 255));
+}
+
+#[test]
+fn bad_input_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |path: &str| dir.path().join(path);
+    class_folders(&at("good"));
+    class_folders(&at("text"));
+    fs::write(at("text/cat/0.png"), "not a picture").unwrap();
+    class_folders(&at("hollow"));
+    fs::create_dir(at("hollow/bee")).unwrap();
+    fs::create_dir_all(at("cut")).unwrap();
+    fs::write(at("cut/images_background.zip"), b"PK\x03\x04").unwrap();
+    fs::create_dir_all(at("magic")).unwrap();
+    fs::write(at("magic/train-images-idx3-ubyte"), [0, 0, 9, 3]).unwrap();
+    fs::write(at("magic/train-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap();
+    fs::create_dir_all(at("lone")).unwrap();
+    fs::write(at("lone/train-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap();
+    for (folder, names) in [
+        ("text", "text/cat/0.png"),
+        ("hollow", "hollow/bee"),
+        ("cut", "images_background.zip"),
+        ("magic", "train-images-idx3-ubyte"),
+        ("lone", "train-images-idx3-ubyte"),
+        ("absent", "absent"),
+    ] {
+        let (place, out) = (at(folder), at("out.png"));
+        let (place, out) = (place.to_str().unwrap(), out.to_str().unwrap());
+        for arguments in [vec!["info", place], vec!["sheet", out, "--data", place]] {
+            let output = data(dir.path(), &arguments);
+            assert_eq!(output.status.code(), Some(2), "{folder}: {}", stderr(&output));
+            assert!(stderr(&output).contains(names), "{folder}: {}", stderr(&output));
+            assert!(!at("out.png").exists());
+        }
+    }
+    let good = at("good");
+    for (extra, says) in [(["--alphabet", "Latin"], "no alphabet \"Latin\""), (["--size", "0"], "size is 0")]
+    {
+        let out = at("out.png");
+        let mut arguments =
+            vec!["sheet", out.to_str().unwrap(), "--data", good.to_str().unwrap(), "--columns", "9"];
+        arguments.extend(extra);
+        let output = data(dir.path(), &arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
+    let output =
+        data(dir.path(), &["sheet", at("out.txt").to_str().unwrap(), "--data", good.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+}
