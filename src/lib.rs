@@ -19,6 +19,8 @@ pub mod graph;
 
 pub mod model;
 
+pub mod step;
+
 pub mod tower;
 
 pub mod report;

@@ -1,8 +1,59 @@
 //! Towers as lists of layers from a recipe, and their parameters.
+//!
+//! One list of layers serves training and export: [`plan`] names the layers and checks their
+//! shapes, [`param_specs`] lists what they learn, [`forward`] builds them into a graph.
 
+mod cost;
+mod fold;
+mod forward;
+mod init;
+mod load;
+mod plan;
 pub mod recipe;
+mod specs;
+mod validate;
 
+pub use cost::{Cost, cost};
+pub use fold::fold;
+pub(crate) use forward::unit_length;
+pub use forward::{Forward, MaskSpec, Mode, forward};
+pub use init::{initialise, seeded};
+pub use plan::{Placed, plan};
 pub use recipe::Recipe;
+pub use specs::{ParamSpec, Role, param_specs};
+
+/// Added to the variance in batch normalisation.
+pub const BATCH_NORM_EPSILON: f32 = 1e-5;
+
+/// Share of the batch's own statistics in the running ones after each step.
+pub const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
 /// Named parameters or other state, `layer.name` → array, in a stable order.
 pub type Params = std::collections::BTreeMap<String, ndarray::ArrayD<f32>>;
+
+/// The distance that a loss shapes the embedding for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DistanceKind {
+    /// `√Σ (aⱼ − bⱼ)²`.
+    L2,
+    /// `1 − a·b / (‖a‖‖b‖)`.
+    Cosine,
+    /// `−Σ αⱼ|aⱼ − bⱼ|` with the learned parameter `head.alpha`.
+    WeightedL1,
+}
+
+impl Recipe {
+    /// The distance that the loss shapes the embedding for.
+    pub fn distance(&self) -> DistanceKind {
+        match self.loss {
+            recipe::Loss::Spring { .. } | recipe::Loss::SpringLinear { .. } | recipe::Loss::Prototype => {
+                DistanceKind::L2
+            }
+            recipe::Loss::Softmax | recipe::Loss::Cosine { .. } => DistanceKind::Cosine,
+            recipe::Loss::Sigmoid => DistanceKind::WeightedL1,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,13 +1,14 @@
 //! `recipe.json`: everything that a training run is made of, except the data's bytes.
 //!
-//! Unknown keys are refused. All enums are externally tagged in kebab case:
+//! Unknown keys are refused. Keys of values are in snake case (`clip_norm`, `warm_up`); the names of
+//! choices (layers, losses, …) are in kebab case and externally tagged:
 //! `{"conv": {"filters": 32, "kernel": 3}}`, `"relu"`, `{"dropout": 0.5}`.
 
 use serde::{Deserialize, Serialize};
 
 /// A training run: data, tower, loss, sampling, augmentation, optimiser, schedule, evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The folder's name under `onnx/`.
     pub name: String,
@@ -124,6 +125,8 @@ pub enum Layer {
     },
     /// `max(0, x)`.
     Relu,
+    /// `1 / (1 + e⁻ˣ)`; the last activation of Koch's tower.
+    Sigmoid,
     /// Batch normalisation over N, H, W.
     BatchNorm,
     /// Max-pooling, no padding.
@@ -139,7 +142,7 @@ pub enum Layer {
     /// Mean over H and W: `[N, C, H, W]` → `[N, C]`.
     GlobalAveragePool,
     /// conv 3×3 – BN – ReLU – conv 3×3 – BN, plus the input (through conv 1×1 – BN where the shape
-    /// changes), then ReLU. He et al. 2015, figure 2.
+    /// changes), then ReLU; padded by one pixel on every side. He et al. 2015, figure 2.
     Residual {
         /// Output channels.
         filters: usize,
@@ -171,6 +174,9 @@ pub enum Padding {
     /// Output side = ⌈side / stride⌉; of an odd total, the greater half is after (as TensorFlow).
     #[default]
     Same,
+    /// `kernel / 2` on every side (as PyTorch users write it): the output side is that of `Same`
+    /// for odd kernels, with no extra padding node in strided layers.
+    Half,
     /// None.
     Valid,
 }

@@ -1,0 +1,182 @@
+//! Where the nodes of a graph will run: a proof that needs no GPU.
+//!
+//! The CUDA provider of ONNX Runtime registers each kernel for a range of operator versions. A node
+//! runs there only if its operator's version at the model's opset lies in a closed range, or is the
+//! first version of an open one; every other node falls back to the CPU, and its tensors are copied
+//! both ways. `cuda-kernels.json` lists the kernels of version 1.31.1 as
+//! `[domain, operator, first version, last version or null, number of types]`;
+//! `operator-versions.json` holds the versions of the operators of the ONNX standard.
+
+use crate::onnx::{ModelProto, NodeProto};
+use crate::{Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+/// Highest opset and file version that training graphs and towers may use.
+pub use super::builder::{IR_VERSION, OPSET};
+
+type Kernel = (String, String, i64, Option<i64>, i64);
+
+struct Tables {
+    kernels: HashMap<String, Vec<(i64, Option<i64>)>>,
+    versions: BTreeMap<String, Vec<i64>>,
+}
+
+static TABLES: LazyLock<Option<Tables>> = LazyLock::new(|| {
+    let kernels: Vec<Kernel> = serde_json::from_str(include_str!("cuda-kernels.json")).ok()?;
+    let versions = serde_json::from_str(include_str!("operator-versions.json")).ok()?;
+    let mut by_op: HashMap<String, Vec<(i64, Option<i64>)>> = HashMap::new();
+    for (_, op, first, last, _) in kernels.into_iter().filter(|kernel| kernel.0.is_empty()) {
+        by_op.entry(op).or_default().push((first, last));
+    }
+    Some(Tables { kernels: by_op, versions })
+});
+
+/// Why a node would not run on the CUDA provider.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Fallback {
+    /// The node's name.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// What keeps it off the device.
+    pub why: String,
+}
+
+/// The version of a standard operator in force at `opset`.
+pub fn version_at(op: &str, opset: i64) -> Option<i64> {
+    let versions = TABLES.as_ref()?.versions.get(op)?;
+    versions.iter().copied().filter(|v| *v <= opset).max()
+}
+
+/// Checks that `model` is plain: the standard domain alone, no newer than [`OPSET`] and [`IR_VERSION`].
+///
+/// # Errors
+/// Lists every reason at once.
+pub fn is_plain(model: &ModelProto) -> Result<()> {
+    let mut faults = Vec::new();
+    if model.ir_version.unwrap_or(0) > IR_VERSION {
+        faults.push(format!("IR version {} is above {IR_VERSION}", model.ir_version.unwrap_or(0)));
+    }
+    let opset = opset_of(model);
+    if opset > OPSET {
+        faults.push(format!("opset {opset} is above {OPSET}"));
+    }
+    for import in &model.opset_import {
+        let domain = import.domain.as_deref().unwrap_or("");
+        if !matches!(domain, "" | "ai.onnx") {
+            faults.push(format!("operators of the domain {domain} are imported"));
+        }
+    }
+    for node in nodes(model) {
+        let (op, _) = labels(node);
+        if node.domain.as_deref().is_some_and(|d| !d.is_empty()) || version_at(&op, opset).is_none() {
+            faults.push(format!("{op} is no standard operator at opset {opset}"));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::invalid("the model", faults.join("; "))) }
+}
+
+/// The nodes that ONNX Runtime would not run on its CUDA provider; empty if all would.
+pub fn cuda_fallbacks(model: &ModelProto) -> Vec<Fallback> {
+    let opset = opset_of(model);
+    nodes(model).filter_map(|node| fallback(node, opset)).collect()
+}
+
+fn opset_of(model: &ModelProto) -> i64 {
+    model.opset().unwrap_or(1)
+}
+
+fn nodes(model: &ModelProto) -> impl Iterator<Item = &NodeProto> {
+    model.graph.iter().flat_map(|g| &g.node)
+}
+
+fn labels(node: &NodeProto) -> (String, String) {
+    (node.op_type.clone().unwrap_or_default(), node.name.clone().unwrap_or_default())
+}
+
+fn fallback(node: &NodeProto, opset: i64) -> Option<Fallback> {
+    let (op, name) = labels(node);
+    let why = missing_kernel(&op, opset).or_else(|| unsupported_form(node, &op))?;
+    Some(Fallback { node: name, op, why })
+}
+
+fn missing_kernel(op: &str, opset: i64) -> Option<String> {
+    let Some(version) = version_at(op, opset) else {
+        return Some(format!("is no standard operator at opset {opset}"));
+    };
+    let ranges = TABLES.as_ref()?.kernels.get(op).map_or(&[][..], Vec::as_slice);
+    let covers = |&(first, last): &(i64, Option<i64>)| match last {
+        Some(last) => (first..=last).contains(&version),
+        None => first == version,
+    };
+    (!ranges.iter().any(covers)).then(|| format!("has no CUDA kernel for version {version}"))
+}
+
+/// Forms that the kernels of an operator refuse.
+fn unsupported_form(node: &NodeProto, op: &str) -> Option<String> {
+    let attribute = |name: &str| node.attribute.iter().find(|a| a.name.as_deref() == Some(name));
+    let pads = attribute("pads").map_or(&[][..], |a| &a.ints);
+    let uneven = pads.len() == 4 && (pads[0] != pads[2] || pads[1] != pads[3]);
+    let flag = |name: &str| attribute(name).and_then(|a| a.i) == Some(1);
+    let outputs = node.output.iter().filter(|o| !o.is_empty()).count();
+    let why = match op {
+        "ConvTranspose" | "Conv" if uneven => "has uneven padding",
+        "ConvTranspose" if attribute("auto_pad").is_some() => "leaves its padding to the runtime",
+        "MaxPool" if outputs > 1 => "gives the indices of the maxima",
+        "BatchNormalization" if flag("training_mode") => "is in training mode",
+        "Slice" | "Reshape" | "Expand" | "Pad" if node.input.len() < 2 => "lacks its list of numbers",
+        _ => return None,
+    };
+    Some(why.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::graph::{ConvAttrs, DType, Graph};
+
+    #[test]
+    fn the_tables_are_read() {
+        assert_eq!(version_at("Conv", 17), Some(11));
+        assert_eq!(version_at("ReduceSum", 17), Some(13));
+        assert_eq!(version_at("NoSuchOp", 17), None);
+        assert!(TABLES.as_ref().unwrap().kernels.len() > 100);
+    }
+
+    #[test]
+    fn versions_beyond_a_range_fall_back() {
+        assert_eq!(missing_kernel("MaxPool", 17), None);
+        // The facts: from opset 22 on these have no kernel.
+        assert!(missing_kernel("MaxPool", 22).unwrap().contains("version 22"));
+        assert!(missing_kernel("Bernoulli", 17).is_some());
+    }
+
+    #[test]
+    fn refused_forms_are_named() {
+        let mut g = Graph::new("t");
+        let x = g.input("x", DType::F32, &[1, 2, 5, 5]);
+        let w = g.input("w", DType::F32, &[2, 3, 3, 3]);
+        let y =
+            g.conv_transpose(x, w, ConvAttrs { pads: [0, 0, 1, 1], ..ConvAttrs::default() }, [0, 0]).unwrap();
+        g.output("y", y);
+        let faults = cuda_fallbacks(&g.to_model());
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].why.contains("uneven"));
+    }
+
+    #[test]
+    fn what_is_not_plain_is_refused_with_all_reasons() {
+        let mut g = Graph::new("t");
+        let x = g.input("x", DType::F32, &[1]);
+        let y = g.relu(x).unwrap();
+        g.output("y", y);
+        let mut model = g.to_model();
+        is_plain(&model).unwrap();
+        model.ir_version = Some(10);
+        model.opset_import[0].version = Some(21);
+        let why = is_plain(&model).unwrap_err().to_string();
+        assert!(why.contains("IR version 10") && why.contains("opset 21"), "{why}");
+    }
+}

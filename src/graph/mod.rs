@@ -1,0 +1,22 @@
+//! ONNX graphs: building them with static shapes, differentiating them, checking them.
+//!
+//! [`Graph`] is a list of nodes of standard ONNX operators (opset 17, IR 8). [`gradients`] walks it
+//! backwards and appends the nodes of the derivative, so a training step is again a graph that any
+//! ONNX runtime can execute. [`reference`] runs graphs in float64, [`check`] proves where their nodes
+//! will be placed.
+
+mod builder;
+pub mod check;
+mod grad;
+mod ops;
+pub mod reference;
+mod tensor;
+mod vjp;
+
+pub use builder::{Graph, Value};
+pub use grad::{ConvWeightGrad, GradOptions, gradients};
+pub use ops::ConvAttrs;
+pub use tensor::{DType, Tensor};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+//! Forward operators, a file a family; `vjp` mirrors these files.
+
+mod elementwise;
+mod layout;
+mod linear;
+mod pool;
+mod reduce;
+
+pub use linear::ConvAttrs;
+
+use super::Graph;
+
+/// An axis counted from the front; negative ones count from the end.
+pub(super) fn axis_of(g: &Graph, op: &str, axis: i64, rank: usize) -> crate::Result<usize> {
+    let from_front = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(from_front)
+        .ok()
+        .filter(|&a| a < rank)
+        .ok_or_else(|| g.misfit(op, format!("axis {axis} of a tensor with {rank} axes")))
+}

@@ -1,0 +1,199 @@
+//! Element types and constant tensors, and their ONNX form.
+
+use crate::onnx::{TensorProto, data_type};
+use crate::{Error, Result};
+use ndarray::{ArrayD, IxDyn};
+
+/// Element type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// float32
+    F32,
+    /// float64
+    F64,
+    /// uint8
+    U8,
+    /// int8
+    I8,
+    /// int32
+    I32,
+    /// int64
+    I64,
+    /// bool
+    Bool,
+}
+
+impl DType {
+    /// `TensorProto.DataType`.
+    pub fn onnx(self) -> i32 {
+        match self {
+            Self::F32 => data_type::FLOAT,
+            Self::F64 => data_type::DOUBLE,
+            Self::U8 => data_type::UINT8,
+            Self::I8 => data_type::INT8,
+            Self::I32 => data_type::INT32,
+            Self::I64 => data_type::INT64,
+            Self::Bool => data_type::BOOL,
+        }
+    }
+
+    /// Whether derivatives flow through values of this type.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F64)
+    }
+}
+
+/// A constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensor {
+    /// float32
+    F32(ArrayD<f32>),
+    /// int8
+    I8(ArrayD<i8>),
+    /// uint8
+    U8(ArrayD<u8>),
+    /// int32
+    I32(ArrayD<i32>),
+    /// int64
+    I64(ArrayD<i64>),
+}
+
+impl Tensor {
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::F32(_) => DType::F32,
+            Self::I8(_) => DType::I8,
+            Self::U8(_) => DType::U8,
+            Self::I32(_) => DType::I32,
+            Self::I64(_) => DType::I64,
+        }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::F32(a) => a.shape(),
+            Self::I8(a) => a.shape(),
+            Self::U8(a) => a.shape(),
+            Self::I32(a) => a.shape(),
+            Self::I64(a) => a.shape(),
+        }
+    }
+
+    /// As an ONNX initialiser; numbers are stored little-endian.
+    pub fn to_proto(&self, name: &str) -> TensorProto {
+        let raw = match self {
+            Self::F32(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::I8(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::U8(a) => a.iter().copied().collect(),
+            Self::I32(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::I64(a) => a.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        };
+        TensorProto {
+            dims: self.shape().iter().map(|&d| d as i64).collect(),
+            data_type: Some(self.dtype().onnx()),
+            name: Some(name.into()),
+            raw_data: Some(raw),
+            ..TensorProto::default()
+        }
+    }
+}
+
+/// The numbers of an ONNX tensor of any numeric type, in float64 (int64 beyond 2⁵³ is rounded).
+///
+/// # Errors
+/// Data that is kept outside the file, of a type without numbers, or not of the length that the
+/// shape tells.
+pub fn numbers(tensor: &TensorProto) -> Result<ArrayD<f64>> {
+    let name = tensor.name.as_deref().unwrap_or("");
+    let fail = |why: String| Error::invalid(format!("tensor {name:?}"), why);
+    if tensor.data_location == Some(1) {
+        return Err(fail("its data is outside the model file, which is not read here".into()));
+    }
+    let kind = tensor.data_type.unwrap_or(0);
+    let shape: Vec<usize> = tensor
+        .dims
+        .iter()
+        .map(|&d| usize::try_from(d))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| fail(format!("has a negative dimension: {:?}", tensor.dims)))?;
+    let values = match &tensor.raw_data {
+        Some(raw) if !raw.is_empty() => raw_numbers(kind, raw),
+        _ => typed_numbers(kind, tensor),
+    }
+    .ok_or_else(|| fail(format!("element type {kind} is not a number that is known here")))?;
+    let count = values.len();
+    ArrayD::from_shape_vec(IxDyn(&shape), values)
+        .map_err(|_| fail(format!("holds {count} numbers, which do not fill the shape {shape:?}")))
+}
+
+fn raw_numbers(kind: i32, raw: &[u8]) -> Option<Vec<f64>> {
+    fn each<const N: usize>(raw: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        raw.as_chunks::<N>().0.iter().map(|bytes| read(*bytes)).collect()
+    }
+    Some(match kind {
+        data_type::FLOAT => each(raw, |b| f64::from(f32::from_le_bytes(b))),
+        data_type::DOUBLE => each(raw, f64::from_le_bytes),
+        data_type::INT8 => each(raw, |b| f64::from(i8::from_le_bytes(b))),
+        data_type::UINT8 | data_type::BOOL => each(raw, |[b]| f64::from(b)),
+        data_type::INT32 => each(raw, |b| f64::from(i32::from_le_bytes(b))),
+        data_type::INT64 => each(raw, |b| i64::from_le_bytes(b) as f64),
+        data_type::FLOAT16 => each(raw, |b| half(u16::from_le_bytes(b))),
+        _ => return None,
+    })
+}
+
+fn typed_numbers(kind: i32, t: &TensorProto) -> Option<Vec<f64>> {
+    Some(match kind {
+        data_type::FLOAT => t.float_data.iter().map(|&x| f64::from(x)).collect(),
+        data_type::DOUBLE => t.double_data.clone(),
+        data_type::INT64 => t.int64_data.iter().map(|&x| x as f64).collect(),
+        data_type::INT8 | data_type::UINT8 | data_type::INT32 | data_type::BOOL => {
+            t.int32_data.iter().map(|&x| f64::from(x)).collect()
+        }
+        data_type::FLOAT16 => t.int32_data.iter().map(|&x| half(x as u16)).collect(),
+        _ => return None,
+    })
+}
+
+/// IEEE 754 binary16 → float64.
+fn half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    sign * match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        e => (1.0 + fraction / 1024.0) * 2f64.powi(e - 15),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn tensors_survive_the_file_form() {
+        let t = Tensor::I64(ndarray::array![[1i64, -2], [3, 4]].into_dyn());
+        assert_eq!(numbers(&t.to_proto("t")).unwrap(), ndarray::array![[1.0, -2.0], [3.0, 4.0]].into_dyn());
+    }
+
+    #[test]
+    fn half_floats_are_read() {
+        assert_eq!(half(0x3c00), 1.0);
+        assert_eq!(half(0xc000), -2.0);
+        assert_eq!(half(0x0001), 2f64.powi(-24));
+        assert!(half(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn a_tensor_that_does_not_fill_its_shape_is_an_error() {
+        let mut proto = Tensor::F32(ndarray::arr1(&[1.0f32, 2.0]).into_dyn()).to_proto("w");
+        proto.dims = vec![3];
+        assert!(numbers(&proto).unwrap_err().to_string().contains("2 numbers"));
+        proto.dims = vec![-1];
+        assert!(numbers(&proto).is_err());
+    }
+}

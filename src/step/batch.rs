@@ -1,0 +1,67 @@
+//! The inputs `batch.*`: what one step is trained on.
+
+use super::TensorSpec;
+use crate::graph::{DType, Graph, Value};
+use crate::model::Recipe;
+use crate::model::recipe::Sampling;
+
+/// The batch as graph values.
+pub(super) struct Batch {
+    /// `uint8 [B, 1, S, S]`.
+    pub images: Value,
+    /// What is known about them.
+    pub targets: Targets,
+    /// The same inputs, described.
+    pub specs: Vec<TensorSpec>,
+}
+
+/// What is known about the images of a batch.
+#[derive(Clone, Copy)]
+pub(super) enum Targets {
+    /// `float32 [B/2]`: 1 where image i and image i + B/2 are of one class, else 0.
+    Same(Value),
+    /// `int64 [B]`: the class of each image.
+    Labels(Value),
+    /// The order of the images tells: supports class by class, then queries class by class.
+    Episode {
+        /// Classes.
+        way: usize,
+        /// Supports of each class.
+        shot: usize,
+        /// Queries of each class.
+        queries: usize,
+    },
+}
+
+/// Declares the inputs that the recipe's sampling fills.
+pub(super) fn inputs(g: &mut Graph, recipe: &Recipe) -> Batch {
+    let mut specs = Vec::new();
+    let images = image_count(&recipe.sampling);
+    let shape = [images, 1, recipe.size, recipe.size];
+    let images = declare(g, &mut specs, "batch.images", DType::U8, &shape);
+    let targets = match recipe.sampling {
+        Sampling::ZippedPairs { batch } | Sampling::ListedPairs { batch, .. } => {
+            Targets::Same(declare(g, &mut specs, "batch.same", DType::F32, &[batch]))
+        }
+        Sampling::Images { .. } | Sampling::Classes { .. } => {
+            Targets::Labels(declare(g, &mut specs, "batch.labels", DType::I64, &shape[..1]))
+        }
+        Sampling::Episodes { way, shot, queries, .. } => Targets::Episode { way, shot, queries },
+    };
+    Batch { images, targets, specs }
+}
+
+/// Images in one batch.
+fn image_count(sampling: &Sampling) -> usize {
+    match *sampling {
+        Sampling::ZippedPairs { batch } | Sampling::ListedPairs { batch, .. } => 2 * batch,
+        Sampling::Images { batch, .. } => batch,
+        Sampling::Classes { classes, drawings, .. } => classes * drawings,
+        Sampling::Episodes { way, shot, queries, .. } => way * (shot + queries),
+    }
+}
+
+fn declare(g: &mut Graph, specs: &mut Vec<TensorSpec>, name: &str, dtype: DType, shape: &[usize]) -> Value {
+    specs.push(TensorSpec { name: name.into(), dtype, shape: shape.to_vec() });
+    g.input(name, dtype, shape)
+}

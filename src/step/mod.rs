@@ -1,0 +1,226 @@
+//! One training step as a graph of standard ONNX operators: forward, loss, backward, update.
+//!
+//! Inputs: `batch.*`, `mask.*`, `lr`, `step` (1 for the first), and the state: `param.*`,
+//! `stat.*` (running statistics of batch normalisation), the optimiser's, `ema.*`. Outputs: `loss`,
+//! `metric.*`, and for every state input `X` the output `next.X`. The metadata key
+//! [`UPDATES_KEY`] lists these pairs. Nothing random happens inside.
+
+mod batch;
+mod loss;
+mod optimiser;
+mod schedule;
+mod state;
+
+use crate::graph::{ConvWeightGrad, DType, GradOptions, Graph, Value, gradients};
+use crate::model::recipe::LayerFactor;
+use crate::model::{Mode, ParamSpec, Recipe, Role, forward, param_specs};
+use crate::onnx::ModelProto;
+use crate::{Error, Result};
+use optimiser::Updates;
+use std::collections::BTreeMap;
+
+pub use crate::model::MaskSpec;
+pub use loss::head_specs;
+pub use schedule::learning_rate;
+pub use state::{exported_params, initial_state};
+
+/// Metadata key of the state's pairs: a JSON list of `[input, output]`.
+pub const UPDATES_KEY: &str = "siamese.updates";
+/// Metadata key of the recipe, as JSON.
+pub const RECIPE_KEY: &str = "siamese.recipe";
+
+/// The classes of the training material, as the sampler numbers them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrainingClasses {
+    /// How many there are, turns and flips counted.
+    pub count: usize,
+    /// The group of each class, `[count]`; classes of one group are siblings: their drawings may
+    /// look the same (an O and its quarter turns). Empty where there are none.
+    pub groups: Vec<i64>,
+}
+
+impl TrainingClasses {
+    /// Classes of which no two look the same.
+    pub fn distinct(count: usize) -> Self {
+        Self { count, groups: Vec::new() }
+    }
+
+    /// Classes of which these pairs may look the same.
+    ///
+    /// # Panics
+    /// Where a pair names a class that is not there.
+    pub fn with_siblings(count: usize, pairs: &[(usize, usize)]) -> Self {
+        let mut groups: Vec<i64> = (0..count as i64).collect();
+        for &(a, b) in pairs {
+            let (keep, gone) = (groups[a].min(groups[b]), groups[a].max(groups[b]));
+            if keep != gone {
+                groups.iter_mut().filter(|g| **g == gone).for_each(|g| *g = keep);
+            }
+        }
+        Self { count, groups }
+    }
+}
+
+/// What the graph is lowered for; both are standard ONNX, they differ in speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The CPU provider.
+    Cpu,
+    /// The CUDA provider.
+    Cuda,
+}
+
+/// A training step.
+#[derive(Clone, Debug)]
+pub struct StepGraph {
+    /// The graph, with its metadata.
+    pub model: ModelProto,
+    /// The inputs `batch.*`.
+    pub batch: Vec<TensorSpec>,
+    /// The inputs `mask.*`, in the order in which their random streams are numbered.
+    pub masks: Vec<MaskSpec>,
+    /// The state.
+    pub state: Vec<StateSpec>,
+    /// The outputs `metric.*`.
+    pub metrics: Vec<String>,
+    /// The parameters and statistics behind the state: the tower's, then the loss's own (`head.*`).
+    pub params: Vec<ParamSpec>,
+}
+
+/// Name, type and shape of an input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorSpec {
+    /// Its name in the graph.
+    pub name: String,
+    /// The element type.
+    pub dtype: DType,
+    /// The static shape.
+    pub shape: Vec<usize>,
+}
+
+/// A float32 tensor that one step hands to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSpec {
+    /// `param.conv1.weight`.
+    pub input: String,
+    /// `next.param.conv1.weight`.
+    pub output: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+/// Builds the training step of a recipe.
+///
+/// # Errors
+/// A recipe whose layers do not fit, or classes that do not fit the loss.
+pub fn build(recipe: &Recipe, classes: &TrainingClasses, target: Target) -> Result<StepGraph> {
+    check_classes(recipe, classes)?;
+    let mut params = param_specs(recipe)?;
+    params.extend(head_specs(recipe, classes)?);
+    let mut g = Graph::new(&format!("{}-train", recipe.name));
+
+    let batch = batch::inputs(&mut g, recipe);
+    let lr = g.input("lr", DType::F32, &[]);
+    let step = g.input("step", DType::F32, &[]);
+    let mut updates = Updates::new(lr, step);
+    let values = parameter_inputs(&mut g, &params);
+
+    let built = forward(&mut g, recipe, batch.images, &values, Mode::Train)?;
+    let outer = g.scope("loss");
+    let parts = loss::build(&mut g, recipe, classes, &batch, built.embedding, &values)?;
+    let total = with_penalties(&mut g, recipe, &params, &values, parts.loss)?;
+    g.set_scope(outer);
+
+    let learned: Vec<&ParamSpec> = params.iter().filter(|s| !s.role.is_statistic()).collect();
+    let wrt: Vec<Value> = learned.iter().map(|s| values[&s.name]).collect();
+    let grads = gradients(&mut g, total, &wrt, grad_options(target))?;
+    optimiser::update(&mut g, recipe, &learned, &wrt, grads, &mut updates)?;
+    for (name, next) in &built.next_stats {
+        updates.push(&g, format!("stat.{name}"), *next);
+    }
+
+    g.output("loss", total);
+    let metrics = parts.metrics.iter().map(|(name, _)| format!("metric.{name}")).collect();
+    for (name, value) in parts.metrics {
+        g.output(&format!("metric.{name}"), value);
+    }
+    let state = updates.finish(&mut g);
+    let model = with_metadata(g.to_model(), recipe, &state)?;
+    Ok(StepGraph { model, batch: batch.specs, masks: built.masks, state, metrics, params })
+}
+
+fn check_classes(recipe: &Recipe, classes: &TrainingClasses) -> Result<()> {
+    let at = format!("recipe {}, training classes", recipe.name);
+    if classes.count < 2 {
+        return Err(Error::invalid(at, format!("{} is too few to tell apart: 2 are needed", classes.count)));
+    }
+    if !classes.groups.is_empty() && classes.groups.len() != classes.count {
+        let why = format!("{} classes, but {} groups of siblings", classes.count, classes.groups.len());
+        return Err(Error::invalid(at, why));
+    }
+    Ok(())
+}
+
+fn grad_options(target: Target) -> GradOptions {
+    let conv_weight = match target {
+        Target::Cpu => ConvWeightGrad::Cpu,
+        Target::Cuda => ConvWeightGrad::Swapped,
+    };
+    GradOptions { conv_weight }
+}
+
+/// Name of the state tensor that holds a parameter.
+fn state_name(spec: &ParamSpec) -> String {
+    let prefix = if spec.role.is_statistic() { "stat" } else { "param" };
+    format!("{prefix}.{}", spec.name)
+}
+
+fn parameter_inputs(g: &mut Graph, params: &[ParamSpec]) -> BTreeMap<String, Value> {
+    params.iter().map(|s| (s.name.clone(), g.input(&state_name(s), DType::F32, &s.shape))).collect()
+}
+
+/// Adds `λ · Σ w²` for the weights of the recipe's chosen layers.
+fn with_penalties(
+    g: &mut Graph,
+    recipe: &Recipe,
+    params: &[ParamSpec],
+    values: &BTreeMap<String, Value>,
+    loss: Value,
+) -> Result<Value> {
+    let mut total = loss;
+    for spec in params.iter().filter(|s| s.role == Role::Weight) {
+        let Some(lambda) = layer_factor(&recipe.l2, spec) else { continue };
+        let square = g.mul(values[&spec.name], values[&spec.name])?;
+        let axes: Vec<i64> = (0..spec.shape.len() as i64).collect();
+        let sum = g.reduce_sum(square, &axes, false)?;
+        let lambda = g.scalar(lambda);
+        let penalty = g.mul(sum, lambda)?;
+        total = g.add(total, penalty)?;
+    }
+    Ok(total)
+}
+
+/// The value for a parameter's layer; of several prefixes that fit, the longest counts.
+fn layer_factor(factors: &[LayerFactor], spec: &ParamSpec) -> Option<f32> {
+    factors
+        .iter()
+        .filter(|f| spec.layer().starts_with(&f.layers))
+        .max_by_key(|f| f.layers.len())
+        .map(|f| f.value)
+}
+
+fn with_metadata(mut model: ModelProto, recipe: &Recipe, state: &[StateSpec]) -> Result<ModelProto> {
+    let pairs: Vec<[&str; 2]> = state.iter().map(|s| [s.input.as_str(), s.output.as_str()]).collect();
+    for (key, json) in
+        [(UPDATES_KEY, serde_json::to_string(&pairs)), (RECIPE_KEY, serde_json::to_string(recipe))]
+    {
+        model.set_metadata(
+            key,
+            json.map_err(|e| Error::invalid_because(key, "cannot be written as JSON", e))?,
+        );
+    }
+    Ok(model)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The graphs of all recipes: names, shapes, metadata; and the tower in its three modes.
+
+use super::*;
+use crate::model::{fold, tests::shipped};
+use crate::onnx::{DimensionValue, ValueInfoProto, type_proto};
+use std::collections::BTreeSet;
+
+fn shape(info: &ValueInfoProto) -> Vec<usize> {
+    let Some(type_proto::Value::Tensor(t)) = info.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        panic!("{info:?} is not a tensor");
+    };
+    let side = |d: &crate::onnx::Dimension| match d.value {
+        Some(DimensionValue::Value(n)) => n as usize,
+        _ => panic!("{:?} has a symbolic side", info.name),
+    };
+    t.shape.as_ref().unwrap().dim.iter().map(side).collect()
+}
+
+fn classes_of(recipe: &Recipe) -> TrainingClasses {
+    match recipe.name.as_str() {
+        "omniglot-edge" => {
+            let siblings: Vec<_> = (0..3856).map(|c| (c, c / 4 * 4)).collect();
+            TrainingClasses::with_siblings(3856, &siblings)
+        }
+        _ => TrainingClasses::distinct(10),
+    }
+}
+
+#[test]
+fn every_recipe_has_a_step_with_the_contracts_names_and_shapes() {
+    for recipe in shipped() {
+        for target in [Target::Cpu, Target::Cuda] {
+            let step = build(&recipe, &classes_of(&recipe), target).unwrap();
+            let graph = step.model.graph.as_ref().unwrap();
+            let shapes = |infos: &[ValueInfoProto]| -> BTreeMap<String, Vec<usize>> {
+                infos.iter().map(|i| (i.name.clone().unwrap(), shape(i))).collect()
+            };
+            let (inputs, outputs) = (shapes(&graph.input), shapes(&graph.output));
+
+            let mut expected: BTreeMap<String, Vec<usize>> =
+                [("lr".to_string(), vec![]), ("step".to_string(), vec![])].into();
+            expected.extend(step.batch.iter().map(|s| (s.name.clone(), s.shape.clone())));
+            expected.extend(step.masks.iter().map(|s| (s.name.clone(), s.shape.clone())));
+            expected.extend(step.state.iter().map(|s| (s.input.clone(), s.shape.clone())));
+            assert_eq!(inputs, expected, "{}", recipe.name);
+
+            let mut expected: BTreeMap<String, Vec<usize>> = [("loss".to_string(), vec![])].into();
+            expected.extend(step.metrics.iter().map(|m| (m.clone(), vec![])));
+            expected.extend(step.state.iter().map(|s| (s.output.clone(), s.shape.clone())));
+            assert_eq!(outputs, expected, "{}", recipe.name);
+
+            let pairs: Vec<[String; 2]> =
+                serde_json::from_str(step.model.metadata(UPDATES_KEY).unwrap()).unwrap();
+            let listed: BTreeSet<[String; 2]> = pairs.into_iter().collect();
+            let own = step.state.iter().map(|s| [s.input.clone(), format!("next.{}", s.input)]);
+            assert_eq!(listed, own.collect(), "{}", recipe.name);
+            let kept: Recipe = serde_json::from_str(step.model.metadata(RECIPE_KEY).unwrap()).unwrap();
+            assert_eq!(kept, recipe);
+        }
+    }
+}
+
+#[test]
+fn no_parameter_is_stored_in_a_training_graph() {
+    use prost::Message;
+    for recipe in shipped() {
+        let step = build(&recipe, &classes_of(&recipe), Target::Cuda).unwrap();
+        assert!(step.model.encoded_len() < 400_000, "{}: {} bytes", recipe.name, step.model.encoded_len());
+    }
+}
+
+#[test]
+fn classes_that_do_not_fit_are_refused() {
+    let recipe = recipe(json!({}));
+    let one = build(&recipe, &TrainingClasses::distinct(1), Target::Cpu).unwrap_err();
+    assert!(one.to_string().contains('1'), "{one}");
+    let odd = TrainingClasses { count: 3, groups: vec![0, 0] };
+    assert!(build(&recipe, &odd, Target::Cpu).unwrap_err().to_string().contains("siblings"));
+}
+
+/// Builds the tower alone and runs it on the images.
+fn embed(recipe: &Recipe, params: &Params, images: &ArrayD<f64>, mode: Mode) -> ArrayD<f64> {
+    let mut g = Graph::new("tower");
+    let image = g.input("image", DType::U8, images.shape());
+    let values = params.iter().map(|(k, v)| (k.clone(), g.input(k, DType::F32, v.shape()))).collect();
+    let built = forward(&mut g, recipe, image, &values, mode).unwrap();
+    g.output("embedding", built.embedding);
+    let mut inputs = wide(params);
+    inputs.insert("image".into(), images.clone());
+    for mask in built.masks {
+        inputs.insert(mask.name, ArrayD::ones(IxDyn(&mask.shape)));
+    }
+    reference::run(&g.to_model(), inputs).unwrap()["embedding"].clone()
+}
+
+/// Parameters whose running statistics are those of the batch.
+fn after_many_steps(recipe: &Recipe, images: &ArrayD<f64>) -> Params {
+    let graph = build(recipe, &TrainingClasses::distinct(2), Target::Cpu).unwrap();
+    let mut state = initial_state(recipe, &graph).unwrap();
+    let mut inputs = wide(&state);
+    inputs.insert("batch.images".into(), images.clone());
+    inputs.insert("batch.same".into(), ArrayD::ones(IxDyn(&[images.shape()[0] / 2])));
+    for name in ["lr", "step"] {
+        inputs.insert(name.into(), ArrayD::zeros(IxDyn(&[])));
+    }
+    for _ in 0..250 {
+        let outputs = reference::run(&graph.model, inputs.clone()).unwrap();
+        for s in graph.state.iter().filter(|s| s.input.starts_with("stat.")) {
+            inputs.insert(s.input.clone(), outputs[&s.output].clone());
+        }
+    }
+    for (name, value) in &mut state {
+        *value = inputs[name].mapv(|x| x as f32);
+    }
+    exported_params(&state, recipe).unwrap()
+}
+
+#[test]
+fn running_statistics_converge_and_folding_changes_nothing() {
+    let recipe = recipe(json!({
+        "size": 6,
+        "tower": [
+            {"conv": {"filters": 2, "kernel": 3}}, "batch-norm", "relu", {"residual": {"filters": 3, "stride": 2}},
+            "flatten", {"fc": {"units": 3}}, "batch-norm", "relu", {"fc": {"units": 2}}
+        ],
+    }));
+    let mut rng = crate::model::seeded(2, "images");
+    let images = ArrayD::from_shape_simple_fn(IxDyn(&[8, 1, 6, 6]), || f64::from(rng.random_range(0..256)));
+    let params = after_many_steps(&recipe, &images);
+    let train = embed(&recipe, &params, &images, Mode::Train);
+    let infer = embed(&recipe, &params, &images, Mode::Infer);
+    let folded = embed(&recipe, &fold(&recipe, &params).unwrap(), &images, Mode::Folded);
+    for ((t, i), f) in train.iter().zip(&infer).zip(&folded) {
+        assert!((i - f).abs() < 1e-5 * i.abs().max(1.0), "folding: {i}, {f}");
+        // The running variance is the unbiased one: 8/7 of the batch's at the last layer.
+        assert!((t - i).abs() < 0.2 * t.abs().max(1.0), "statistics: {t}, {i}");
+    }
+    // A row depends on its own image alone.
+    let one = images.slice_axis(ndarray::Axis(0), (3..4).into()).to_owned();
+    let alone = embed(&recipe, &params, &one, Mode::Infer);
+    alone.iter().zip(infer.index_axis(ndarray::Axis(0), 3)).for_each(|(a, b)| close(*a, *b));
+}
+
+#[test]
+fn running_statistics_move_a_tenth_of_the_way() {
+    let recipe = recipe(json!({"tower": ["flatten", {"fc": {"units": 1}}, "batch-norm"]}));
+    let mut setup = Setup::new(&recipe, &TrainingClasses::distinct(2));
+    // The first pixel's level is the activation.
+    let weight = setup.inputs.get_mut("param.fc1.weight").unwrap();
+    weight.fill(0.0);
+    weight[[0, 0]] = 255.0;
+    let images = setup.inputs.get_mut("batch.images").unwrap();
+    for (i, level) in [0.0, 0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 2.0].into_iter().enumerate() {
+        images[[i, 0, 0, 0]] = level;
+    }
+    let outputs = setup.run();
+    close(outputs["next.stat.bn1.mean"].sum(), 0.1);
+    close(outputs["next.stat.bn1.var"].sum(), 1.0 + 0.1 * (8.0 / 7.0 - 1.0));
+}
