@@ -25,6 +25,8 @@ pub mod tower;
 
 pub mod report;
 
+pub mod compare;
+
 pub mod cli;
 
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@
 //! numbers are, [`noise`] how far each runtime is from itself, [`layers`] where a difference
 //! begins, and [`bits`] shows that an exact tower has no difference at all.
 
-pub mod certificate;
-pub mod metric;
+pub mod cut;
+pub mod engine;
+pub mod layers;
 pub mod values;
