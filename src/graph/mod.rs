@@ -16,7 +16,7 @@ mod vjp;
 pub use builder::{Graph, Value};
 pub use grad::{ConvWeightGrad, GradOptions, gradients};
 pub use ops::ConvAttrs;
-pub use tensor::{DType, Tensor};
+pub use tensor::{DType, Tensor, numbers};
 
 #[cfg(test)]
 mod tests;

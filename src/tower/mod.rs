@@ -1,0 +1,173 @@
+//! What a tower is: the facts that travel inside its ONNX file as `siamese.*` metadata, the distance
+//! that it was trained for, and the proof that an exact tower is exact.
+//!
+//! A file is read once, whole: [`TowerSpec::read`] checks that what the metadata say is what the graph
+//! is, so that nothing after it has to ask again.
+
+mod contract;
+mod distance;
+mod metadata;
+mod proof;
+mod range;
+#[cfg(test)]
+pub(crate) mod tests;
+mod weights;
+
+pub use distance::Distance;
+pub use metadata::{Accuracy, FORMAT, Provenance};
+pub use proof::{LIMIT, LayerBound, prove};
+pub use weights::finite;
+
+use crate::image::Preprocessing;
+use crate::onnx::ModelProto;
+use crate::{Error, Result};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Name of every tower's input, `uint8 [N, C, S, S]`.
+pub const INPUT: &str = "image";
+/// Name of every tower's output, `float32 [N, D]`.
+pub const OUTPUT: &str = "embedding";
+/// The longest file that the ONNX format allows, bytes.
+pub const MAX_BYTES: u64 = (1 << 31) - 1;
+
+/// Facts about a tower, read from its file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TowerSpec {
+    /// The recipe's name, or the file's for a foreign model.
+    pub name: String,
+    /// How its numbers are made.
+    pub kind: TowerKind,
+    /// From picture file to input `image: uint8 [N, C, S, S]`.
+    pub preprocessing: Preprocessing,
+    /// D of the output `embedding: float32 [N, D]`.
+    pub dim: usize,
+    /// The distance that it was trained for.
+    pub distance: Distance,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// How a tower's numbers are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TowerKind {
+    /// Floating point; runtimes agree to rounding.
+    Float,
+    /// Integers held in float32; runtimes agree to the bit.
+    Exact,
+}
+
+impl TowerKind {
+    /// The name in metadata: `float`, `exact`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float => "float",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+impl TowerSpec {
+    /// Reads a tower file and checks it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that is no ONNX model or is cut off, that lacks the `siamese.*`
+    /// metadata, or whose metadata contradict its graph; weights that are not finite; an exact tower
+    /// whose bounds do not hold.
+    pub fn read(path: impl AsRef<Path>) -> Result<(Self, ModelProto)> {
+        let path = path.as_ref();
+        Self::from_bytes(&read_bytes(path)?, &path.display().to_string())
+    }
+
+    /// As [`TowerSpec::read`], of a file's bytes; `name` stands in messages.
+    ///
+    /// # Errors
+    /// As [`TowerSpec::read`].
+    pub fn from_bytes(bytes: &[u8], name: &str) -> Result<(Self, ModelProto)> {
+        let model = decode(bytes, name)?;
+        let spec = Self::of(&model, sha256(bytes)).map_err(|e| at(name, e))?;
+        Ok((spec, model))
+    }
+
+    /// The facts of a model in memory, checked; `sha256` is that of its file.
+    fn of(model: &ModelProto, sha256: String) -> Result<Self> {
+        let mut spec = metadata::read(model)?;
+        spec.sha256 = sha256;
+        spec.dim = contract::check(model, &spec)?;
+        spec.distance.fits(spec.dim)?;
+        finite(model.graph.as_ref().ok_or_else(|| Error::invalid("the model", "holds no graph"))?)?;
+        if spec.kind == TowerKind::Exact {
+            let proven = prove(model)?;
+            contract::same_bounds(&Provenance::read(model)?.bounds, &proven)?;
+        }
+        Ok(spec)
+    }
+
+    /// Writes the facts into a model's metadata, all but the SHA-256 and D, which the file itself
+    /// tells.
+    ///
+    /// # Errors
+    /// A distance that does not fit D.
+    pub fn write_metadata(&self, model: &mut ModelProto) -> Result<()> {
+        self.distance.fits(self.dim)?;
+        metadata::write(self, model)
+    }
+}
+
+/// The bytes of a model file.
+///
+/// # Errors
+/// A file that cannot be read, or is longer than the format allows.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let length = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if length.is_dir() {
+        return Err(Error::invalid(path.display(), "is a folder; name the .onnx file in it"));
+    }
+    if length.len() > MAX_BYTES {
+        let why = format!("has {} bytes; an ONNX file has at most {MAX_BYTES}", length.len());
+        return Err(Error::invalid(path.display(), why));
+    }
+    std::fs::read(path).map_err(Error::io("read", path))
+}
+
+/// Decodes an ONNX file; `name` stands in messages.
+///
+/// # Errors
+/// Bytes that are no ONNX model, or a model that is cut off.
+pub fn decode(bytes: &[u8], name: &str) -> Result<ModelProto> {
+    // Field 1 of a model, its IR version, is written first by every exporter.
+    let looks_like_onnx = bytes.first() == Some(&0x08);
+    let model = ModelProto::decode(bytes).map_err(|e| {
+        let why = if looks_like_onnx {
+            format!(
+                "is an ONNX model that is cut off or damaged ({} bytes); fetch or export it again",
+                bytes.len()
+            )
+        } else {
+            "is not an ONNX model".into()
+        };
+        Error::invalid_because(name, why, e)
+    })?;
+    if model.graph.as_ref().is_none_or(|g| g.node.is_empty() || g.output.is_empty()) {
+        let why = "is not an ONNX model, or one that is cut off: it holds no graph with nodes and outputs";
+        return Err(Error::invalid(name, why));
+    }
+    Ok(model)
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The same error, told of a file.
+pub(crate) fn at(name: &str, error: Error) -> Error {
+    match error {
+        Error::Invalid { at, why, source } => Error::Invalid { at: format!("{name}: {at}"), why, source },
+        Error::Graph { op, node, why } => Error::invalid(format!("{name}: node {node} ({op})"), why),
+        other => other,
+    }
+}
