@@ -185,7 +185,8 @@ impl Judge<'_> {
             self.sides.a.iter().zip(&self.sides.b).map(|(x, y)| divergence(distance, x, y)).collect();
         for &(image, truth) in &self.episode.queries {
             let (q_a, q_b) = (self.pair.a_row(image), self.pair.b_row(image));
-            let (d_a, d_b) = (self.pair.distances(q_a, &self.sides.a), self.pair.distances(q_b, &self.sides.b));
+            let (d_a, d_b) =
+                (self.pair.distances(q_a, &self.sides.a), self.pair.distances(q_b, &self.sides.b));
             let bounds: Vec<f64> = (0..d_a.len())
                 .map(|c| {
                     let of_a = rounding(distance, q_a, &self.sides.a[c], d_a[c]);

@@ -5,7 +5,12 @@
 //! numbers are, [`noise`] how far each runtime is from itself, [`layers`] where a difference
 //! begins, and [`bits`] shows that an exact tower has no difference at all.
 
+pub mod certificate;
 pub mod cut;
 pub mod engine;
+pub mod hunt;
 pub mod layers;
+pub mod metric;
+pub mod pair;
+pub mod portability;
 pub mod values;

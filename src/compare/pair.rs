@@ -52,7 +52,10 @@ impl<'a> Pair<'a> {
 
     /// ‖Δ‖ of each image, in the norm of the distance.
     pub fn moved(&self) -> Vec<f64> {
-        (0..self.len()).into_par_iter().map(|i| divergence(self.distance, self.a_row(i), self.b_row(i))).collect()
+        (0..self.len())
+            .into_par_iter()
+            .map(|i| divergence(self.distance, self.a_row(i), self.b_row(i)))
+            .collect()
     }
 
     /// The class prototypes of an episode.
