@@ -13,4 +13,6 @@ pub mod layers;
 pub mod metric;
 pub mod pair;
 pub mod portability;
+pub mod reduce;
+pub mod sweep;
 pub mod values;
