@@ -14,5 +14,8 @@ pub mod metric;
 pub mod pair;
 pub mod portability;
 pub mod reduce;
+pub mod run;
+pub mod sample;
+pub mod side;
 pub mod sweep;
 pub mod values;
