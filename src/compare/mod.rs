@@ -1,10 +1,13 @@
 //! Agreement of two runtimes on one tower: numbers, predictions, bits, layers.
 //!
 //! Two float runtimes never agree to the bit, so the question is whether they *recognise* the same
-//! things. [`certificate`] answers it with a proof per episode, [`values`] says how far apart the
-//! numbers are, [`noise`] how far each runtime is from itself, [`layers`] where a difference
-//! begins, and [`bits`] shows that an exact tower has no difference at all.
+//! things. [`certificate`] answers it with a proof per query, [`hunt`] searches the narrowest
+//! decisions, [`values`] says how far apart the numbers are, [`sweep`] how far each runtime is from
+//! itself (and that an exact tower has one SHA-256 everywhere), [`layers`] where a difference begins,
+//! [`reduce`] cuts it out, and [`portability`] tells whether a gallery may travel. [`run`] does it all
+//! for two [`side`]s; [`text`] and [`page`] show it.
 
+pub mod adapters;
 pub mod certificate;
 pub mod cut;
 pub mod engine;
@@ -21,3 +24,6 @@ pub mod side;
 pub mod sweep;
 pub mod text;
 pub mod values;
+
+#[cfg(test)]
+mod tests;
