@@ -23,6 +23,8 @@ pub mod step;
 
 pub mod tower;
 
+pub mod runtime;
+
 pub mod report;
 
 pub mod compare;

@@ -1,0 +1,119 @@
+//! Splits a batch over cores, one image a task: for runtimes whose plans use one core, and for
+//! which a big batch is slower an image than a single one.
+#![cfg_attr(not(feature = "tract"), allow(dead_code))]
+
+use crate::{Error, Result};
+use ndarray::{Array2, ArrayView3, ArrayView4, Axis};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::{Mutex, PoisonError};
+
+/// Threads, and a state `S` for each of them.
+pub struct Workers<S> {
+    /// `None`: the caller's own thread.
+    pool: Option<ThreadPool>,
+    /// The states that no task holds now.
+    states: Mutex<Vec<S>>,
+}
+
+impl<S: Send> Workers<S> {
+    /// `threads` of them, 0 for one a core; `state` makes what each needs for itself.
+    pub fn new(threads: usize, state: impl Fn() -> Result<S>) -> Result<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores() } else { threads };
+        let states = (0..threads).map(|_| state()).collect::<Result<_>>()?;
+        let start =
+            || ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("embed-{i}")).build();
+        let pool = (threads > 1).then(start).transpose().map_err(|e| {
+            let why = format!("{threads} threads cannot be started; ask for fewer");
+            Error::invalid_because("threads", why, e)
+        })?;
+        Ok(Self { pool, states: Mutex::new(states) })
+    }
+
+    /// Maps every image of `[N, C, S, S]` to one row `[D]` that `run` writes; gives `[N, D]`.
+    pub fn rows(
+        &self,
+        images: ArrayView4<'_, u8>,
+        dim: usize,
+        run: impl Fn(&mut S, ArrayView3<'_, u8>, &mut [f32]) -> Result<()> + Sync + Send,
+    ) -> Result<Array2<f32>> {
+        let count = images.len_of(Axis(0));
+        let mut rows = vec![0f32; count * dim];
+        match &self.pool {
+            Some(pool) if count > 1 => pool.install(|| {
+                let tasks = images.axis_iter(Axis(0)).into_par_iter().zip(rows.par_chunks_exact_mut(dim));
+                // One image a task, also where rayon would rather take several together.
+                tasks.with_max_len(1).try_for_each(|(image, row)| self.one(image, row, &run))
+            })?,
+            _ => {
+                let mut tasks = images.axis_iter(Axis(0)).zip(rows.chunks_exact_mut(dim));
+                tasks.try_for_each(|(image, row)| self.one(image, row, &run))?;
+            }
+        }
+        Array2::from_shape_vec((count, dim), rows)
+            .map_err(|e| Error::invalid_because("embeddings", "do not fill their shape", e))
+    }
+
+    /// Runs one image with a state of its own.
+    fn one(
+        &self,
+        image: ArrayView3<'_, u8>,
+        row: &mut [f32],
+        run: &(impl Fn(&mut S, ArrayView3<'_, u8>, &mut [f32]) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let states = || self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = states().pop();
+        // There are as many states as threads, and a thread has one task at a time.
+        let mut state =
+            taken.ok_or_else(|| Error::invalid("threads", "one is left over from an earlier failure"))?;
+        let done = run(&mut state, image, row);
+        states().push(state);
+        done
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use ndarray::Array4;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn sums(threads: usize, images: &Array4<u8>) -> Array2<f32> {
+        let workers = Workers::new(threads, || Ok(())).unwrap();
+        let sum = |(): &mut (), image: ArrayView3<'_, u8>, row: &mut [f32]| {
+            row.fill(image.iter().map(|&x| f32::from(x)).sum());
+            Ok(())
+        };
+        workers.rows(images.view(), 3, sum).unwrap()
+    }
+
+    #[test]
+    fn every_image_has_its_row_whatever_the_threads() {
+        let images = Array4::from_shape_fn((37, 1, 2, 2), |(n, _, y, x)| (n * 4 + y + x) as u8);
+        let one = sums(1, &images);
+        assert_eq!(one[(36, 2)], 36.0 * 16.0 + 4.0);
+        for threads in [0, 2, 5] {
+            assert_eq!(sums(threads, &images), one);
+        }
+        assert_eq!(sums(2, &Array4::zeros((0, 1, 2, 2))).dim(), (0, 3));
+    }
+
+    #[test]
+    fn a_failure_is_told_and_leaves_the_workers_whole() {
+        let images = Array4::<u8>::zeros((9, 1, 1, 1));
+        let workers = Workers::new(2, || Ok(())).unwrap();
+        let calls = AtomicUsize::new(0);
+        for _ in 0..3 {
+            let fail = |(): &mut (), _: ArrayView3<'_, u8>, _: &mut [f32]| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Err(Error::invalid("x", "y"))
+            };
+            assert_eq!(workers.rows(images.view(), 1, fail).unwrap_err().to_string(), "x: y");
+        }
+        assert!(calls.load(Ordering::Relaxed) >= 3);
+        assert!(workers.rows(images.view(), 1, |(), _, _| Ok(())).is_ok());
+    }
+}

@@ -1,0 +1,124 @@
+//! Sessions with every choice spelt out, so that none is left to a version's defaults.
+
+use super::{NAME, environment};
+use crate::runtime::provision::Request;
+use crate::{Error, Result};
+use ort::ep;
+use ort::session::Session;
+use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+use serde::Serialize;
+use std::path::Path;
+
+/// Where a session runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// The processor, alone.
+    #[default]
+    Cpu,
+    /// The first CUDA device; an error where it cannot be used. TF32 is off.
+    Cuda,
+}
+
+/// How far ONNX Runtime may rewrite a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptLevel {
+    /// As written.
+    Off,
+    /// Rewrites that keep the meaning of every node: folded constants, dead nodes.
+    Basic,
+    /// Fused nodes too.
+    Extended,
+    /// Fused nodes and layouts for this machine.
+    #[default]
+    All,
+}
+
+/// How a session is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Where it runs.
+    pub device: Device,
+    /// Threads within a node; 0 for one a core.
+    pub threads: usize,
+    /// How far the graph may be rewritten.
+    pub level: OptLevel,
+    /// Whether idle threads may spin: lower latency for back-to-back runs, a busy core between.
+    pub spinning: bool,
+}
+
+/// A session of the model `bytes`; `name` is what errors call it.
+///
+/// # Errors
+/// [`Error::Missing`] where the library or the device is not there; [`Error::Runtime`] in ONNX
+/// Runtime's own words when it refuses the model.
+pub fn session(request: &Request, options: &SessionOptions, bytes: &[u8], name: &str) -> Result<Session> {
+    let mut builder = builder(request, options)?;
+    builder.commit_from_memory(bytes).map_err(|source| refused(name, source))
+}
+
+/// As [`session`], from a file: for models with data beside them.
+///
+/// # Errors
+/// As [`session`].
+pub fn session_from_file(request: &Request, options: &SessionOptions, path: &Path) -> Result<Session> {
+    let mut builder = builder(request, options)?;
+    builder.commit_from_file(path).map_err(|source| refused(&path.display().to_string(), source))
+}
+
+fn refused(name: &str, source: ort::Error) -> Error {
+    Error::Runtime { runtime: NAME, action: format!("load {name}"), source: Box::new(source) }
+}
+
+/// A configured builder, for callers that need more (outputs kept on the device, profiles).
+///
+/// # Errors
+/// As [`session`].
+pub fn builder(request: &Request, options: &SessionOptions) -> Result<SessionBuilder> {
+    let request = &Request { cuda: request.cuda || options.device == Device::Cuda, ..request.clone() };
+    let environment = environment(request)?;
+    let configured = configure(environment, options).map_err(|source| Error::Runtime {
+        runtime: NAME,
+        action: "configure a session".into(),
+        source: Box::new(source),
+    })?;
+    match options.device {
+        Device::Cpu => Ok(configured),
+        Device::Cuda => with_cuda(configured),
+    }
+}
+
+fn configure(
+    environment: &ort::environment::Environment,
+    options: &SessionOptions,
+) -> ort::Result<SessionBuilder> {
+    let level = match options.level {
+        OptLevel::Off => GraphOptimizationLevel::Disable,
+        OptLevel::Basic => GraphOptimizationLevel::Level1,
+        OptLevel::Extended => GraphOptimizationLevel::Level2,
+        OptLevel::All => GraphOptimizationLevel::All,
+    };
+    // Without a policy the builder would pick a provider by its own idea of efficiency.
+    let mut builder = Session::builder(environment)?
+        .with_auto_device(AutoDevicePolicy::PreferCPU)?
+        .with_optimization_level(level)?
+        .with_intra_op_spinning(options.spinning)?
+        .with_inter_threads(1)?;
+    if options.threads > 0 {
+        builder = builder.with_intra_threads(options.threads)?;
+    }
+    Ok(builder)
+}
+
+/// CUDA or an error: without `error_on_failure` the session would run on the CPU in silence.
+fn with_cuda(builder: SessionBuilder) -> Result<SessionBuilder> {
+    let cuda = ep::CUDA::default().with_tf32(false).build().error_on_failure();
+    builder.with_execution_providers([cuda]).map_err(|source| Error::Missing {
+        what: "CUDA cannot be used".into(),
+        fix: "check the driver and that the CUDA 13 and cuDNN 9 libraries are on the library path, \
+              or choose the CPU"
+            .into(),
+        source: Some(Box::new(ort::Error::<()>::from(source))),
+    })
+}

