@@ -113,7 +113,10 @@ pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
     }
     if context.json {
         let json = serde_json::to_string_pretty(&result);
-        println!("{}", json.map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?);
+        println!(
+            "{}",
+            json.map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?
+        );
     } else {
         print!("{}", text::summary(&result));
         if arguments.reduce.is_some() && result.reduced.is_none() {
@@ -154,7 +157,10 @@ fn onnx_runtime(context: &Context, cuda: bool, wish: Wish) -> Result<Box<dyn Sid
 
 #[cfg(not(feature = "ort"))]
 fn onnx_runtime(_: &Context, _: bool, _: Wish) -> Result<Box<dyn Side>> {
-    Err(Error::missing("this siamese was built without ONNX Runtime", "build it with `--features ort`, or name tract"))
+    Err(Error::missing(
+        "this siamese was built without ONNX Runtime",
+        "build it with `--features ort`, or name tract",
+    ))
 }
 
 #[cfg(feature = "tract")]
@@ -164,7 +170,10 @@ fn tract(wish: Wish) -> Result<Box<dyn Side>> {
 
 #[cfg(not(feature = "tract"))]
 fn tract(_: Wish) -> Result<Box<dyn Side>> {
-    Err(Error::missing("this siamese was built without tract", "build it with `--features tract`, or name ort"))
+    Err(Error::missing(
+        "this siamese was built without tract",
+        "build it with `--features tract`, or name ort",
+    ))
 }
 
 fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
@@ -182,9 +191,9 @@ fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
 
 fn data_set(dir: &Path, how: &Preprocessing) -> Result<Images> {
     let data = if omniglot::has(dir, omniglot::Part::Evaluation) {
-        data::omniglot(dir, omniglot::Part::Evaluation, how)?
+        omniglot(dir, omniglot::Part::Evaluation, how)?
     } else if mnist::has(dir, mnist::Part::Test) {
-        data::mnist(dir, mnist::Part::Test, how)?
+        mnist(dir, mnist::Part::Test, how)?
     } else {
         data::folder(dir, how)?
     };

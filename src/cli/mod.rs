@@ -1,6 +1,7 @@
 //! The command line: one file a verb; arguments → typed configuration → one library call →
 //! rendering. Results go to stdout, progress and logs to stderr.
 
+mod compare;
 mod data;
 
 use crate::Result;
@@ -46,6 +47,8 @@ enum Verb {
     /// Fetch Omniglot or MNIST, describe data, draw contact sheets.
     #[command(subcommand)]
     Data(data::Command),
+    /// Compare a tower on two runtimes: numbers, predictions with a proof, bits, layers.
+    Compare(compare::Compare),
 }
 
 impl Cli {
@@ -53,6 +56,7 @@ impl Cli {
     pub fn run(self) -> Result<Outcome> {
         match &self.verb {
             Verb::Data(command) => data::run(&self.context, command),
+            Verb::Compare(arguments) => compare::run(&self.context, arguments),
         }
     }
 }

@@ -355,4 +355,5 @@ pub fn max_gap(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
 
 #[cfg(test)]
 #[path = "layers_tests.rs"]
+#[allow(missing_docs)]
 pub mod tests;

@@ -128,7 +128,8 @@ fn a_runtime_that_flips_predictions_is_a_negative_answer() {
 fn nan_is_a_negative_answer_whatever_the_tolerance() {
     let folder = tempfile::tempdir().unwrap();
     let tower = written(folder.path(), &float_model(), "t.onnx");
-    let (result, _) = said(&tower, None, &MockSide { name: "b", fault: Some(("Flatten", |_| f64::NAN)) }, None);
+    let (result, _) =
+        said(&tower, None, &MockSide { name: "b", fault: Some(("Flatten", |_| f64::NAN)) }, None);
     assert!(!result.agrees && result.values.non_finite > 0);
     assert_eq!(result.predictions.certified, 0);
 }

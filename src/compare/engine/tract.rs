@@ -27,7 +27,7 @@ impl Engine for TractEngine {
 }
 
 fn execute(model: &ModelProto, inputs: &[(String, Blob)]) -> TractResult<Vec<Tensor>> {
-    let plan = tract_onnx::onnx()
+    let plan = onnx()
         // What inference finds is compared; what a file claims of inner tensors is not needed.
         .with_ignore_value_info(true)
         .model_for_read(&mut model.encode_to_vec().as_slice())?
