@@ -27,6 +27,9 @@ pub mod export;
 
 pub mod runtime;
 
+#[cfg(feature = "ort")]
+pub mod train;
+
 pub mod embed;
 
 pub mod eval;
@@ -34,6 +37,8 @@ pub mod eval;
 pub mod gallery;
 
 pub mod report;
+
+pub mod compare;
 
 pub mod cli;
 

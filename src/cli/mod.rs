@@ -1,19 +1,21 @@
 //! The command line: one file a verb; arguments → typed configuration → one library call →
 //! rendering. Results go to stdout, progress and logs to stderr.
 
+mod calibrate;
+mod classify;
+mod compare;
 mod completions;
 mod data;
 mod doctor;
-#[cfg(feature = "ort")]
-mod runtime;
-mod calibrate;
-mod classify;
-mod data;
 mod embed;
 mod enroll;
 mod eval;
 mod gallery;
+#[cfg(feature = "ort")]
+mod runtime;
 mod shared;
+#[cfg(feature = "ort")]
+mod train;
 mod verify;
 
 use crate::{Error, Result};
@@ -59,6 +61,9 @@ enum Verb {
     /// Fetch Omniglot or MNIST, describe data, draw contact sheets.
     #[command(subcommand)]
     Data(data::Command),
+    /// Train a recipe on ONNX Runtime.
+    #[cfg(feature = "ort")]
+    Train(train::Arguments),
     /// ONNX Runtime on this machine: find it, install it.
     #[cfg(feature = "ort")]
     #[command(subcommand)]
@@ -85,6 +90,8 @@ enum Verb {
     Verify(verify::Command),
     /// Choose a gallery's threshold by measuring same and different pairs.
     Calibrate(calibrate::Command),
+    /// Compare a tower on two runtimes: numbers, predictions with a proof, bits, layers.
+    Compare(compare::Compare),
 }
 
 #[cfg(feature = "ort")]
@@ -93,6 +100,7 @@ impl Context {
     pub fn library(&self, cuda: bool) -> crate::runtime::provision::Request {
         crate::runtime::provision::Request { path: self.ort.clone(), offline: self.offline, cuda }
     }
+}
 
 impl Cli {
     /// From the process's arguments; exits on bad usage, and after `--help` and `--version`.
@@ -111,6 +119,8 @@ impl Cli {
         match &self.verb {
             Verb::Data(command) => data::run(&self.context, command),
             #[cfg(feature = "ort")]
+            Verb::Train(arguments) => train::run(&self.context, arguments),
+            #[cfg(feature = "ort")]
             Verb::Runtime(command) => runtime::run(&self.context, command),
             Verb::Doctor(arguments) => doctor::run(&self.context, arguments),
             Verb::Completions(arguments) => completions::run(arguments),
@@ -123,6 +133,7 @@ impl Cli {
             Verb::Classify(command) => classify::run(&self.context, command),
             Verb::Verify(command) => verify::run(&self.context, command),
             Verb::Calibrate(command) => calibrate::run(&self.context, command),
+            Verb::Compare(arguments) => compare::run(&self.context, arguments),
         }
     }
 }
@@ -145,4 +156,12 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
         .map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?;
     println!("{text}");
     Ok(())
+}
+
+/// A progress bar on stderr; hidden where that is no terminal.
+fn bar(length: u64, unit: &str) -> indicatif::ProgressBar {
+    let style = format!("{{elapsed}} [{{bar:30}}] {unit} {{pos}}/{{len}}, {{eta}} left  {{msg}}");
+    let style = indicatif::ProgressStyle::with_template(&style)
+        .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+    indicatif::ProgressBar::new(length).with_style(style.progress_chars("=> "))
 }

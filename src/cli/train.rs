@@ -2,7 +2,7 @@
 
 use super::{Context, Outcome, bar};
 use crate::model::{Params, Recipe};
-use crate::runtime::ort::{Device, SessionOptions};
+use crate::runtime::ort::{self, Device, SessionOptions};
 use crate::train::{self, Folder, Job, Material, Observer, Progress};
 use crate::{Error, Result, data};
 use indicatif::ProgressBar;
@@ -95,9 +95,10 @@ fn graph_only(recipe: &Recipe, arguments: &Arguments, dir: &Path) -> Result<Outc
 /// Trains one recipe, after the one that it starts from where that has not been trained.
 fn train_run(context: &Context, arguments: &Arguments, recipe: &Recipe, dir: &Path, stop: &AtomicBool) -> Result<Folder> {
     let folder = Folder::new(arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&recipe.name)));
-    let library = context.library();
+    let library = context.library(matches!(arguments.device, Choice::Cuda));
     let device = match arguments.device {
-        Choice::Auto => Device::best(&library)?,
+        Choice::Auto if ort::library(&library)?.has_cuda() => Device::Cuda,
+        Choice::Auto => Device::Cpu,
         Choice::Cpu => Device::Cpu,
         Choice::Cuda => Device::Cuda,
     };
@@ -111,7 +112,8 @@ fn train_run(context: &Context, arguments: &Arguments, recipe: &Recipe, dir: &Pa
         recipe,
         material: &material,
         folder: folder.clone(),
-        session: SessionOptions { library, device, threads: arguments.threads, ..SessionOptions::default() },
+        library,
+        session: SessionOptions { device, threads: arguments.threads, spinning: true, ..SessionOptions::default() },
         start,
         resume: arguments.resume,
         log_every: arguments.log_every.max(1),

@@ -19,6 +19,7 @@ pub use stepper::{Measured, Stepper};
 
 use crate::model::{Params, Recipe};
 use crate::runtime::ort::{Device, SessionOptions};
+use crate::runtime::provision::Request;
 use crate::step::{StepGraph, Target, build, exported_params, learning_rate};
 use crate::{Error, Result};
 use feed::Feed;
@@ -33,7 +34,9 @@ pub struct Job<'a> {
     pub material: &'a Material,
     /// The run's folder.
     pub folder: Folder,
-    /// Device, threads, library.
+    /// The library.
+    pub library: Request,
+    /// Device and threads.
     pub session: SessionOptions,
     /// Layers that start this run (`init_from`).
     pub start: Option<Params>,
@@ -93,7 +96,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<Params> {
     let graph = graph(job.recipe, job.material, job.session.device)?;
     let first = first_state(job, &graph, observer)?;
     job.folder.begin(job.recipe, &graph, first.step)?;
-    let stepper = Stepper::new(&graph, first.state, &job.session)?;
+    let stepper = Stepper::new(&graph, first.state, &job.library, &job.session)?;
     let mut run = Run { job, graph: &graph, stepper, log: Log::new(first.step), saved: Instant::now() };
     run.steps(first.step, observer)?;
     let params = exported_params(&run.stepper.state()?, job.recipe)?;

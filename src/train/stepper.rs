@@ -2,7 +2,8 @@
 
 use super::feed::Inputs;
 use crate::model::Params;
-use crate::runtime::ort::{Device, SessionOptions, failed, session};
+use crate::runtime::ort::{Device, SessionOptions, session};
+use crate::runtime::provision::Request;
 use crate::sample::Targets;
 use crate::step::StepGraph;
 use crate::{Error, Result};
@@ -36,8 +37,8 @@ impl Stepper {
     ///
     /// # Errors
     /// Those of [`session`]; a state that lacks a tensor of the graph.
-    pub fn new(graph: &StepGraph, mut state: Params, options: &SessionOptions) -> Result<Self> {
-        let session = session(&graph.model.encode_to_vec(), options)?;
+    pub fn new(graph: &StepGraph, mut state: Params, library: &Request, options: &SessionOptions) -> Result<Self> {
+        let session = session(library, options, &graph.model.encode_to_vec(), "the training graph")?;
         let values = graph.state.iter().map(|spec| {
             let array = state.remove(&spec.input).filter(|a| a.shape() == spec.shape);
             let array = array.ok_or_else(|| Error::invalid(&spec.input, format!("the state lacks it in the shape {:?}", spec.shape)))?;
@@ -165,4 +166,8 @@ fn to_host(value: &DynValue, device: Device) -> Result<Vec<f32>> {
             read(&on_device.to(AllocationDevice::CPU, 0).map_err(told)?.into_dyn())
         }
     }
+}
+
+fn failed(action: &str, source: ort::Error) -> Error {
+    Error::Runtime { runtime: "ONNX Runtime", action: action.into(), source: Box::new(source) }
 }
