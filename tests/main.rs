@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod data;
-mod runtime;
 mod eval;
 mod gallery;
+mod runtime;
 mod towers;

@@ -1,11 +1,12 @@
 //! `siamese data get|info|sheet`: fetch data sets, describe them, draw contact sheets.
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, print_json};
+use crate::Result;
 use crate::data::get::{Got, Origin, Request};
+use crate::data::glyphs::GlyphSpec;
 use crate::data::sheet::{self, Layout};
 use crate::data::{self, Dataset, Info, Set, mnist, omniglot};
 use crate::image::Preprocessing;
-use crate::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -71,6 +72,9 @@ pub struct SheetArgs {
     /// The most columns.
     #[arg(long, default_value_t = 20)]
     columns: usize,
+    /// The built-in alphabets' seed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
 }
 
 /// Data sets that can be fetched.
@@ -89,6 +93,8 @@ enum SheetSet {
     Mnist,
     /// Class folders.
     Folder,
+    /// Built-in alphabets.
+    Glyphs,
 }
 
 /// Runs the verb.
@@ -220,6 +226,10 @@ fn sheet_data(arguments: &SheetArgs) -> Result<Dataset> {
     match arguments.set.unwrap_or_else(|| found(&dir)) {
         SheetSet::Mnist => mnist(&dir, mnist::Part::Train, &how),
         SheetSet::Folder => data::folder(&dir, &how),
+        SheetSet::Glyphs => {
+            let spec = GlyphSpec { alphabets: 6, characters: 20, drawers: 6, seed: arguments.seed };
+            data::glyphs::generate(&spec, arguments.size)
+        }
         SheetSet::Omniglot => {
             let parts = omniglot::Part::ALL.into_iter().filter(|&part| omniglot::has(&dir, part));
             let parts = parts.map(|part| omniglot(&dir, part, &how));
@@ -243,11 +253,4 @@ fn found(dir: &Path) -> SheetSet {
     } else {
         SheetSet::Folder
     }
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?;
-    println!("{text}");
-    Ok(())
 }

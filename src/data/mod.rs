@@ -6,6 +6,7 @@
 mod archive;
 mod folder;
 pub mod get;
+pub mod glyphs;
 pub mod idx;
 mod info;
 pub mod lake;
@@ -26,6 +27,7 @@ pub use verify::Set;
 use crate::image::Preprocessing;
 use crate::model::recipe;
 use crate::{Error, Result};
+use glyphs::GlyphSpec;
 use ndarray::{Array3, Array4, ArrayView3, Axis};
 use rayon::prelude::*;
 use std::io::Read;
@@ -221,27 +223,16 @@ pub fn load(data: &recipe::Data, size: usize, dir: &Path) -> Result<Dataset> {
             let mut set = omniglot(dir, omniglot::Part::Background, &how)?;
             if glyph_alphabets > 0 {
                 let (characters, drawers) = omniglot::USUAL;
-                set.extend(&glyphs(glyph_alphabets, characters, drawers, 0, size)?)?;
+                let spec = GlyphSpec { alphabets: glyph_alphabets, characters, drawers, seed: 0 };
+                set.extend(&glyphs::generate(&spec, size)?)?;
             }
             Ok(set)
         }
         recipe::Data::Folder { ref path } => folder(path, &how),
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
-            glyphs(alphabets, characters, drawers, seed, size)
+            glyphs::generate(&GlyphSpec { alphabets, characters, drawers, seed }, size)
         }
     }
-}
-
-/// Built-in alphabets.
-fn glyphs(
-    alphabets: usize,
-    _characters: usize,
-    _drawers: usize,
-    _seed: u64,
-    _size: usize,
-) -> Result<Dataset> {
-    let why = format!("{alphabets} built-in alphabets are asked for; this build has no generator of glyphs");
-    Err(Error::invalid("data", why))
 }
 
 /// The data folder: the one given (`--data`), else `SIAMESE_DATA`, else the cache, where
