@@ -225,6 +225,15 @@ fn cuda_is_an_error_where_it_is_not() {
     assert_eq!(open(&runtime, &tower()).err().unwrap().exit_code(), 3);
 }
 
+/// To check this tower too.
+fn asking(tower: std::path::PathBuf) -> doctor::Request {
+    doctor::Request {
+        #[cfg(feature = "ort")]
+        library: library(),
+        tower: Some(tower),
+    }
+}
+
 #[test]
 fn doctor_runs_a_tower_on_every_runtime() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,8 +241,7 @@ fn doctor_runs_a_tower_on_every_runtime() {
     std::fs::write(&path, tower().encode_to_vec()).unwrap();
     #[cfg(feature = "ort")]
     ort::library(&library()).unwrap();
-    let request = doctor::Request { tower: Some(path), ..Default::default() };
-    let report = doctor::examine(&request).unwrap();
+    let report = doctor::examine(&asking(path)).unwrap();
     assert_eq!(report.missing, Vec::<String>::new());
     let tower = report.tower.unwrap();
     assert_eq!(tower.loads.len(), runtimes(1).len());
@@ -252,8 +260,7 @@ fn doctor_tells_which_runtime_cannot_run_a_tower() {
     std::fs::write(&path, model.encode_to_vec()).unwrap();
     #[cfg(feature = "ort")]
     ort::library(&library()).unwrap();
-    let request = doctor::Request { tower: Some(path), ..Default::default() };
-    let report = doctor::examine(&request).unwrap();
+    let report = doctor::examine(&asking(path)).unwrap();
     assert_eq!(report.missing.len(), runtimes(1).len());
     assert!(report.missing.iter().all(|one| one.contains("Sparkle")), "{:?}", report.missing);
 }
