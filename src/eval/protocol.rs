@@ -239,7 +239,8 @@ impl Bench<'_> {
             Error::invalid_because("MNIST", "its two parts have images of different shapes", e)
         })?;
         known.labels.extend(&test.labels);
-        let mut found = self.one_round(known, &(0..10).collect::<Vec<_>>(), &queries, "MNIST test images")?;
+        let mut found =
+            self.one_round(known, &(0..10).collect::<Vec<_>>(), &queries, "MNIST test images:")?;
         found.data = "MNIST: first training image of each digit, 10,000 test images".into();
         Ok(found)
     }
