@@ -23,6 +23,8 @@ const KEPT: usize = 20_000;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// MNIST: the first training image of each digit is known, the 10,000 test images are asked.
+    /// First is meant in the order of the files at hand; some copies of MNIST are not in the
+    /// published order (labels in rounds 0 … 9), so figures of two copies need not agree.
     NearestTruth,
     /// The 20 characters of Angelic: the first drawing of each is known.
     Angelic,
