@@ -51,7 +51,9 @@ pub fn evaluation(told: &Evaluation, evidence: &Evidence, distance: &Distance) -
     if told.collapsed {
         page.text("COLLAPSED: this tower maps everything to nearly one point; the accuracies say nothing.");
     }
-    page.figures(told.figures.iter().map(|f| (percent(f.score.accuracy), f.what.as_str())));
+    let captions: Vec<String> = told.figures.iter().map(|f| format!("{} ({})", f.what, f.distance)).collect();
+    let large = told.figures.iter().zip(&captions);
+    page.figures(large.map(|(f, caption)| (percent(f.score.accuracy), caption.as_str())));
     page.section("Accuracy");
     let rows = told.figures.iter().map(|f| {
         let [low, high] = f.score.interval_95.map(percent);
@@ -232,10 +234,11 @@ pub fn calibration(told: &Calibration, scores: &Scores) -> Result<Page> {
     let threshold = &told.threshold;
     let about = format!("{}: {} embeddings of {} classes", threshold.data, told.embeddings, told.classes);
     let mut page = Page::new("siamese calibrate", &about);
+    let chosen = format!("threshold ({})", threshold.chosen_at);
     page.figures([
         (percent(told.equal_error_rate), "equal error rate"),
         (format!("{:.5}", told.auroc), "AUROC"),
-        (format!("{:.4}", threshold.distance), threshold.chosen_at.as_str()),
+        (format!("{:.4}", threshold.distance), chosen.as_str()),
         (percent(threshold.true_accept_rate), "same pairs accepted by the threshold"),
         (percent(threshold.false_accept_rate), "different pairs accepted by the threshold"),
     ]);

@@ -133,7 +133,15 @@ impl Chart {
             }
         }
         if shown.len() > 1 {
-            chart.configure_series_labels().label_font(font).border_style(GREY.mix(0.4)).draw()?;
+            // Curves over a logarithmic axis bend at its right end.
+            let place =
+                if log_x { SeriesLabelPosition::MiddleLeft } else { SeriesLabelPosition::MiddleRight };
+            chart
+                .configure_series_labels()
+                .position(place)
+                .label_font(font)
+                .border_style(GREY.mix(0.4))
+                .draw()?;
         }
         Ok(())
     }
