@@ -1,14 +1,21 @@
 //! Trained parameters → towers: plain ONNX files that carry everything needed to use them.
 //!
 //! [`float()`] folds batch normalisation and keeps the arithmetic of training; [`exact()`] turns a tower
-//! into integers, so that no runtime can differ in a bit; [`import`] wraps a foreign model;
-//! [`inspect`] tells what is in a file.
+//! into integers, so that no runtime can differ in a bit; [`import()`] wraps a foreign model;
+//! [`inspect()`] tells what is in a file.
 
 mod calibrate;
 mod exact;
+mod external;
 mod float;
+mod import;
+#[cfg(test)]
+mod import_tests;
+mod inspect;
 mod quantise;
+mod rewrite;
 mod run;
+mod shapes;
 mod taps;
 #[cfg(test)]
 mod tests;
@@ -16,6 +23,8 @@ mod window;
 
 pub use exact::{Calibration, exact};
 pub use float::float;
+pub use import::{ImportOptions, Imported, Pixels, import};
+pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use run::Program;
 
 use crate::data::Dataset;
