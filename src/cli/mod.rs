@@ -4,6 +4,9 @@
 mod completions;
 mod data;
 mod doctor;
+mod export;
+mod import;
+mod inspect;
 #[cfg(feature = "ort")]
 mod runtime;
 
@@ -50,6 +53,12 @@ enum Verb {
     /// Fetch Omniglot or MNIST, describe data, draw contact sheets.
     #[command(subcommand)]
     Data(data::Command),
+    /// Make a tower (ONNX) of a training run, in floating point or exact.
+    Export(export::Arguments),
+    /// Make a tower of a foreign ONNX model.
+    Import(Box<import::Arguments>),
+    /// Tell what is in an ONNX file; prove an exact tower again.
+    Inspect(inspect::Arguments),
     /// ONNX Runtime on this machine: find it, install it.
     #[cfg(feature = "ort")]
     #[command(subcommand)]
@@ -84,6 +93,9 @@ impl Cli {
     pub fn run(self) -> Result<Outcome> {
         match &self.verb {
             Verb::Data(command) => data::run(&self.context, command),
+            Verb::Export(arguments) => export::run(&self.context, arguments),
+            Verb::Import(arguments) => import::run(&self.context, arguments),
+            Verb::Inspect(arguments) => inspect::run(&self.context, arguments),
             #[cfg(feature = "ort")]
             Verb::Runtime(command) => runtime::run(&self.context, command),
             Verb::Doctor(arguments) => doctor::run(&self.context, arguments),
