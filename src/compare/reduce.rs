@@ -136,7 +136,9 @@ impl Search<'_> {
         let (x, y) = (a.to_f64(), b.to_f64());
         let Tolerance { atol, rtol } = self.tolerance;
         let beyond = |(x, y): (&f64, &f64)| {
-            x != y && !(x.is_nan() && y.is_nan()) && !((x - y).abs() <= atol + rtol * y.abs())
+            // A difference that is no number is beyond any tolerance.
+            let within = (x - y).abs() <= atol + rtol * y.abs();
+            x != y && !(x.is_nan() && y.is_nan()) && !within
         };
         (max_gap(&x, &y), x.shape() != y.shape() || x.iter().zip(&y).any(beyond))
     }

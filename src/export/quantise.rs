@@ -167,7 +167,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((q.exponent, q.weights[0]), (-5, 32));
-        assert!(4096.0 * 32.0 * 127.0 < LIMIT && 4096.0 * 64.0 * 127.0 > LIMIT);
+        const { assert!(4096.0 * 32.0 * 127.0 < LIMIT && 4096.0 * 64.0 * 127.0 > LIMIT) };
     }
 
     #[test]

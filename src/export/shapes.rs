@@ -172,12 +172,12 @@ fn window(node: &NodeProto, x: &[i64], kernel: &[i64], channels: i64) -> Option<
         node.attribute.iter().find(|a| a.name() == "auto_pad").map(|a| a.s().to_vec()).unwrap_or_default();
     let up = int(node, "ceil_mode") == Some(1);
     let mut shape = vec![*x.first()?, channels];
-    for i in 0..axes {
+    for (i, tap) in kernel.iter().enumerate().take(axes) {
         let (side, stride) = (*x.get(i + 2)?, *strides.get(i).filter(|s| **s > 0)?);
         shape.push(if auto.starts_with(b"SAME") {
             (side + stride - 1) / stride
         } else {
-            let room = side + pads.get(i)? + pads.get(i + axes)? - (kernel[i] - 1) * dilations.get(i)? - 1;
+            let room = side + pads.get(i)? + pads.get(i + axes)? - (tap - 1) * dilations.get(i)? - 1;
             (if up { room + stride - 1 } else { room }) / stride + 1
         });
     }

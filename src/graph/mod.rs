@@ -2,7 +2,7 @@
 //!
 //! [`Graph`] is a list of nodes of standard ONNX operators (opset 17, IR 8). [`gradients`] walks it
 //! backwards and appends the nodes of the derivative, so a training step is again a graph that any
-//! ONNX runtime can execute. [`reference`] runs graphs in float64, [`check`] proves where their nodes
+//! ONNX runtime can execute. [`mod@reference`] runs graphs in float64, [`check`] proves where their nodes
 //! will be placed.
 
 mod builder;
