@@ -23,9 +23,22 @@ pub mod step;
 
 pub mod tower;
 
+pub mod export;
+
 pub mod runtime;
 
+#[cfg(feature = "ort")]
+pub mod train;
+
+pub mod embed;
+
+pub mod eval;
+
+pub mod gallery;
+
 pub mod report;
+
+pub mod compare;
 
 pub mod cli;
 

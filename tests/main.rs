@@ -3,3 +3,6 @@
 
 mod data;
 mod runtime;
+mod eval;
+mod gallery;
+mod towers;

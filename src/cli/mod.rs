@@ -1,11 +1,22 @@
 //! The command line: one file a verb; arguments → typed configuration → one library call →
 //! rendering. Results go to stdout, progress and logs to stderr.
 
+mod calibrate;
+mod classify;
+mod compare;
 mod completions;
 mod data;
 mod doctor;
+mod embed;
+mod enroll;
+mod eval;
+mod gallery;
 #[cfg(feature = "ort")]
 mod runtime;
+mod shared;
+#[cfg(feature = "ort")]
+mod train;
+mod verify;
 
 use crate::{Error, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -50,6 +61,9 @@ enum Verb {
     /// Fetch Omniglot or MNIST, describe data, draw contact sheets.
     #[command(subcommand)]
     Data(data::Command),
+    /// Train a recipe on ONNX Runtime.
+    #[cfg(feature = "ort")]
+    Train(train::Arguments),
     /// ONNX Runtime on this machine: find it, install it.
     #[cfg(feature = "ort")]
     #[command(subcommand)]
@@ -58,6 +72,26 @@ enum Verb {
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
+    /// Measure a tower's accuracy by a protocol of the field.
+    Eval(eval::Command),
+    /// Turn pictures or a data set into embeddings: .npy, .safetensors, .parquet, JSON lines.
+    Embed(embed::Command),
+    /// Make pictures known to a gallery.
+    Enroll(enroll::Command),
+    /// Tell what a gallery holds.
+    List(gallery::List),
+    /// Remove classes from a gallery.
+    Remove(gallery::Remove),
+    /// Add galleries of the same tower to a gallery.
+    Merge(gallery::Merge),
+    /// Recognise pictures by a gallery.
+    Classify(classify::Command),
+    /// Tell whether pictures show the same thing.
+    Verify(verify::Command),
+    /// Choose a gallery's threshold by measuring same and different pairs.
+    Calibrate(calibrate::Command),
+    /// Compare a tower on two runtimes: numbers, predictions with a proof, bits, layers.
+    Compare(compare::Compare),
 }
 
 #[cfg(feature = "ort")]
@@ -85,9 +119,21 @@ impl Cli {
         match &self.verb {
             Verb::Data(command) => data::run(&self.context, command),
             #[cfg(feature = "ort")]
+            Verb::Train(arguments) => train::run(&self.context, arguments),
+            #[cfg(feature = "ort")]
             Verb::Runtime(command) => runtime::run(&self.context, command),
             Verb::Doctor(arguments) => doctor::run(&self.context, arguments),
             Verb::Completions(arguments) => completions::run(arguments),
+            Verb::Eval(command) => eval::run(&self.context, command),
+            Verb::Embed(command) => embed::run(&self.context, command),
+            Verb::Enroll(command) => enroll::run(&self.context, command),
+            Verb::List(command) => gallery::list(&self.context, command),
+            Verb::Remove(command) => gallery::remove(&self.context, command),
+            Verb::Merge(command) => gallery::merge(&self.context, command),
+            Verb::Classify(command) => classify::run(&self.context, command),
+            Verb::Verify(command) => verify::run(&self.context, command),
+            Verb::Calibrate(command) => calibrate::run(&self.context, command),
+            Verb::Compare(arguments) => compare::run(&self.context, arguments),
         }
     }
 }
@@ -110,4 +156,12 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
         .map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?;
     println!("{text}");
     Ok(())
+}
+
+/// A progress bar on stderr; hidden where that is no terminal.
+fn bar(length: u64, unit: &str) -> indicatif::ProgressBar {
+    let style = format!("{{elapsed}} [{{bar:30}}] {unit} {{pos}}/{{len}}, {{eta}} left  {{msg}}");
+    let style = indicatif::ProgressStyle::with_template(&style)
+        .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+    indicatif::ProgressBar::new(length).with_style(style.progress_chars("=> "))
 }

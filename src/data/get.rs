@@ -105,7 +105,7 @@ fn copy(file: &File, from: &Path, to: &Path, progress: Progress<'_>) -> Result<(
 }
 
 /// Temporary files are for their owner alone; data is not secret.
-pub(super) fn readable_by_all(path: &Path) -> Result<()> {
+pub(crate) fn readable_by_all(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

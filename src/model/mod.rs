@@ -10,6 +10,7 @@ mod init;
 mod load;
 mod plan;
 pub mod recipe;
+mod shipped;
 mod specs;
 mod validate;
 
@@ -18,8 +19,10 @@ pub use fold::fold;
 pub(crate) use forward::unit_length;
 pub use forward::{Forward, MaskSpec, Mode, forward};
 pub use init::{initialise, seeded};
+pub(crate) use plan::pads;
 pub use plan::{Placed, plan};
 pub use recipe::Recipe;
+pub use shipped::SHIPPED;
 pub use specs::{ParamSpec, Role, param_specs};
 
 /// Added to the variance in batch normalisation.

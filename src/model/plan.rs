@@ -152,7 +152,7 @@ fn window(side: usize, kernel: usize, stride: usize, padding: Padding) -> Result
 }
 
 /// Zeros before and after one axis.
-pub(super) fn pads(side: usize, kernel: usize, stride: usize, padding: Padding) -> [usize; 2] {
+pub(crate) fn pads(side: usize, kernel: usize, stride: usize, padding: Padding) -> [usize; 2] {
     match padding {
         Padding::Valid => [0, 0],
         Padding::Half => [kernel / 2, kernel / 2],

@@ -111,6 +111,7 @@ impl Page {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write into", folder))?;
         std::io::Write::write_all(&mut file, self.render().as_bytes()).map_err(Error::io("write", path))?;
+        crate::data::get::readable_by_all(file.path())?;
         file.persist(path).map_err(|e| Error::io("replace", path)(e.error))?;
         Ok(())
     }

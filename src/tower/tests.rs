@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
 use crate::graph::{ConvAttrs, DType, Graph, Tensor};
+use crate::model::Recipe;
 use crate::onnx::DimensionValue;
 use ndarray::{Array4, ArrayD, IxDyn};
 
@@ -84,8 +85,6 @@ fn provenance_survives() {
     told.write(&mut model).unwrap();
     assert_eq!(Provenance::read(&model).unwrap(), told);
 }
-
-use crate::model::Recipe;
 
 /// A fault put into the hand-made tower, and what the error must say.
 type Fault = (&'static str, fn(&mut ModelProto), &'static str);
@@ -173,7 +172,8 @@ fn what_cannot_be_proven_is_refused() {
         let nodes = &mut m.graph.as_mut().unwrap().node;
         change(nodes.iter_mut().find(|n| n.op_type() == op).unwrap());
     };
-    let cases: [(&str, fn(&mut crate::onnx::NodeProto), &str); 3] = [
+    type Change = fn(&mut crate::onnx::NodeProto);
+    let cases: [(&str, Change, &str); 3] = [
         ("Floor", |n| n.op_type = Some("Round".into()), "cannot be proven"),
         ("Floor", |n| n.op_type = Some("Identity".into()), "not integers"),
         ("Conv", |n| n.domain = Some("com.foreign".into()), "foreign domain"),

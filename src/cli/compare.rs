@@ -1,0 +1,226 @@
+//! `siamese compare`: do two runtimes recognise the same things with one tower?
+
+use super::{Context, Outcome};
+use crate::compare::adapters::Wish;
+use crate::compare::run::{Request, Tower, compare};
+use crate::compare::sample::{Asked, Images};
+use crate::compare::side::Side;
+use crate::compare::values::Tolerance;
+use crate::compare::{page, text};
+use crate::data::{self, mnist, omniglot};
+use crate::image::{self, Preprocessing};
+use crate::{Error, Result};
+use clap::Args;
+use indicatif::ProgressBar;
+use ndarray::{Array4, Axis};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The tower.
+    tower: PathBuf,
+    /// Pictures to compare on: files, folders of pictures, or a folder of class folders.
+    images: Vec<PathBuf>,
+    /// Compare on the data set in this folder (Omniglot's evaluation part, MNIST's test part or class
+    /// folders).
+    #[arg(long, value_name = "DIR", conflicts_with = "images")]
+    data: Option<PathBuf>,
+    /// Compare on so many images of random strokes [default, where nothing else is named: 500].
+    #[arg(long, value_name = "N", conflicts_with_all = ["images", "data"])]
+    random: Option<usize>,
+    /// Take at most so many images, evenly spread; 0 takes all.
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    limit: usize,
+    /// The first runtime: ort, ort-cuda or tract; with settings as in ort:threads=1,level=basic.
+    #[arg(long, default_value = "ort", value_name = "RUNTIME")]
+    a: String,
+    /// The second runtime.
+    #[arg(long, default_value = "tract", value_name = "RUNTIME")]
+    b: String,
+    /// Let the second runtime run this other version of the tower.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Numbers agree where |a−b| ≤ atol + rtol·|b|.
+    #[arg(long, default_value_t = Tolerance::default().atol)]
+    atol: f64,
+    /// See --atol.
+    #[arg(long, default_value_t = Tolerance::default().rtol)]
+    rtol: f64,
+    /// One-shot episodes on which predictions are compared.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    episodes: u64,
+    /// Classes of an episode [default: 20, or as many as there are].
+    #[arg(long, value_name = "N")]
+    way: Option<usize>,
+    /// Known drawings of each class.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shot: usize,
+    /// What episodes and random images are drawn by.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Run every node on both, alone and in place, on so many images [2 if no number is given].
+    #[arg(long, value_name = "IMAGES", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
+    layers: Option<usize>,
+    /// Write the smallest sub-model that differs beyond the tolerance, with its inputs.
+    #[arg(long, value_name = "DIR")]
+    reduce: Option<PathBuf>,
+    /// Leave out the runs with other threads, batches and optimisation levels.
+    #[arg(long)]
+    quick: bool,
+    /// Write a page with pictures of the most fragile episodes.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Runs the verb.
+pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
+    for (name, value) in [("--atol", arguments.atol), ("--rtol", arguments.rtol)] {
+        if value.is_nan() || value < 0.0 {
+            return Err(Error::invalid(name, format!("{value} is no tolerance; give a number ≥ 0")));
+        }
+    }
+    let tower = Tower::read(&arguments.tower)?;
+    let against = arguments.against.as_deref().map(Tower::read).transpose()?;
+    let (a, b) = (side(context, &arguments.a)?, side(context, &arguments.b)?);
+    let images = images(arguments, &tower.spec.preprocessing)?;
+    let bar = ProgressBar::new_spinner();
+    let request = Request {
+        tower: &tower,
+        against: against.as_ref(),
+        sides: [&*a, &*b],
+        asked: Asked {
+            episodes: arguments.episodes,
+            way: arguments.way.unwrap_or_else(|| most_ways(&images)),
+            shot: arguments.shot,
+            seed: arguments.seed,
+        },
+        images: &images,
+        tolerance: Tolerance { atol: arguments.atol, rtol: arguments.rtol },
+        settings: !arguments.quick,
+        layers: arguments.layers.unwrap_or(0),
+        reduce: arguments.reduce.as_deref(),
+        progress: &|what| {
+            bar.set_message(what.to_string());
+            bar.tick();
+        },
+    };
+    let result = compare(&request);
+    bar.finish_and_clear();
+    let result = result?;
+    if let Some(path) = &arguments.report {
+        page::page(&result, &images)?.write(path)?;
+    }
+    if context.json {
+        let json = serde_json::to_string_pretty(&result);
+        println!(
+            "{}",
+            json.map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?
+        );
+    } else {
+        print!("{}", text::summary(&result));
+        if arguments.reduce.is_some() && result.reduced.is_none() {
+            println!("nothing was cut out: no tensor differs beyond the tolerance; lower --atol and --rtol");
+        }
+    }
+    Ok(if result.agrees { Outcome::Yes } else { Outcome::No })
+}
+
+/// 20, or what the images allow.
+fn most_ways(images: &Images) -> usize {
+    let most = match images {
+        Images::Labelled(data) => data.by_class().iter().filter(|members| members.len() > 1).count(),
+        Images::Plain { .. } => images.len() / 2,
+    };
+    most.clamp(2, 20)
+}
+
+/// A runtime with its settings, as typed.
+fn side(context: &Context, typed: &str) -> Result<Box<dyn Side>> {
+    let (name, wish) = typed.split_once(':').unwrap_or((typed, ""));
+    let wish = Wish::parse(wish)?;
+    match name {
+        "ort" | "ort-cuda" => onnx_runtime(context, name == "ort-cuda", wish),
+        "tract" => tract(wish),
+        _ => Err(Error::invalid(format!("runtime {name:?}"), "known are ort, ort-cuda and tract")),
+    }
+}
+
+#[cfg(feature = "ort")]
+fn onnx_runtime(context: &Context, cuda: bool, wish: Wish) -> Result<Box<dyn Side>> {
+    use crate::runtime::ort::Device;
+    let request =
+        crate::runtime::provision::Request { path: context.ort.clone(), offline: context.offline, cuda };
+    let device = if cuda { Device::Cuda } else { Device::Cpu };
+    Ok(Box::new(crate::compare::adapters::OrtSide::new(request, device, wish)?))
+}
+
+#[cfg(not(feature = "ort"))]
+fn onnx_runtime(_: &Context, _: bool, _: Wish) -> Result<Box<dyn Side>> {
+    Err(Error::missing(
+        "this siamese was built without ONNX Runtime",
+        "build it with `--features ort`, or name tract",
+    ))
+}
+
+#[cfg(feature = "tract")]
+fn tract(wish: Wish) -> Result<Box<dyn Side>> {
+    Ok(Box::new(crate::compare::adapters::TractSide::new(wish)?))
+}
+
+#[cfg(not(feature = "tract"))]
+fn tract(_: Wish) -> Result<Box<dyn Side>> {
+    Err(Error::missing(
+        "this siamese was built without tract",
+        "build it with `--features tract`, or name ort",
+    ))
+}
+
+fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
+    let images = match (&arguments.data, arguments.images.as_slice()) {
+        (Some(dir), _) => data_set(dir, how)?,
+        (None, []) => {
+            let count = arguments.random.unwrap_or(500);
+            Images::random(count, how.channels(), how.size(), arguments.seed)
+        }
+        (None, [folder]) if has_folders(folder) => Images::Labelled(data::folder(folder, how)?),
+        (None, paths) => pictures(paths, how)?,
+    };
+    Ok(images.limited(arguments.limit))
+}
+
+fn data_set(dir: &Path, how: &Preprocessing) -> Result<Images> {
+    let data = if omniglot::has(dir, omniglot::Part::Evaluation) {
+        omniglot(dir, omniglot::Part::Evaluation, how)?
+    } else if mnist::has(dir, mnist::Part::Test) {
+        mnist(dir, mnist::Part::Test, how)?
+    } else {
+        data::folder(dir, how)?
+    };
+    Ok(Images::Labelled(data))
+}
+
+fn has_folders(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()))
+}
+
+/// Pictures, and those in folders.
+fn pictures(paths: &[PathBuf], how: &Preprocessing) -> Result<Images> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
+        let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        inside.retain(|file| image::is_picture_name(file));
+        inside.sort();
+        files.extend(inside);
+    }
+    let mut images = Array4::zeros((files.len(), how.channels(), how.size(), how.size()));
+    for (file, mut place) in files.iter().zip(images.axis_iter_mut(Axis(0))) {
+        place.assign(&image::load(file, how)?);
+    }
+    Ok(Images::Plain { name: format!("{} pictures", files.len()), images })
+}

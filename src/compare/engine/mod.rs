@@ -1,0 +1,34 @@
+//! Running any ONNX graph, not only towers, on a runtime: what layer-by-layer comparison and
+//! reduction need. Models are given as messages with static inputs; values cross as [`Blob`]s.
+
+mod blob;
+#[cfg(test)]
+pub(super) mod mock;
+#[cfg(feature = "ort")]
+mod ort;
+#[cfg(feature = "tract")]
+mod tract;
+
+#[cfg(feature = "ort")]
+pub use self::ort::OrtEngine;
+#[cfg(feature = "tract")]
+pub use self::tract::TractEngine;
+pub use blob::Blob;
+
+use crate::Result;
+use crate::onnx::ModelProto;
+
+/// Named values, in a fixed order.
+pub type Named = Vec<(String, Blob)>;
+
+/// A runtime that executes whole graphs.
+pub trait Engine {
+    /// The runtime's name, as users type it.
+    fn name(&self) -> &str;
+
+    /// The outputs of `model` for `inputs`, in the order in which the graph lists them.
+    ///
+    /// # Errors
+    /// Where the runtime refuses the graph or fails to run it; the message names the runtime.
+    fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>>;
+}

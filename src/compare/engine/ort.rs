@@ -1,0 +1,76 @@
+//! Whole graphs on ONNX Runtime.
+
+use super::{Blob, Engine};
+use crate::onnx::ModelProto;
+use crate::{Error, Result};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, Tensor, TensorElementType};
+use prost::Message;
+
+/// ONNX Runtime, on the CPU.
+pub struct OrtEngine {
+    open: Box<dyn FnMut(&[u8]) -> Result<Session>>,
+}
+
+impl OrtEngine {
+    /// An engine whose sessions `open` makes from the bytes of a model.
+    pub fn new(open: impl FnMut(&[u8]) -> Result<Session> + 'static) -> Self {
+        Self { open: Box::new(open) }
+    }
+}
+
+impl Engine for OrtEngine {
+    fn name(&self) -> &str {
+        "ort"
+    }
+
+    fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
+        let mut session = (self.open)(&model.encode_to_vec())?;
+        let names: Vec<String> = session.outputs().iter().map(|o| o.name().to_string()).collect();
+        let values =
+            inputs.iter().map(|(name, value)| Ok((name.clone(), SessionInputValue::from(tensor(value)?))));
+        let values = values.collect::<ort::Result<Vec<_>>>().map_err(failed)?;
+        let results = session.run(values).map_err(failed)?;
+        let result = |name: &String| {
+            let value = results
+                .get(name)
+                .ok_or_else(|| Error::invalid("ONNX Runtime", format!("gives no {name}")))?;
+            blob(value)
+        };
+        names.iter().map(result).collect()
+    }
+}
+
+fn failed(source: ort::Error) -> Error {
+    Error::Runtime { runtime: "ONNX Runtime", action: "run a graph".into(), source: Box::new(source) }
+}
+
+fn tensor(value: &Blob) -> ort::Result<DynValue> {
+    Ok(match value {
+        Blob::F32(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        Blob::F64(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        Blob::U8(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        Blob::I8(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        Blob::I32(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        Blob::I64(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        Blob::Bool(a) => Tensor::from_array(a.clone())?.into_dyn(),
+    })
+}
+
+fn blob(value: &DynValue) -> Result<Blob> {
+    let kind = value.dtype().tensor_type();
+    let array = match kind {
+        Some(TensorElementType::Float32) => value.try_extract_array::<f32>().map(|a| Blob::F32(a.to_owned())),
+        Some(TensorElementType::Float64) => value.try_extract_array::<f64>().map(|a| Blob::F64(a.to_owned())),
+        Some(TensorElementType::Uint8) => value.try_extract_array::<u8>().map(|a| Blob::U8(a.to_owned())),
+        Some(TensorElementType::Int8) => value.try_extract_array::<i8>().map(|a| Blob::I8(a.to_owned())),
+        Some(TensorElementType::Int32) => value.try_extract_array::<i32>().map(|a| Blob::I32(a.to_owned())),
+        Some(TensorElementType::Int64) => value.try_extract_array::<i64>().map(|a| Blob::I64(a.to_owned())),
+        Some(TensorElementType::Bool) => value.try_extract_array::<bool>().map(|a| Blob::Bool(a.to_owned())),
+        other => {
+            let why = format!("gives a tensor of type {other:?}, which is not compared");
+            return Err(Error::invalid("ONNX Runtime", why));
+        }
+    };
+    array.map_err(failed)
+}

@@ -1,0 +1,29 @@
+//! Agreement of two runtimes on one tower: numbers, predictions, bits, layers.
+//!
+//! Two float runtimes never agree to the bit, so the question is whether they *recognise* the same
+//! things. [`certificate`] answers it with a proof per query, [`hunt`] searches the narrowest
+//! decisions, [`values`] says how far apart the numbers are, [`sweep`] how far each runtime is from
+//! itself (and that an exact tower has one SHA-256 everywhere), [`layers`] where a difference begins,
+//! [`reduce`] cuts it out, and [`portability`] tells whether a gallery may travel. [`run`] does it all
+//! for two [`side`]s; [`text`] and [`page`] show it.
+
+pub mod adapters;
+pub mod certificate;
+pub mod cut;
+pub mod engine;
+pub mod hunt;
+pub mod layers;
+pub mod metric;
+pub mod page;
+pub mod pair;
+pub mod portability;
+pub mod reduce;
+pub mod run;
+pub mod sample;
+pub mod side;
+pub mod sweep;
+pub mod text;
+pub mod values;
+
+#[cfg(test)]
+mod tests;

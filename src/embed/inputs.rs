@@ -1,0 +1,133 @@
+//! The pictures that a user names: files, folders, a list.
+
+use crate::image::is_picture_name;
+use crate::{Error, Result};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// A picture to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its class, as its place tells: the folders between the one that was named and the file,
+    /// `class` or `alphabet/class`; else the file's name without its end.
+    pub label: String,
+}
+
+impl Input {
+    fn new(path: PathBuf, root: Option<&Path>) -> Self {
+        let inside = root.and_then(|root| path.parent()?.strip_prefix(root).ok());
+        let folders = inside.map(|p| p.to_string_lossy().replace('\\', "/")).filter(|p| !p.is_empty());
+        let stem = || path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { label: folders.unwrap_or_else(stem), path }
+    }
+
+    /// Its path, as messages and files show it.
+    pub fn source(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// The pictures of files and folders, in order; folders are read when their turn comes, sorted by
+/// name, and only pictures in them count.
+pub struct Inputs {
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    path: PathBuf,
+    /// The named folder in which it was found.
+    root: Option<PathBuf>,
+}
+
+impl Inputs {
+    /// Of these paths.
+    pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { waiting: paths.into_iter().map(|path| Waiting { path, root: None }).collect() }
+    }
+
+    /// Puts what is in a folder before all that waits; tells how many pictures and folders.
+    fn enter(&mut self, folder: &Path, root: &Path) -> Result<usize> {
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {
+            let path = entry.map_err(Error::io("read the folder", folder))?.path();
+            let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+            if !hidden && (path.is_dir() || is_picture_name(&path)) {
+                inside.push(path);
+            }
+        }
+        inside.sort();
+        for path in inside.iter().rev() {
+            self.waiting.push_front(Waiting { path: path.clone(), root: Some(root.into()) });
+        }
+        Ok(inside.len())
+    }
+}
+
+impl Iterator for Inputs {
+    type Item = Result<Input>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Waiting { path, root } = self.waiting.pop_front()?;
+            if !path.is_dir() {
+                return Some(Ok(Input::new(path, root.as_deref())));
+            }
+            match self.enter(&path, root.as_deref().unwrap_or(&path)) {
+                Err(e) => return Some(Err(e)),
+                Ok(0) => {
+                    let why = "is an empty folder: no picture (png, jpg, gif, bmp, webp, tiff) in it";
+                    return Some(Err(Error::invalid(path.display(), why)));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// The pictures of a list with a path on each line, read as it comes; empty lines are passed over.
+pub fn listed(list: impl std::io::BufRead, name: &str) -> impl Iterator<Item = Result<Input>> {
+    let name = name.to_string();
+    list.lines().filter(|line| !line.as_ref().is_ok_and(|l| l.trim().is_empty())).map(move |line| {
+        let line = line.map_err(|e| Error::invalid_because(&name, "cannot be read as a list of paths", e))?;
+        Ok(Input::new(line.trim_end_matches('\r').into(), None))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn folders_give_labels_and_files_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["a/x/2.png", "a/x/1.png", "a/y.z/1.png", "a/.hidden/1.png", "a/x/note.txt", "b.c.png"] {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        let inputs = Inputs::new([dir.path().join("a"), dir.path().join("b.c.png"), dir.path().into()]);
+        let found: Vec<Input> = inputs.map(Result::unwrap).collect();
+        let labels: Vec<&str> = found.iter().map(|i| i.label.as_str()).collect();
+        assert_eq!(labels, ["x", "x", "y.z", "b.c", "a/x", "a/x", "a/y.z", "b.c"]);
+        assert!(found[0].path.ends_with("a/x/1.png"));
+    }
+
+    #[test]
+    fn an_empty_folder_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("hollow")).unwrap();
+        let error = Inputs::new([dir.path().into()]).next().unwrap().unwrap_err();
+        assert!(error.to_string().contains("hollow"));
+    }
+
+    #[test]
+    fn a_list_is_read_line_by_line() {
+        let found: Vec<Input> =
+            listed(&b"one.png\r\n\n dir/two.png\n"[..], "list").map(Result::unwrap).collect();
+        assert_eq!(found.iter().map(Input::source).collect::<Vec<_>>(), ["one.png", " dir/two.png"]);
+        assert!(listed(&b"\xff\xfe"[..], "list").next().unwrap().is_err());
+    }
+}

@@ -1,0 +1,402 @@
+//! The protocols: which images are known, which are asked, and what is told beside the accuracy.
+
+use super::nearest::{collapsed, episode_trials, trials};
+use super::open_set::OpenSet;
+use super::score::{Score, Trial};
+use crate::data::{self, Dataset, mnist, omniglot};
+use crate::embed;
+use crate::runtime::Embedder;
+use crate::sample::{EpisodeSpec, episodes};
+use crate::tower::{Distance, TowerKind};
+use crate::{Error, Result};
+use ndarray::{Array2, Array4, Axis, concatenate, s};
+use serde::Serialize;
+use std::path::Path;
+use std::time::Instant;
+
+/// Trials of the figure that stands beside Lake's 400: episodes of 20.
+pub const LAKE_EPISODES: u64 = 1000;
+/// Trials that are kept for pictures.
+const KEPT: usize = 20_000;
+
+/// Which protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Protocol {
+    /// MNIST: the first training image of each digit is known, the 10,000 test images are asked.
+    NearestTruth,
+    /// The 20 characters of Angelic: the first drawing of each is known.
+    Angelic,
+    /// The 20 runs of Lake et al. 2015, and random trials of the same kind beside them.
+    Lake {
+        /// Episodes of 20 random trials beside the 400; 0 for none.
+        episodes: u64,
+        /// Seed of the random trials.
+        seed: u64,
+    },
+    /// N-way K-shot episodes over Omniglot's evaluation part, or class folders.
+    Episodes {
+        /// The kind of episode.
+        spec: EpisodeSpec,
+        /// Their number.
+        episodes: u64,
+        /// Their seed.
+        seed: u64,
+    },
+    /// 10-way K-shot episodes over MNIST's test images, for a tower that never saw a digit.
+    Digits {
+        /// K.
+        shot: usize,
+        /// Their number.
+        episodes: u64,
+        /// Their seed.
+        seed: u64,
+    },
+}
+
+impl Protocol {
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NearestTruth => "nearest-truth",
+            Self::Angelic => "angelic",
+            Self::Lake { .. } => "lake",
+            Self::Episodes { .. } => "episodes",
+            Self::Digits { .. } => "digits",
+        }
+    }
+}
+
+/// What a protocol found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The protocol's name.
+    pub protocol: String,
+    /// The tower's name.
+    pub tower: String,
+    /// SHA-256 of its file.
+    pub tower_sha256: String,
+    /// How its numbers are made.
+    pub kind: TowerKind,
+    /// Which data.
+    pub data: String,
+    /// Accuracies; the first is the protocol's own.
+    pub figures: Vec<Figure>,
+    /// Wrong answers of each run (Lake only).
+    pub run_errors: Vec<RunErrors>,
+    /// How well unknown queries are rejected, by the tower's own distance.
+    pub open_set: Option<OpenSet>,
+    /// Whether the tower maps everything to nearly one point.
+    pub collapsed: bool,
+    /// Images that were embedded.
+    pub images: u64,
+    /// Seconds that embedding took.
+    pub embedding_s: f64,
+}
+
+/// One accuracy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// What was asked.
+    pub what: String,
+    /// The distance that decided.
+    pub distance: String,
+    /// The answer.
+    pub score: Score,
+}
+
+/// The wrong answers of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunErrors {
+    /// `run01`.
+    pub run: String,
+    /// Wrong answers.
+    pub errors: u64,
+    /// All.
+    pub trials: u64,
+}
+
+/// What the accuracies were counted from, for pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// `[N, C, S, S]`.
+    pub images: Array4<u8>,
+    /// `[N, D]`.
+    pub embeddings: Array2<f32>,
+    /// A name for each image's class.
+    pub classes: Vec<String>,
+    /// The decisions of the first figure by the tower's own distance.
+    pub decisions: Vec<Decision>,
+}
+
+/// One decision; images are places in [`Evidence::images`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// The image that was asked.
+    pub query: usize,
+    /// The (first) known image of its class.
+    pub truth: usize,
+    /// The (first) known image of the nearest class.
+    pub nearest: usize,
+    /// The distances.
+    pub trial: Trial,
+}
+
+/// Runs a protocol on the data in a folder; `progress` is told how many images of how many are
+/// embedded.
+///
+/// # Errors
+/// Where the data is not there or too small for the protocol, or the runtime fails.
+pub fn evaluate(
+    protocol: &Protocol,
+    embedder: &mut dyn Embedder,
+    dir: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Evaluation, Evidence)> {
+    let mut bench = Bench { embedder, progress, images: 0, seconds: 0.0 };
+    let mut found = match protocol {
+        Protocol::NearestTruth => bench.nearest_truth(dir)?,
+        Protocol::Angelic => bench.angelic(dir)?,
+        Protocol::Lake { episodes, seed } => bench.lake(dir, *episodes, *seed)?,
+        Protocol::Episodes { spec, episodes, seed } => {
+            let data = characters(dir, bench.embedder)?;
+            bench.episodes(data, spec, *episodes, *seed)?
+        }
+        Protocol::Digits { shot, episodes, seed } => {
+            let data = mnist(dir, mnist::Part::Test, &bench.embedder.spec().preprocessing)?;
+            let (shot, queries) = (*shot, 1);
+            let spec = EpisodeSpec { way: 10, shot, queries, within: false, different_drawers: false };
+            bench.episodes(data, &spec, *episodes, *seed)?
+        }
+    };
+    let tower = bench.embedder.spec();
+    let collapsed = collapsed(found.evidence.embeddings.view());
+    found.figures.iter_mut().for_each(|figure| figure.score.collapsed = collapsed);
+    let evaluation = Evaluation {
+        protocol: protocol.name().into(),
+        tower: tower.name.clone(),
+        tower_sha256: tower.sha256.clone(),
+        kind: tower.kind,
+        data: found.data,
+        figures: found.figures,
+        run_errors: found.run_errors,
+        open_set: OpenSet::of(found.evidence.decisions.iter().map(|d| &d.trial)),
+        collapsed,
+        images: bench.images,
+        embedding_s: bench.seconds,
+    };
+    Ok((evaluation, found.evidence))
+}
+
+/// Omniglot's evaluation part, or class folders.
+fn characters(dir: &Path, embedder: &dyn Embedder) -> Result<Dataset> {
+    let how = &embedder.spec().preprocessing;
+    if omniglot::has(dir, omniglot::Part::Evaluation) {
+        omniglot(dir, omniglot::Part::Evaluation, how)
+    } else {
+        data::folder(dir, how)
+    }
+}
+
+struct Found {
+    data: String,
+    figures: Vec<Figure>,
+    run_errors: Vec<RunErrors>,
+    evidence: Evidence,
+}
+
+struct Bench<'a> {
+    embedder: &'a mut dyn Embedder,
+    progress: &'a mut dyn FnMut(u64, u64),
+    images: u64,
+    seconds: f64,
+}
+
+impl Bench<'_> {
+    fn embed(&mut self, images: &Array4<u8>) -> Result<Array2<f32>> {
+        let (start, count) = (Instant::now(), images.shape()[0] as u64);
+        let progress = &mut *self.progress;
+        let embeddings = embed::images(images.view(), self.embedder, |done| progress(done as u64, count))?;
+        self.images += count;
+        self.seconds += start.elapsed().as_secs_f64();
+        Ok(embeddings)
+    }
+
+    /// The tower's own distance, then L1 and L2 where they are others.
+    fn distances(&self) -> Vec<Distance> {
+        let own = self.embedder.spec().distance.clone();
+        let others = [Distance::L1, Distance::L2].into_iter().filter(|d| *d != own);
+        std::iter::once(own.clone()).chain(others).collect()
+    }
+
+    fn nearest_truth(&mut self, dir: &Path) -> Result<Found> {
+        let how = self.embedder.spec().preprocessing.clone();
+        let train = mnist(dir, mnist::Part::Train, &how)?;
+        let mut known = train.subset(&firsts(&train)?);
+        let test = mnist(dir, mnist::Part::Test, &how)?;
+        let queries: Vec<(usize, usize)> =
+            test.labels.iter().enumerate().map(|(i, &label)| (10 + i, label as usize)).collect();
+        known.images.append(Axis(0), test.images.view()).map_err(|e| {
+            Error::invalid_because("MNIST", "its two parts have images of different shapes", e)
+        })?;
+        known.labels.extend(&test.labels);
+        let mut found = self.one_round(known, &(0..10).collect::<Vec<_>>(), &queries, "MNIST test images")?;
+        found.data = "MNIST: first training image of each digit, 10,000 test images".into();
+        Ok(found)
+    }
+
+    fn angelic(&mut self, dir: &Path) -> Result<Found> {
+        let how = self.embedder.spec().preprocessing.clone();
+        let all = omniglot(dir, omniglot::Part::Evaluation, &how)?;
+        let (_, data) = all.split_alphabets(&["Angelic".into()])?;
+        let known = firsts(&data)?;
+        let (way, asked) = (known.len(), data.len() - known.len());
+        let queries: Vec<(usize, usize)> =
+            (0..data.len()).filter(|i| !known.contains(i)).map(|i| (i, data.labels[i] as usize)).collect();
+        let mut found = self.one_round(data, &known, &queries, "strict: supports are not asked;")?;
+        // The seed's README counts the supports themselves among the queries.
+        let evidence = &found.evidence;
+        let supports = evidence.embeddings.select(Axis(0), &known);
+        let answers: Vec<usize> = (0..evidence.classes.len())
+            .map(|i| queries.iter().find(|q| q.0 == i).map_or_else(|| place(&known, i), |q| q.1))
+            .collect();
+        for distance in self.distances() {
+            let trials = trials(supports.view(), evidence.embeddings.view(), &answers, &distance);
+            let what = format!("the README's way: supports among the {} queries", trials.len());
+            found.figures.push(figure(what, &distance, Score::of(&trials, way)));
+        }
+        found.data = format!("Angelic: first drawing of {way} characters, {asked} others");
+        Ok(found)
+    }
+
+    /// Every query against the same known images, by every distance.
+    fn one_round(
+        &mut self,
+        data: Dataset,
+        known: &[usize],
+        queries: &[(usize, usize)],
+        what: &str,
+    ) -> Result<Found> {
+        let embeddings = self.embed(&data.images)?;
+        let supports = embeddings.select(Axis(0), known);
+        let asked: Vec<usize> = queries.iter().map(|q| q.0).collect();
+        let truths: Vec<usize> = queries.iter().map(|q| q.1).collect();
+        let rows = embeddings.select(Axis(0), &asked);
+        let mut figures = Vec::new();
+        let mut decisions = Vec::new();
+        for distance in self.distances() {
+            let trials = trials(supports.view(), rows.view(), &truths, &distance);
+            let what = format!("{what} {} queries", trials.len());
+            figures.push(figure(what, &distance, Score::of(&trials, known.len())));
+            if decisions.is_empty() {
+                decisions = trials.iter().map(|t| decision(t, asked[t.query], known)).collect();
+            }
+        }
+        let classes = data.labels.iter().map(|&label| data.classes[label as usize].name.clone()).collect();
+        let evidence = Evidence { images: data.images, embeddings, classes, decisions };
+        Ok(Found { data: String::new(), figures, run_errors: Vec::new(), evidence })
+    }
+
+    fn lake(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Found> {
+        let how = self.embedder.spec().preprocessing.clone();
+        let runs = data::lake(dir, &how)?.runs;
+        let parts: Vec<_> = runs.iter().flat_map(|r| [r.training.view(), r.test.view()]).collect();
+        let images = concatenate(Axis(0), &parts)
+            .map_err(|e| Error::invalid_because("Lake's runs", "have images of different shapes", e))?;
+        let embeddings = self.embed(&images)?;
+        let (mut first, mut classes) = (0, Vec::new());
+        let (mut decisions, mut run_errors) = (Vec::new(), Vec::new());
+        let own = self.embedder.spec().distance.clone();
+        for run in &runs {
+            let (way, asked) = (run.training.shape()[0], run.test.shape()[0]);
+            let known: Vec<usize> = (first..first + way).collect();
+            let supports = embeddings.slice(s![first..first + way, ..]);
+            let queries = embeddings.slice(s![first + way..first + way + asked, ..]);
+            let trials = trials(supports, queries, &run.answers, &own);
+            classes.extend(
+                (0..way).chain(run.answers.iter().copied()).map(|c| format!("{} class {}", run.name, c + 1)),
+            );
+            decisions.extend(trials.iter().map(|t| decision(t, first + way + t.query, &known)));
+            let errors = trials.iter().filter(|t| !t.correct()).count() as u64;
+            run_errors.push(RunErrors { run: run.name.clone(), errors, trials: asked as u64 });
+            first += way + asked;
+        }
+        let way = runs.iter().map(|r| r.training.shape()[0]).max().unwrap_or(0);
+        let what = format!("{} runs of {way}-way one-shot within an alphabet", runs.len());
+        let score = Score::of(decisions.iter().map(|d| &d.trial), way);
+        let mut figures = vec![figure(what, &own, score)];
+        if count > 0 && omniglot::has(dir, omniglot::Part::Evaluation) {
+            let data = omniglot(dir, omniglot::Part::Evaluation, &how)?;
+            let spec = EpisodeSpec { way: 20, shot: 1, queries: 1, within: true, different_drawers: true };
+            let sampler = episodes(&data, &spec, seed)?;
+            let embeddings = self.embed(&data.images)?;
+            let score = super::one_shot(embeddings.view(), &own, &sampler, count);
+            let what = format!("{} random trials of the same kind (two drawers, one alphabet)", score.trials);
+            figures.push(figure(what, &own, score));
+        }
+        let evidence = Evidence { images, embeddings, classes, decisions };
+        Ok(Found {
+            data: format!("{} one-shot runs of Lake et al. 2015", runs.len()),
+            figures,
+            run_errors,
+            evidence,
+        })
+    }
+
+    fn episodes(&mut self, data: Dataset, spec: &EpisodeSpec, count: u64, seed: u64) -> Result<Found> {
+        if count == 0 {
+            return Err(Error::invalid("--episodes", "at least one episode is needed"));
+        }
+        let sampler = episodes(&data, spec, seed)?;
+        let embeddings = self.embed(&data.images)?;
+        let own = self.embedder.spec().distance.clone();
+        let rounds = episode_trials(embeddings.view(), &own, &sampler, count);
+        let score = Score::over_episodes(&rounds, spec.way);
+        let place = if spec.within { "within an alphabet" } else { "across all classes" };
+        let what = format!("{}-way {}-shot {place}, {count} episodes", spec.way, spec.shot);
+        let mut decisions = Vec::new();
+        for (k, round) in (0..count).zip(&rounds) {
+            if decisions.len() + round.len() > KEPT.max(round.len()) {
+                break;
+            }
+            let known: Vec<usize> = sampler.episode(k).supports.iter().map(|s| s[0]).collect();
+            decisions.extend(round.iter().map(|t| decision(t, t.query, &known)));
+        }
+        let name = |&label: &u32| {
+            let class = &data.classes[label as usize];
+            match data.alphabets.len() {
+                1 => class.name.clone(),
+                _ => format!("{}/{}", data.alphabets[class.alphabet as usize], class.name),
+            }
+        };
+        let classes = data.labels.iter().map(name).collect();
+        let evidence = Evidence { images: data.images, embeddings, classes, decisions };
+        Ok(Found {
+            data: data.name,
+            figures: vec![figure(what, &own, score)],
+            run_errors: Vec::new(),
+            evidence,
+        })
+    }
+}
+
+/// The first image of each class.
+fn firsts(data: &Dataset) -> Result<Vec<usize>> {
+    let first = |(class, members): (usize, &Vec<usize>)| {
+        members.first().copied().ok_or_else(|| {
+            Error::invalid(&data.name, format!("class {} has no image", data.classes[class].name))
+        })
+    };
+    data.by_class().iter().enumerate().map(first).collect()
+}
+
+fn place(known: &[usize], image: usize) -> usize {
+    known.iter().position(|&k| k == image).unwrap_or(0)
+}
+
+fn decision(trial: &Trial, query: usize, known: &[usize]) -> Decision {
+    Decision { query, truth: known[trial.truth], nearest: known[trial.nearest], trial: *trial }
+}
+
+fn figure(what: String, distance: &Distance, score: Score) -> Figure {
+    Figure { what, distance: distance.name().into(), score }
+}

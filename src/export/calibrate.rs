@@ -1,0 +1,132 @@
+//! What the float tower's activations are like, from calibration images.
+
+use super::run::{Program, Values};
+use crate::Result;
+use crate::onnx::ModelProto;
+use ndarray::{ArrayD, ArrayView4, Axis};
+use std::collections::HashMap;
+
+/// The greatest magnitude of an activation: 7 bits.
+pub(super) const ACTIVATION_MAX: f64 = 127.0;
+/// Share of activations that may be clipped.
+const CLIPPED: f64 = 0.001;
+/// Exponents that are counted apart.
+const LOWEST: i32 = -40;
+const HIGHEST: i32 = 40;
+
+/// Statistics of some values of a tower.
+pub(super) struct Statistics(HashMap<String, Spread>);
+
+/// How the elements of one value are spread.
+#[derive(Clone)]
+struct Spread {
+    /// Elements by the smallest e for which |x| ≤ 127.5·2^e, from [`LOWEST`].
+    counts: Vec<u64>,
+    /// Sum of each channel.
+    sums: Vec<f64>,
+    /// Elements of a channel.
+    each: u64,
+}
+
+impl Statistics {
+    /// Runs `images` through the float tower and watches the named values.
+    pub fn gather(model: &ModelProto, names: &[String], images: ArrayView4<'_, u8>) -> Result<Self> {
+        let visit = |tally: &mut HashMap<String, Spread>, values: &Values| {
+            for (name, value) in names.iter().filter_map(|n| values.get_key_value(n)) {
+                let empty = || Spread::new(value.shape()[0]);
+                tally.entry(name.clone()).or_insert_with(empty).add(value);
+            }
+        };
+        let tallies = Program::new(model)?.tally(images, HashMap::new, visit)?;
+        let mut all: HashMap<String, Spread> = HashMap::new();
+        for (name, spread) in tallies.into_iter().flatten() {
+            match all.get_mut(&name) {
+                Some(sum) => sum.merge(&spread),
+                None => drop(all.insert(name, spread)),
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// The exponent of a value's unit: the smallest for which 99.9 % of its elements are at most 127
+    /// units.
+    pub fn exponent(&self, name: &str) -> i32 {
+        let Some(spread) = self.0.get(name) else { return 0 };
+        let mut above: u64 = spread.counts.iter().sum();
+        let allowed = (above as f64 * CLIPPED) as u64;
+        for (i, count) in spread.counts.iter().enumerate() {
+            above -= count;
+            if above <= allowed {
+                return LOWEST + i as i32;
+            }
+        }
+        HIGHEST
+    }
+
+    /// The mean of each channel (axis 0 of one image's value).
+    pub fn means(&self, name: &str) -> Vec<f64> {
+        self.0.get(name).map_or_else(Vec::new, |s| s.sums.iter().map(|x| x / s.each.max(1) as f64).collect())
+    }
+}
+
+impl Spread {
+    fn new(channels: usize) -> Self {
+        Self { counts: vec![0; (HIGHEST - LOWEST + 1) as usize], sums: vec![0.0; channels], each: 0 }
+    }
+
+    fn add(&mut self, value: &ArrayD<f32>) {
+        for x in value {
+            self.counts[bucket(*x)] += 1;
+        }
+        for (sum, channel) in self.sums.iter_mut().zip(value.axis_iter(Axis(0))) {
+            *sum += channel.iter().map(|x| f64::from(*x)).sum::<f64>();
+        }
+        self.each += (value.len() / self.sums.len().max(1)) as u64;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
+        self.each += other.each;
+    }
+}
+
+/// The place of the smallest e for which |x| ≤ 127.5·2^e.
+fn bucket(x: f32) -> usize {
+    let ratio = f64::from(x.abs()) / (ACTIVATION_MAX + 0.5);
+    if ratio <= 2f64.powi(LOWEST) {
+        return 0;
+    }
+    // The exponent of the number's own binary form, plus one unless it is a power of two.
+    let bits = ratio.to_bits();
+    let floor = (bits >> 52) as i32 - 1023;
+    let ceil = if bits << 12 == 0 { floor } else { floor + 1 };
+    (ceil.min(HIGHEST) - LOWEST) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_powers_of_two_times_127_and_a_half() {
+        for (x, e) in [(127.5, 0), (127.6, 1), (-63.75, -1), (63.8, 0), (255.0, 1), (255.1, 2)] {
+            assert_eq!(bucket(x) as i32 + LOWEST, e, "{x}");
+        }
+        assert_eq!((bucket(0.0), bucket(f32::INFINITY)), (0, (HIGHEST - LOWEST) as usize));
+    }
+
+    #[test]
+    fn one_in_a_thousand_may_be_clipped() {
+        let mut spread = Spread::new(1);
+        let mut value = ArrayD::from_elem(ndarray::IxDyn(&[1, 2000]), 1.0f32);
+        value[[0, 0]] = 1000.0;
+        value[[0, 1]] = 1000.0;
+        spread.add(&value);
+        let of = |s: &Spread| Statistics(HashMap::from([("v".to_string(), s.clone())])).exponent("v");
+        assert_eq!(of(&spread), -6);
+        value.fill(1000.0);
+        spread.add(&value.slice_move(ndarray::s![.., ..3]).into_dyn());
+        assert_eq!(of(&spread), 3);
+    }
+}

@@ -1,0 +1,94 @@
+//! Trained parameters → a float tower.
+
+use crate::graph::{DType, Graph, Tensor, Value};
+use crate::image::Preprocessing;
+use crate::model::{self, DistanceKind, Mode, Params, Recipe, recipe::Layer};
+use crate::onnx::ModelProto;
+use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, TowerSpec};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Builds the float tower of a recipe: `image: uint8 [N, 1, S, S]` → `embedding: float32 [N, D]`, batch
+/// normalisation folded into the convolutions, everything else as in training. `told` is written into
+/// the metadata; its recipe is set here.
+///
+/// # Errors
+/// A parameter that is missing, of another shape than the recipe's, or not finite.
+pub fn float(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<ModelProto> {
+    let folded = fold(recipe, params)?;
+    let mut g = Graph::new(&recipe.name);
+    let image = g.input(INPUT, DType::U8, &[1, 1, recipe.size, recipe.size]);
+    let values: BTreeMap<String, Value> = folded
+        .iter()
+        .filter(|(name, _)| !name.starts_with("head."))
+        .map(|(name, array)| (name.clone(), g.initializer(name, Tensor::F32(array.clone()))))
+        .collect();
+    let embedding = model::forward(&mut g, recipe, image, &values, Mode::Folded)?.embedding;
+    g.output(OUTPUT, embedding);
+    let dim = g.shape(embedding)[1];
+    let mut model = g.to_model_batched("N");
+    let distance = distance(recipe, params)?;
+    describe(&mut model, recipe, TowerKind::Float, dim, distance)?;
+    Provenance { recipe: Some(recipe.clone()), ..told.clone() }.write(&mut model)?;
+    Ok(model)
+}
+
+/// The tower's parameters with batch normalisation folded in, each checked against the recipe.
+pub(super) fn fold(recipe: &Recipe, params: &Params) -> Result<Params> {
+    for spec in model::param_specs(recipe)? {
+        let at = || format!("parameter {}", spec.name);
+        let param = params.get(&spec.name).ok_or_else(|| {
+            Error::invalid(at(), format!("is missing; was it trained with {}?", recipe.name))
+        })?;
+        if param.shape() != spec.shape {
+            let why = format!("has the shape {:?}, but the recipe needs {:?}", param.shape(), spec.shape);
+            return Err(Error::invalid(at(), why));
+        }
+        if param.iter().any(|x| !x.is_finite()) {
+            return Err(Error::invalid(at(), "holds a NaN or an infinite number; the training diverged"));
+        }
+    }
+    let mut folded = model::fold(recipe, params)?;
+    for param in folded.values_mut() {
+        *param = param.as_standard_layout().into_owned();
+    }
+    Ok(folded)
+}
+
+/// Writes the metadata that every tower has.
+pub(super) fn describe(
+    model: &mut ModelProto,
+    recipe: &Recipe,
+    kind: TowerKind,
+    dim: usize,
+    distance: Distance,
+) -> Result<()> {
+    let spec = TowerSpec {
+        name: recipe.name.clone(),
+        kind,
+        preprocessing: Preprocessing::ink(recipe.size),
+        dim,
+        distance,
+        sha256: String::new(),
+    };
+    spec.write_metadata(model)
+}
+
+/// The distance that the recipe's loss shapes the embedding for.
+pub(super) fn distance(recipe: &Recipe, params: &Params) -> Result<Distance> {
+    Ok(match recipe.distance() {
+        DistanceKind::L2 => Distance::L2,
+        DistanceKind::Cosine => Distance::Cosine,
+        DistanceKind::WeightedL1 => {
+            let alpha = params.get("head.alpha").ok_or_else(|| {
+                Error::invalid("parameter head.alpha", "is missing; the recipe's distance needs its weights")
+            })?;
+            Distance::WeightedL1 { alpha: alpha.iter().copied().collect() }
+        }
+    })
+}
+
+/// Whether the tower ends in rows of unit length.
+pub(super) fn normalised(recipe: &Recipe) -> bool {
+    recipe.tower.iter().rev().find(|l| !matches!(l, Layer::Dropout(_))) == Some(&Layer::L2Norm)
+}

@@ -1,0 +1,297 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::*;
+use crate::graph::{DType, Graph, reference};
+use crate::model::recipe::{Init, Layer, Padding};
+use crate::model::{self, Mode, Params, Recipe, Role};
+use crate::onnx::data_type;
+use crate::random;
+use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, TowerSpec, prove};
+use ndarray::{Array2, Array4, ArrayD};
+use std::collections::BTreeMap;
+
+fn recipe(name: &str) -> Recipe {
+    Recipe::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx").join(name)).unwrap()
+}
+
+/// A recipe with a tower of its own.
+fn with(size: usize, tower: Vec<Layer>) -> Recipe {
+    Recipe { size, tower, init: Init::He, ..recipe("mnist-fc2") }
+}
+
+fn conv(filters: usize, kernel: usize, stride: usize, padding: Padding) -> Layer {
+    Layer::Conv { filters, kernel, stride, padding }
+}
+
+/// Parameters as if trained: biases and statistics are not at their start.
+fn params(recipe: &Recipe) -> Params {
+    let specs = model::param_specs(recipe).unwrap();
+    let mut params = model::initialise(recipe, &specs, 7);
+    for (i, spec) in specs.iter().enumerate() {
+        let mut rng = random::stream(7, "test parameters", i as u64, 0);
+        let range = match spec.role {
+            Role::Weight => continue,
+            Role::Bias | Role::Shift | Role::Mean => (-0.2, 0.2),
+            Role::Scale | Role::Var => (0.5, 1.5),
+        };
+        params.get_mut(&spec.name).unwrap().mapv_inplace(|_| random::between(&mut rng, range.0, range.1));
+    }
+    params
+}
+
+/// Pictures of a few strokes.
+fn images(size: usize, count: usize) -> Array4<u8> {
+    let mut images = Array4::zeros((count, 1, size, size));
+    for (i, mut image) in images.outer_iter_mut().enumerate() {
+        let mut rng = random::stream(1, "test images", i as u64, 0);
+        for _ in 0..3 {
+            let (line, across, level) = (
+                random::below(&mut rng, size),
+                random::happens(&mut rng, 0.5),
+                128 + random::below(&mut rng, 128),
+            );
+            for along in 0..size {
+                let at = if across { [0, line, along] } else { [0, along, line] };
+                image[at] = level as u8;
+            }
+        }
+    }
+    images
+}
+
+/// One image through the reference interpreter.
+fn truth(model: &ModelProto, images: &Array4<u8>) -> ArrayD<f64> {
+    let inputs = BTreeMap::from([(INPUT.to_string(), images.mapv(f64::from).into_dyn())]);
+    reference::run(model, inputs).unwrap().remove(OUTPUT).unwrap()
+}
+
+fn exactly(recipe: &Recipe, images: &Array4<u8>, correct_biases: bool) -> Result<ModelProto> {
+    let how = Calibration { images: images.view(), correct_biases };
+    exact(recipe, &params(recipe), &Provenance::default(), how)
+}
+
+/// Towers with every kind of layer that has an exact form.
+fn towers() -> Vec<Recipe> {
+    use Layer::*;
+    let same = Padding::Same;
+    vec![
+        Recipe { size: 16, ..recipe("glyphs-demo") },
+        // Convolutions with an even kernel and a stride (uneven padding), max-pooling, two products.
+        with(
+            12,
+            vec![
+                conv(4, 4, 2, same),
+                Relu,
+                MaxPool { size: 2 },
+                conv(6, 3, 1, same),
+                Relu,
+                Flatten,
+                Fc { units: 20 },
+                Relu,
+                Dropout(0.5),
+                Fc { units: 9 },
+            ],
+        ),
+        // Activations with a sign, ReLU after pooling, normalisation of a product.
+        with(
+            9,
+            vec![
+                conv(4, 2, 1, Padding::Valid),
+                MaxPool { size: 2 },
+                Relu,
+                conv(4, 3, 1, same),
+                Flatten,
+                Fc { units: 12 },
+                BatchNorm,
+                Relu,
+                Fc { units: 5 },
+                L2Norm,
+            ],
+        ),
+        // Means of 4 and of 9 pixels inside, blocks with both kinds of shortcut, a mean at the end.
+        with(
+            24,
+            vec![
+                conv(4, 3, 1, Padding::Half),
+                BatchNorm,
+                Relu,
+                AveragePool { size: 2 },
+                Residual { filters: 4, stride: 1 },
+                AveragePool { size: 3 },
+                conv(8, 3, 1, Padding::Half),
+                Relu,
+                Residual { filters: 12, stride: 2 },
+                GlobalAveragePool,
+            ],
+        ),
+        // A mean of 9 pixels at the end, and one of 25 that nothing rounds before.
+        with(15, vec![AveragePool { size: 5 }, conv(4, 1, 1, same), Relu, GlobalAveragePool]),
+        with(8, vec![Flatten, Fc { units: 6 }]),
+    ]
+}
+
+#[test]
+fn a_float_tower_gives_what_the_training_graph_gives() {
+    for recipe in towers() {
+        let params = params(&recipe);
+        let images = images(recipe.size, 3);
+        let mut g = Graph::new("inference");
+        let image = g.input(INPUT, DType::U8, images.shape());
+        let values =
+            params.iter().map(|(k, v)| (k.clone(), g.initializer(k, crate::graph::Tensor::F32(v.clone()))));
+        let values = values.collect();
+        let inferred = model::forward(&mut g, &recipe, image, &values, Mode::Infer).unwrap().embedding;
+        g.output(OUTPUT, inferred);
+        let expected = truth(&g.to_model(), &images);
+        let tower = float(&recipe, &params, &Provenance::default()).unwrap();
+        let found = truth(&tower, &images);
+        let scale = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((a - b).abs() <= 1e-5 * scale, "{a} for {b} at scale {scale}");
+        }
+    }
+}
+
+#[test]
+fn a_tower_without_normalisation_is_the_training_graph_itself() {
+    let recipe = Recipe { size: 8, ..recipe("mnist-fc2") };
+    let (params, images) = (params(&recipe), images(8, 4));
+    let mut g = Graph::new("training");
+    let image = g.input(INPUT, DType::U8, images.shape());
+    let inputs: BTreeMap<_, _> =
+        params.iter().map(|(k, v)| (k.clone(), g.input(k, DType::F32, v.shape()))).collect();
+    let trained = model::forward(&mut g, &recipe, image, &inputs, Mode::Train).unwrap().embedding;
+    g.output(OUTPUT, trained);
+    let mut values: BTreeMap<_, _> = params.iter().map(|(k, v)| (k.clone(), v.mapv(f64::from))).collect();
+    values.insert(INPUT.into(), images.mapv(f64::from).into_dyn());
+    let expected = reference::run(&g.to_model(), values).unwrap().remove(OUTPUT).unwrap();
+    assert_eq!(truth(&float(&recipe, &params, &Provenance::default()).unwrap(), &images), expected);
+}
+
+#[test]
+fn the_calibration_computes_what_the_reference_computes() {
+    for recipe in towers() {
+        let images = images(recipe.size, 3);
+        let tower = float(&recipe, &params(&recipe), &Provenance::default()).unwrap();
+        let (found, expected) =
+            (Program::new(&tower).unwrap().embed(images.view()).unwrap(), truth(&tower, &images));
+        let scale = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((f64::from(*a) - b).abs() <= 1e-5 * scale, "{a} for {b}");
+        }
+    }
+}
+
+/// The cosine of two vectors.
+fn cosine(a: impl Iterator<Item = f64> + Clone, b: impl Iterator<Item = f64> + Clone) -> f64 {
+    let dot = |x: &dyn Fn(f64, f64) -> f64| a.clone().zip(b.clone()).map(|(a, b)| x(a, b)).sum::<f64>();
+    dot(&|a, b| a * b) / (dot(&|a, _| a * a) * dot(&|_, b| b * b)).sqrt()
+}
+
+#[test]
+fn exact_towers_stay_near_the_float_ones_and_are_integers() {
+    for (i, recipe) in towers().into_iter().enumerate() {
+        for correct in [false, true] {
+            let images = images(recipe.size, 60);
+            let tower = exactly(&recipe, &images, correct).unwrap();
+            let few = images.slice_move(ndarray::s![..4, .., .., ..]);
+            let (found, trained) = (
+                truth(&tower, &few),
+                truth(&float(&recipe, &params(&recipe), &Provenance::default()).unwrap(), &few),
+            );
+            for (a, b) in found.outer_iter().zip(trained.outer_iter()) {
+                let alike = cosine(a.iter().copied(), b.iter().copied());
+                assert!(alike > 0.995, "tower {i}, corrected {correct}: cosine {alike}");
+                assert!(a.iter().all(|x| x.fract() == 0.0 && x.abs() <= 127.0));
+            }
+            assert!(found.iter().any(|x| x.abs() > 30.0), "tower {i} does not use its range: {found}");
+        }
+    }
+}
+
+#[test]
+fn float32_in_another_order_gives_the_same_bits() {
+    for recipe in towers() {
+        let images = images(recipe.size, 20);
+        let tower = exactly(&recipe, &images, false).unwrap();
+        let found: Array2<f32> = Program::new(&tower).unwrap().embed(images.view()).unwrap();
+        assert_eq!(found.mapv(f64::from).into_dyn(), truth(&tower, &images));
+    }
+}
+
+#[test]
+fn saved_towers_tell_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = recipe("omniglot-edge");
+    let path = folder.path().join("tower.onnx");
+    let tower = float(&recipe, &params(&recipe), &Provenance::default()).unwrap();
+    let spec = save(&tower, &path).unwrap();
+    assert_eq!((spec.name.as_str(), spec.kind, spec.dim), ("omniglot-edge", TowerKind::Float, 128));
+    assert_eq!(spec.distance, Distance::Cosine);
+    assert_eq!(Provenance::read(&tower).unwrap().recipe.unwrap(), recipe);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let exact_path = folder.path().join("tower.exact.onnx");
+    let told = Provenance { data: Some("test".into()), ..Provenance::default() };
+    let images = images(32, 8);
+    let how = Calibration { images: images.view(), correct_biases: false };
+    let exact = exact(&recipe, &params(&recipe), &told, how).unwrap();
+    let spec = save(&exact, &exact_path).unwrap();
+    assert_eq!((spec.kind, spec.dim, spec.distance), (TowerKind::Exact, 128, Distance::Cosine));
+    let told = Provenance::read(&exact).unwrap();
+    assert_eq!(
+        (told.bounds.as_slice(), told.data.as_deref()),
+        (prove(&exact).unwrap().as_slice(), Some("test"))
+    );
+    let bytes = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let share = bytes(&exact_path) as f64 / bytes(&path) as f64;
+    assert!(share < 0.28, "the exact file has {share} of the float one's size");
+}
+
+#[test]
+fn a_changed_weight_that_breaks_the_bound_is_refused() {
+    let recipe = Recipe { size: 16, ..recipe("glyphs-demo") };
+    let tower = exactly(&recipe, &images(16, 8), false).unwrap();
+    let mut broken = tower.clone();
+    let tensors = &mut broken.graph.as_mut().unwrap().initializer;
+    let weight = tensors.iter_mut().find(|t| t.name() == "fc1.weight").unwrap();
+    assert_eq!(weight.data_type(), data_type::INT8);
+    // The same weight as a float32, large enough that sums leave the integers that float32 holds.
+    let mut values: Vec<f32> = weight.raw_data().iter().map(|b| f32::from(*b as i8)).collect();
+    values[3] = 140_000.0;
+    weight.raw_data = Some(values.iter().flat_map(|x| x.to_le_bytes()).collect());
+    weight.data_type = Some(data_type::FLOAT);
+    let said = prove(&broken).unwrap_err().to_string();
+    assert!(said.contains("channel 0") && said.contains("2^24") && said.contains("fc1/Gemm"), "{said}");
+    let said =
+        TowerSpec::from_bytes(&broken.encode_to_vec(), "broken.onnx").map(|_| ()).unwrap_err().to_string();
+    assert!(said.starts_with("broken.onnx: node fc1/Gemm"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_exported_is_refused() {
+    let sigmoid = with(8, vec![Layer::Flatten, Layer::Fc { units: 4 }, Layer::Sigmoid]);
+    let early = with(8, vec![Layer::Flatten, Layer::L2Norm, Layer::Fc { units: 4 }]);
+    let image_block = with(8, vec![Layer::Residual { filters: 1, stride: 1 }, Layer::Flatten]);
+    let plain = with(8, vec![Layer::Flatten, Layer::Fc { units: 4 }]);
+    let cases = [
+        (&sigmoid, images(8, 2), "sigmoid1"),
+        (&early, images(8, 2), "norm1"),
+        (&image_block, images(8, 2), "block1"),
+        (&plain, images(8, 0), "are none"),
+        (&plain, images(9, 2), "[N, 1, 8, 8]"),
+    ];
+    for (recipe, images, words) in cases {
+        let said = exactly(recipe, &images, false).unwrap_err().to_string();
+        assert!(said.contains(words), "{said}");
+    }
+    let mut lacking = params(&plain);
+    let bias = lacking.remove("fc1.bias").unwrap();
+    let refused = |params: &Params| float(&plain, params, &Provenance::default()).unwrap_err().to_string();
+    assert!(refused(&lacking).contains("parameter fc1.bias: is missing"));
+    lacking.insert("fc1.bias".into(), ArrayD::zeros(ndarray::IxDyn(&[5])));
+    assert!(refused(&lacking).contains("[5]"));
+    lacking.insert("fc1.bias".into(), bias * f32::NAN);
+    assert!(refused(&lacking).contains("NaN"));
+    let koch = Recipe { loss: model::recipe::Loss::Sigmoid, ..plain.clone() };
+    let said = float(&koch, &params(&plain), &Provenance::default()).unwrap_err().to_string();
+    assert!(said.contains("head.alpha"), "{said}");
+}

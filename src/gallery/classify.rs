@@ -1,0 +1,163 @@
+//! Which class a drawing is of, or that it is of none.
+
+use super::Loaded;
+use super::search::{Hit, Index};
+use crate::tower::Distance;
+use crate::{Error, Result};
+use ndarray::ArrayView2;
+use serde::Serialize;
+
+/// What stands for a class of several examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shots {
+    /// Every example: a class is as near as its nearest one.
+    Best,
+    /// The mean of its examples.
+    Mean,
+    /// The mean of its first K examples.
+    First(usize),
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// The class; none where the nearest is farther than the threshold.
+    pub label: Option<String>,
+    /// Distance to the nearest class.
+    pub distance: f32,
+    /// How much farther the second nearest class is; none where there is but one.
+    pub margin: Option<f32>,
+    /// The nearest classes, nearest first; of equal distances the one enrolled first.
+    pub nearest: Vec<Candidate>,
+}
+
+/// A class that may be the answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Its label.
+    pub label: String,
+    /// Its distance.
+    pub distance: f32,
+    /// Its nearest embedding, a place in what was loaded (its first one, where a mean stands for it).
+    #[serde(skip)]
+    pub example: usize,
+}
+
+/// A gallery in memory, ready to answer.
+pub struct Classifier {
+    labels: Vec<String>,
+    index: Index,
+    /// For each row of the index a place in what was loaded.
+    examples: Vec<usize>,
+}
+
+impl Classifier {
+    /// Of a gallery's embeddings.
+    ///
+    /// # Errors
+    /// Where there are none, or a class has fewer examples than [`Shots::First`] asks for.
+    pub fn new(known: Loaded, distance: Distance, shots: Shots, at: &str) -> Result<Self> {
+        if known.classes.is_empty() {
+            return Err(Error::invalid(at, "holds no example; enroll something"));
+        }
+        let Loaded { labels, embeddings, classes } = known;
+        if shots == Shots::Best {
+            let examples = (0..classes.len()).collect();
+            return Ok(Self { labels, index: Index::new(embeddings, classes, distance), examples });
+        }
+        let mut groups = vec![Vec::new(); labels.len()];
+        classes.iter().enumerate().for_each(|(i, &class)| groups[class as usize].push(i));
+        if let Shots::First(k) = shots {
+            if k == 0 {
+                return Err(Error::invalid("--shots", "at least one example of a class is needed"));
+            }
+            if let Some((class, group)) = groups.iter().enumerate().find(|(_, g)| g.len() < k) {
+                let (label, has) = (&labels[class], group.len());
+                let why = format!("class {label:?} has {has} of the {k} examples that --shots asks for");
+                return Err(Error::invalid(at, why));
+            }
+            groups.iter_mut().for_each(|g| g.truncate(k));
+        }
+        let means = crate::eval::prototypes(embeddings.view(), &groups);
+        let examples = groups.iter().map(|g| g.first().copied().unwrap_or(0)).collect();
+        let places = (0..labels.len() as u32).collect();
+        Ok(Self { labels, index: Index::new(means, places, distance), examples })
+    }
+
+    /// Answers for queries `[M, D]`, with the `top` nearest classes each; beyond the threshold the
+    /// answer is that it is unknown.
+    pub fn classify(&self, queries: ArrayView2<'_, f32>, top: usize, threshold: Option<f32>) -> Vec<Answer> {
+        let found = self.index.search(queries, top.max(2));
+        found.into_iter().map(|hits| self.answer(&hits, top, threshold)).collect()
+    }
+
+    fn answer(&self, hits: &[Hit], top: usize, threshold: Option<f32>) -> Answer {
+        let candidate = |hit: &Hit| Candidate {
+            label: self.labels[hit.group as usize].clone(),
+            distance: hit.distance,
+            example: self.examples[hit.row],
+        };
+        let nearest: Vec<Candidate> = hits.iter().take(top).map(candidate).collect();
+        let distance = hits.first().map_or(f32::INFINITY, |h| h.distance);
+        let known = threshold.is_none_or(|t| distance <= t);
+        Answer {
+            label: hits.first().filter(|_| known).map(|h| self.labels[h.group as usize].clone()),
+            distance,
+            margin: hits.get(1).map(|second| second.distance - distance),
+            nearest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ndarray::{Array2, array};
+
+    fn known() -> Loaded {
+        Loaded {
+            labels: ["a", "b", "c"].map(String::from).into(),
+            embeddings: array![[0.0], [10.0], [4.0], [20.0], [6.0]],
+            classes: vec![0, 1, 0, 2, 0],
+        }
+    }
+
+    fn ask(shots: Shots, query: f32, threshold: Option<f32>) -> Answer {
+        let classifier = Classifier::new(known(), Distance::L1, shots, "g").unwrap();
+        classifier.classify(array![[query]].view(), 2, threshold).remove(0)
+    }
+
+    #[test]
+    fn the_nearest_example_or_the_mean_decides() {
+        let best = ask(Shots::Best, 7.0, None);
+        assert_eq!((best.label.as_deref(), best.distance, best.margin), (Some("a"), 1.0, Some(2.0)));
+        // The mean of a is 10/3, of its first two 2.
+        let mean = ask(Shots::Mean, 7.0, None);
+        assert_eq!((mean.label.as_deref(), mean.distance), (Some("b"), 3.0));
+        assert_eq!(ask(Shots::First(1), 6.0, None).nearest[1].distance, 6.0);
+    }
+
+    #[test]
+    fn of_equal_distances_the_first_class_wins() {
+        assert_eq!(ask(Shots::Best, 8.0, None).label.as_deref(), Some("a"));
+        assert_eq!(ask(Shots::Best, 15.0, None).label.as_deref(), Some("b"));
+        assert_eq!(ask(Shots::Best, 15.0, None).margin, Some(0.0));
+    }
+
+    #[test]
+    fn beyond_the_threshold_it_is_unknown() {
+        assert_eq!(ask(Shots::Best, 7.0, Some(1.0)).label.as_deref(), Some("a"));
+        let unknown = ask(Shots::Best, 7.0, Some(0.99));
+        assert_eq!((unknown.label, unknown.nearest.len()), (None, 2));
+    }
+
+    #[test]
+    fn too_few_examples_are_an_error_that_names_the_class() {
+        let refused = |shots| Classifier::new(known(), Distance::L1, shots, "g").err().unwrap().to_string();
+        assert!(refused(Shots::First(2)).contains("class \"b\" has 1 of the 2"));
+        assert!(refused(Shots::First(0)).contains("at least one"));
+        let empty = Loaded { labels: vec![], embeddings: Array2::zeros((0, 1)), classes: vec![] };
+        assert!(Classifier::new(empty, Distance::L1, Shots::Best, "g").is_err());
+    }
+}

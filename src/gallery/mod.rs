@@ -1,0 +1,294 @@
+//! Galleries: what is known by example, kept in a file, and recognised again.
+//!
+//! A gallery belongs to one tower, whose SHA-256 it holds. This room sees embeddings only: it
+//! loads no model and decodes no picture.
+
+pub mod calibrate;
+mod classify;
+mod kernel;
+pub mod search;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use classify::{Answer, Candidate, Classifier, Shots};
+
+use crate::tower::{Distance, TowerKind, TowerSpec};
+use crate::{Error, Result};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use store::{Packing, Store};
+
+/// The longest label, bytes.
+pub const MAX_LABEL_BYTES: usize = 256;
+
+/// What a gallery knows about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The tower's name.
+    pub tower: String,
+    /// SHA-256 of the tower's file.
+    pub tower_sha256: String,
+    /// How the tower's numbers are made.
+    pub kind: TowerKind,
+    /// Where the tower's file was when the gallery was made.
+    pub tower_path: PathBuf,
+    /// D, the numbers of an embedding.
+    pub dim: usize,
+    /// The distance that decides.
+    pub distance: Distance,
+    /// From which distance on a query is unknown, where that was calibrated.
+    pub threshold: Option<Threshold>,
+}
+
+/// A threshold and where it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// Embeddings at most this far apart are of the same class.
+    pub distance: f32,
+    /// How it was chosen: `equal error rate`, `FAR 0.001`.
+    pub chosen_at: String,
+    /// The data it was chosen on.
+    pub data: String,
+    /// Pairs of the same class.
+    pub same_pairs: u64,
+    /// Pairs of different classes.
+    pub different_pairs: u64,
+    /// The share of same pairs that it accepts.
+    pub true_accept_rate: f64,
+    /// The share of different pairs that it accepts.
+    pub false_accept_rate: f64,
+    /// Seconds since 1970.
+    pub calibrated_unix_s: i64,
+}
+
+/// One known drawing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Its class.
+    pub label: String,
+    /// Its embedding `[D]`.
+    pub embedding: Vec<f32>,
+    /// Where it came from.
+    pub source: String,
+    /// When it was enrolled, seconds since 1970; none means now.
+    pub added_unix_s: Option<i64>,
+}
+
+/// One class of a gallery.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// Its label.
+    pub label: String,
+    /// The number of its examples.
+    pub examples: u64,
+    /// When the first of them was enrolled, seconds since 1970.
+    pub first_added_unix_s: i64,
+    /// When the last of them was enrolled, seconds since 1970.
+    pub last_added_unix_s: i64,
+}
+
+/// What an enrolment did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Enrolled {
+    /// Examples that were added.
+    pub added: u64,
+    /// Examples that were there already, with the same label, source and embedding.
+    pub present: u64,
+}
+
+/// An open gallery.
+pub struct Gallery {
+    store: Store,
+    facts: Facts,
+    path: PathBuf,
+}
+
+/// All embeddings of a gallery, in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The labels, in the order of their first enrolment.
+    pub labels: Vec<String>,
+    /// `[N, D]`.
+    pub embeddings: Array2<f32>,
+    /// For each embedding its label's place.
+    pub classes: Vec<u32>,
+}
+
+impl Gallery {
+    /// Opens an existing gallery.
+    ///
+    /// # Errors
+    /// Where there is none, or the file is something else, damaged, or written only in part.
+    pub fn open(path: &Path) -> Result<Self> {
+        let store = Store::open(path)?;
+        let facts = store.facts()?;
+        Ok(Self { store, facts, path: path.into() })
+    }
+
+    /// Opens the gallery of a tower, or makes it where there is none.
+    ///
+    /// # Errors
+    /// As [`Gallery::open`], and where it belongs to another tower.
+    pub fn create(path: &Path, tower: &TowerSpec, tower_path: &Path) -> Result<Self> {
+        let facts = Facts {
+            tower: tower.name.clone(),
+            tower_sha256: tower.sha256.clone(),
+            kind: tower.kind,
+            tower_path: tower_path.canonicalize().unwrap_or_else(|_| tower_path.into()),
+            dim: tower.dim,
+            distance: tower.distance.clone(),
+            threshold: None,
+        };
+        let store = Store::create(path, &facts)?;
+        let facts = store.facts()?;
+        let gallery = Self { store, facts, path: path.into() };
+        gallery.check(tower)?;
+        Ok(gallery)
+    }
+
+    /// What it knows about itself.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// That this is the gallery's tower.
+    ///
+    /// # Errors
+    /// Where it is another one; both hashes are named.
+    pub fn check(&self, tower: &TowerSpec) -> Result<()> {
+        let facts = &self.facts;
+        if facts.tower_sha256 == tower.sha256 {
+            return Ok(());
+        }
+        let why = format!(
+            "belongs to the tower {} (SHA-256 {}), not to {} (SHA-256 {}); embeddings of different towers \
+             cannot be compared",
+            facts.tower, facts.tower_sha256, tower.name, tower.sha256
+        );
+        Err(Error::invalid(self.path.display(), why))
+    }
+
+    /// Adds examples, all or none. Those that are there already are passed over.
+    ///
+    /// # Errors
+    /// Where a label or an embedding cannot be kept.
+    pub fn enroll(&mut self, examples: &[Example]) -> Result<Enrolled> {
+        for example in examples {
+            check_label(&example.label)?;
+            if example.embedding.len() != self.facts.dim {
+                let (has, needs) = (example.embedding.len(), self.facts.dim);
+                let why = format!("its embedding has {has} numbers; this gallery holds {needs}");
+                return Err(Error::invalid(&example.source, why));
+            }
+        }
+        let added = self.store.add(examples, self.packing(), now())?;
+        Ok(Enrolled { added, present: examples.len() as u64 - added })
+    }
+
+    /// Removes classes, or only their examples from one source; tells how many examples went.
+    ///
+    /// # Errors
+    /// Where a label is not there; nothing is removed then.
+    pub fn remove(&mut self, labels: &[String], source: Option<&str>) -> Result<u64> {
+        let known = self.store.classes()?;
+        if let Some(unknown) = labels.iter().find(|l| !known.iter().any(|(_, label)| label == *l)) {
+            let at = self.path.display();
+            return Err(Error::invalid(at, format!("has no class {unknown:?}; `siamese list` shows them")));
+        }
+        self.store.remove(labels, source)
+    }
+
+    /// Adds the examples of another gallery of the same tower, with their times.
+    ///
+    /// # Errors
+    /// Where it belongs to another tower.
+    pub fn merge(&mut self, other: &Self) -> Result<Enrolled> {
+        let (ours, theirs) = (&self.facts, &other.facts);
+        if ours.tower_sha256 != theirs.tower_sha256 {
+            let why = format!(
+                "belongs to the tower {} (SHA-256 {}), but {} to {} (SHA-256 {})",
+                theirs.tower,
+                theirs.tower_sha256,
+                self.path.display(),
+                ours.tower,
+                ours.tower_sha256
+            );
+            return Err(Error::invalid(other.path.display(), why));
+        }
+        let examples = other.store.examples(other.packing(), theirs.dim)?;
+        self.enroll(&examples)
+    }
+
+    /// Its classes, in the order of their first enrolment.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        self.store.entries()
+    }
+
+    /// All its examples, whole, in the order of enrolment.
+    pub fn examples(&self) -> Result<Vec<Example>> {
+        self.store.examples(self.packing(), self.facts.dim)
+    }
+
+    /// All its embeddings.
+    ///
+    /// # Errors
+    /// Where an embedding is not what was written.
+    pub fn load(&self) -> Result<Loaded> {
+        let read = || Ok((self.store.rows(self.packing(), self.facts.dim)?, self.store.classes()?));
+        let (rows, classes) = self.store.snapshot(read)?;
+        let damaged = || Error::invalid(self.path.display(), "is damaged: an example has no class");
+        let place = |id: &i64| classes.binary_search_by_key(id, |c| c.0).map(|p| p as u32).ok();
+        let places = rows.classes.iter().map(place).collect::<Option<Vec<u32>>>().ok_or_else(damaged)?;
+        let embeddings = Array2::from_shape_vec((places.len(), self.facts.dim), rows.numbers)
+            .map_err(|e| Error::invalid_because(self.path.display(), "is damaged", e))?;
+        Ok(Loaded { labels: classes.into_iter().map(|c| c.1).collect(), embeddings, classes: places })
+    }
+
+    /// Keeps a threshold.
+    pub fn set_threshold(&mut self, threshold: Threshold) -> Result<()> {
+        let keep = |facts: &mut Facts| {
+            facts.threshold = Some(threshold);
+            Ok(())
+        };
+        self.facts = self.store.change_facts(keep)?;
+        Ok(())
+    }
+
+    fn packing(&self) -> Packing {
+        match self.facts.kind {
+            TowerKind::Exact => Packing::Byte,
+            TowerKind::Float => Packing::Float,
+        }
+    }
+}
+
+/// That a label can be kept and shown: not empty, on one line, of reasonable length.
+///
+/// # Errors
+/// Where it cannot.
+pub fn check_label(label: &str) -> Result<()> {
+    let shown: String = label.chars().take(40).collect();
+    let why = if label.trim().is_empty() {
+        "a label cannot be empty".to_string()
+    } else if label.len() > MAX_LABEL_BYTES {
+        format!("is {} bytes long; a label has at most {MAX_LABEL_BYTES}", label.len())
+    } else if let Some(c) = label.chars().find(|c| c.is_control()) {
+        format!("holds the control character {c:?}; a label is one line of text")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("label {shown:?}"), why))
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs() as i64)
+}

@@ -1,0 +1,74 @@
+//! What a run begins with: its material and its first state.
+
+use crate::data::{self, Dataset};
+use crate::model::recipe::{Data, Sampling};
+use crate::model::{Params, Recipe};
+use crate::sample::{Sampler, sampler, siblings};
+use crate::step::{StepGraph, TrainingClasses, initial_state};
+use crate::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A recipe's data, ready to be drawn from.
+pub struct Material {
+    /// The training images, without those held out.
+    pub training: Arc<Dataset>,
+    /// The alphabets held out, if any.
+    pub held_out: Option<Dataset>,
+    /// Batches.
+    pub sampler: Arc<dyn Sampler>,
+    /// The classes as the loss numbers them.
+    pub classes: TrainingClasses,
+}
+
+/// Reads a recipe's data from the data folder.
+///
+/// # Errors
+/// Data that is missing or broken, or that cannot fill the recipe's batches.
+pub fn material(recipe: &Recipe, dir: &Path) -> Result<Material> {
+    let all = data::load(&recipe.data, recipe.size, dir)?;
+    let (training, held_out) = match &recipe.data {
+        Data::Omniglot { hold_out, .. } if !hold_out.is_empty() => {
+            let (kept, held) = all.split_alphabets(hold_out)?;
+            (kept, Some(held))
+        }
+        _ => (all, None),
+    };
+    let training = Arc::new(training);
+    let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), Arc::clone(&training), recipe.seed)?;
+    let classes = classes(recipe, &training, sampler.classes())?;
+    Ok(Material { training, held_out, sampler: Arc::from(sampler), classes })
+}
+
+fn classes(recipe: &Recipe, data: &Dataset, count: usize) -> Result<TrainingClasses> {
+    let (turns, flips) = match recipe.sampling {
+        Sampling::Images { turns, flips, .. } | Sampling::Classes { turns, flips, .. } => (turns, flips),
+        Sampling::Episodes { turns, .. } => (turns, false),
+        _ => (1, false),
+    };
+    let pairs = siblings(data.classes.len(), turns, flips)?;
+    Ok(if pairs.is_empty() { TrainingClasses::distinct(count) } else { TrainingClasses::with_siblings(count, &pairs) })
+}
+
+/// The state before the first step: drawn with the recipe's seed, then what `start` has of the same
+/// name and shape, for parameters and their moving averages.
+///
+/// # Errors
+/// A graph that is not of this recipe; a start that shares no layer with it.
+pub fn starting_state(recipe: &Recipe, graph: &StepGraph, start: Option<&Params>) -> Result<Params> {
+    let mut state = initial_state(recipe, graph)?;
+    let Some(start) = start else { return Ok(state) };
+    let mut taken = 0;
+    for (name, value) in &mut state {
+        let layer = ["param.", "ema.", "stat."].iter().find_map(|prefix| name.strip_prefix(prefix));
+        if let Some(given) = layer.and_then(|layer| start.get(layer)).filter(|g| g.shape() == value.shape()) {
+            value.assign(given);
+            taken += 1;
+        }
+    }
+    if taken == 0 {
+        let from = recipe.init_from.as_deref().unwrap_or("the start");
+        return Err(Error::invalid(format!("recipe {}", recipe.name), format!("shares no layer with {from}")));
+    }
+    Ok(state)
+}

@@ -1,0 +1,312 @@
+//! `siamese enroll`, `classify`, `verify`, `calibrate` and their relatives: what the user sees.
+#![cfg(feature = "tract")]
+
+use super::towers;
+use assert_cmd::Command;
+use serde_json::Value;
+use siamese::tower::{Distance, TowerKind};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// A folder with a tower `t.onnx` and pictures.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        towers::squares(&bench.at("t.onnx"), 16, 4, TowerKind::Exact, Distance::L1);
+        towers::squares(&bench.at("other.onnx"), 16, 4, TowerKind::Float, Distance::L2);
+        for (class, shape) in [("bar", 0), ("box", 1), ("dot", 2)] {
+            for drawer in 0..3 {
+                bench.picture(&format!("known/{class}/{drawer}.png"), shape, drawer);
+            }
+            bench.picture(&format!("asked/{class}/9.png"), shape, 1);
+        }
+        // Nothing like any of them.
+        bench.picture("strange.png", 3, 0);
+        bench
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A bar, a box, a dot or hatching, with a speck of its drawer.
+    fn picture(&self, name: &str, shape: u32, drawer: u32) {
+        let picture = image::GrayImage::from_fn(32, 32, |x, y| {
+            let ink = match shape {
+                _ if (x, y) == (2 + 4 * drawer, 2) => true,
+                0 => (13..18).contains(&x) && (4..28).contains(&y),
+                1 => {
+                    (6..26).contains(&x)
+                        && (6..26).contains(&y)
+                        && !((9..23).contains(&x) && (9..23).contains(&y))
+                }
+                2 => (12..20).contains(&x) && (12..20).contains(&y),
+                _ => (x + y) % 4 < 3 && (2..30).contains(&x) && (2..30).contains(&y),
+            };
+            image::Luma([if ink { 0 } else { 255 }])
+        });
+        fs::create_dir_all(self.at(name).parent().unwrap()).unwrap();
+        picture.save(self.at(name)).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("siamese").unwrap();
+        command.current_dir(self.dir.path()).args(arguments);
+        command
+    }
+
+    /// The JSON of a verb that answers yes.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Expects exit code 2 and these words on stderr.
+    fn refused(&self, arguments: &[&str], words: &str) {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
+    }
+
+    fn enrolled() -> Self {
+        let bench = Self::new();
+        let done = bench.json(&["enroll", "g", "known", "--tower", "t.onnx"]);
+        assert_eq!((done["added"].as_u64(), done["classes"].as_u64()), (Some(9), Some(3)));
+        bench
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn what_was_enrolled_is_recognised() {
+    let bench = Bench::enrolled();
+    let told = bench.json(&["classify", "g", "asked", "--top", "2"]);
+    let answers = told["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), 3);
+    for answer in answers {
+        assert_eq!(answer["label"], answer["place"], "{answer}");
+        assert_eq!(
+            (answer["distance"].as_f64(), answer["nearest"].as_array().unwrap().len()),
+            (Some(0.0), 2)
+        );
+        assert!(answer["margin"].as_f64().unwrap() > 0.0);
+    }
+    // The same from a list on stdin, as text.
+    let output =
+        bench.command(&["classify", "g", "-"]).write_stdin("asked/box/9.png\nasked/dot/9.png\n").output();
+    let output = output.unwrap();
+    let lines: Vec<String> = text(&output.stdout).lines().map(String::from).collect();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].starts_with("asked/box/9.png\tbox\t0\t")
+            && lines[1].starts_with("asked/dot/9.png\tdot\t0\t")
+    );
+}
+
+#[test]
+fn one_picture_a_class_is_named_after_its_file() {
+    let bench = Bench::new();
+    bench.json(&["enroll", "g", "known/box/0.png", "strange.png", "--tower", "t.onnx"]);
+    bench.json(&["enroll", "g", "known/dot/0.png", "--label", "round dot"]);
+    let labels: Vec<Value> = bench.json(&["list", "g"])["classes"].as_array().unwrap().clone();
+    let labels: Vec<&str> = labels.iter().map(|c| c["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["0", "strange", "round dot"]);
+}
+
+#[test]
+fn a_calibrated_threshold_tells_the_unknown() {
+    let bench = Bench::enrolled();
+    bench.refused(&["classify", "g", "asked", "--threshold", "auto"], "no calibrated threshold");
+    let told = bench.json(&["calibrate", "g"]);
+    let told = &told["calibration"];
+    assert_eq!((told["same_pairs"].as_u64(), told["different_pairs"].as_u64()), (Some(9), Some(27)));
+    assert_eq!(told["equal_error_rate"].as_f64(), Some(0.0));
+    let output = bench.run(&["classify", "g", "strange.png", "asked/bar/9.png", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["answers"][0]["label"], &told["answers"][1]["label"]), (&Value::Null, &"bar".into()));
+    assert!(bench.run(&["classify", "g", "strange.png", "--threshold", "none"]).status.success());
+    let threshold = bench.json(&["list", "g"])["facts"]["threshold"]["distance"].as_f64();
+    assert_eq!(threshold, told["threshold"].as_f64());
+}
+
+#[test]
+fn verify_says_same_or_different() {
+    let bench = Bench::enrolled();
+    let (a, b, c) = ("known/box/0.png", "known/box/1.png", "known/dot/0.png");
+    bench.refused(&["verify", a, b, "--tower", "t.onnx"], "no threshold");
+    bench.json(&["calibrate", "g"]);
+    let same = bench.run(&["verify", a, b, "--gallery", "g"]);
+    assert!(same.status.success() && text(&same.stdout).contains("\tsame\t"));
+    let both = bench.run(&["verify", a, b, c, "--gallery", "g", "--json"]);
+    assert_eq!(both.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&both.stdout).unwrap();
+    assert_eq!((&told["pairs"][0]["same"], &told["pairs"][1]["same"]), (&true.into(), &false.into()));
+    assert!(bench.run(&["verify", a, b, c, "--tower", "t.onnx", "--threshold", "1e9"]).status.success());
+}
+
+#[test]
+fn classes_go_and_galleries_merge() {
+    let bench = Bench::enrolled();
+    bench.refused(&["remove", "g", "box", "cat"], "no class \"cat\"");
+    assert_eq!(bench.json(&["remove", "g", "box"])["removed"].as_u64(), Some(3));
+    bench.json(&["enroll", "h", "known/box", "--label", "box", "--tower", "t.onnx"]);
+    assert_eq!(bench.json(&["merge", "g", "h"])["added"].as_u64(), Some(3));
+    assert_eq!(bench.json(&["list", "g"])["classes"].as_array().unwrap().len(), 3);
+    bench.json(&["enroll", "i", "strange.png", "--tower", "other.onnx"]);
+    bench.refused(&["merge", "g", "i"], "belongs to the tower squares (SHA-256");
+}
+
+#[test]
+fn bad_input_is_refused_and_nothing_is_enrolled() {
+    let bench = Bench::enrolled();
+    fs::create_dir(bench.at("hollow")).unwrap();
+    fs::create_dir(bench.at("mixed")).unwrap();
+    fs::copy(bench.at("strange.png"), bench.at("mixed/a.png")).unwrap();
+    fs::write(bench.at("mixed/b.png"), "no picture").unwrap();
+    fs::write(bench.at("text"), "no gallery at all, but some text of more than a few bytes").unwrap();
+    let whole = fs::read(bench.at("g")).unwrap();
+    fs::write(bench.at("half"), &whole[..whole.len() / 2]).unwrap();
+    let long = "x".repeat(10 << 10);
+    for (arguments, words) in [
+        (vec!["enroll", "g", "hollow"], "empty folder"),
+        (vec!["enroll", "g", "mixed"], "mixed/b.png"),
+        (vec!["enroll", "g", "absent.png"], "absent.png"),
+        (vec!["enroll", "g", "strange.png", "--label", "two\nlines"], "one line"),
+        (vec!["enroll", "g", "strange.png", "--label", &long], "10240 bytes"),
+        (vec!["enroll", "g", "strange.png", "--label", ""], "empty"),
+        (vec!["enroll", "g", "strange.png", "--tower", "other.onnx"], "belongs to the tower"),
+        (vec!["enroll", "new", "strange.png"], "--tower"),
+        (vec!["classify", "g", "strange.png", "--tower", "other.onnx"], "belongs to the tower"),
+        (vec!["classify", "g", "strange.png", "--top", "0"], "--top"),
+        (vec!["classify", "g", "strange.png", "--shots", "0"], "at least 1"),
+        (vec!["classify", "g", "strange.png", "--shots", "4"], "has 3 of the 4 examples"),
+        (vec!["classify", "g", "strange.png", "--threshold", "NaN"], "--threshold"),
+        (vec!["classify", "g", "mixed"], "1 of 2 pictures"),
+        (vec!["classify", "text", "strange.png"], "not a gallery"),
+        (vec!["classify", "half", "strange.png"], "half"),
+        (vec!["classify", "absent", "strange.png"], "absent"),
+        (vec!["calibrate", "g", "--at", "2"], "--at"),
+        (vec!["embed", "t.onnx", "mixed", "--out", "e.csv"], "e.csv"),
+        (vec!["embed", "t.onnx", "mixed", "--out", "e.npy", "--strict"], "mixed/b.png"),
+        (vec!["embed", "t.onnx", "mixed/b.png", "--out", "e.npy"], "no embedding"),
+    ] {
+        bench.refused(&arguments, words);
+    }
+    assert!(!bench.at("new").exists() && !bench.at("e.npy").exists());
+    assert_eq!(fs::read(bench.at("g")).unwrap(), whole);
+    let lone = bench.json(&["enroll", "lone", "known/box/0.png", "known/dot/0.png", "--tower", "t.onnx"]);
+    // Both are named `0`: one class.
+    assert_eq!(lone["classes"].as_u64(), Some(1));
+    bench.refused(&["calibrate", "lone"], "0 of different ones");
+}
+
+#[test]
+fn two_processes_enroll_at_once_and_both_land() {
+    let bench = Bench::new();
+    std::thread::scope(|scope| {
+        for class in ["bar", "box", "dot"] {
+            let bench = &bench;
+            scope.spawn(move || {
+                let folder = format!("known/{class}");
+                bench.json(&["enroll", "g", &folder, "--label", class, "--tower", "t.onnx"]);
+            });
+        }
+    });
+    assert_eq!(bench.json(&["list", "g"])["classes"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_killed_enrolment_leaves_the_gallery_as_it_was_or_whole() {
+    use std::process::{Command as Process, Stdio};
+    let bench = Bench::enrolled();
+    let program = assert_cmd::cargo::cargo_bin("siamese");
+    let kills = std::env::var("SIAMESE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let mut held = 9;
+    for kill in 0..kills {
+        let label = format!("kill {kill}");
+        let mut child = Process::new(&program)
+            .args(["enroll", "g", "known/box", "--label", &label])
+            .current_dir(bench.dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // From at once to long after the end.
+        let turns = 40_000_u64 * kill * kill;
+        for _ in 0..turns {
+            std::hint::spin_loop();
+        }
+        let _ = child.kill();
+        let finished = child.wait().unwrap().success();
+        let told = bench.json(&["list", "g", "--examples"]);
+        let examples = told["examples"].as_array().unwrap().len();
+        assert!(examples == held + 3 || (examples == held && !finished), "kill {kill}: {held} → {examples}");
+        held = examples;
+    }
+}
+
+#[test]
+fn embeddings_are_written_and_broken_pictures_counted() {
+    let bench = Bench::new();
+    fs::write(bench.at("known/box/1.png"), "no picture").unwrap();
+    for file in ["e.npy", "e.safetensors", "e.parquet", "e.jsonl"] {
+        let told = bench.json(&["embed", "t.onnx", "known", "--out", file, "--names", "names.tsv"]);
+        assert_eq!((told["embedded"].as_u64(), told["broken"].as_u64()), (Some(8), Some(1)), "{file}");
+        assert!(bench.at(file).exists());
+    }
+    let names = fs::read_to_string(bench.at("names.tsv")).unwrap();
+    assert_eq!(names.lines().nth(3), Some("known/box/0.png\tbox"));
+    let output = bench.run(&["embed", "t.onnx", "known/dot", "--out", "-"]);
+    let first: Value = serde_json::from_str(text(&output.stdout).lines().next().unwrap()).unwrap();
+    assert_eq!(first["embedding"].as_array().unwrap().len(), 16);
+}
+
+#[test]
+fn reports_are_pages_that_need_nothing_else() {
+    let bench = Bench::enrolled();
+    bench.json(&["calibrate", "g", "--report", "c.html"]);
+    bench.json(&["classify", "g", "asked", "--report", "a.html"]);
+    bench.json(&[
+        "eval",
+        "t.onnx",
+        "--protocol",
+        "episodes",
+        "--data",
+        "known",
+        "--way",
+        "3",
+        "--report",
+        "e.html",
+    ]);
+    for (page, words) in [("c.html", "AUROC"), ("a.html", "Confusions"), ("e.html", "Worst errors")] {
+        let html = fs::read_to_string(bench.at(page)).unwrap();
+        assert!(html.contains(words) && !html.contains("<script") && !html.contains("src=\"http"), "{page}");
+    }
+}
+
+/// The picture folder of a class must not decide where there is none.
+#[test]
+fn nothing_is_written_outside_the_named_files() {
+    let bench = Bench::enrolled();
+    bench.json(&["classify", "g", "asked"]);
+    let mut names: Vec<String> = fs::read_dir(bench.dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["asked", "g", "known", "other.onnx", "strange.png", "t.onnx"]);
+    assert!(Path::new(&bench.at("g")).is_file());
+}
