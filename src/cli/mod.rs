@@ -10,7 +10,10 @@ mod doctor;
 mod embed;
 mod enroll;
 mod eval;
+mod export;
 mod gallery;
+mod import;
+mod inspect;
 #[cfg(feature = "ort")]
 mod runtime;
 mod shared;
@@ -64,6 +67,12 @@ enum Verb {
     /// Train a recipe on ONNX Runtime.
     #[cfg(feature = "ort")]
     Train(train::Arguments),
+    /// Make a tower (ONNX) of a training run, in floating point or exact.
+    Export(export::Arguments),
+    /// Make a tower of a foreign ONNX model.
+    Import(Box<import::Arguments>),
+    /// Tell what is in an ONNX file; prove an exact tower again.
+    Inspect(inspect::Arguments),
     /// ONNX Runtime on this machine: find it, install it.
     #[cfg(feature = "ort")]
     #[command(subcommand)]
@@ -118,6 +127,9 @@ impl Cli {
     pub fn run(self) -> Result<Outcome> {
         match &self.verb {
             Verb::Data(command) => data::run(&self.context, command),
+            Verb::Export(arguments) => export::run(&self.context, arguments),
+            Verb::Import(arguments) => import::run(&self.context, arguments),
+            Verb::Inspect(arguments) => inspect::run(&self.context, arguments),
             #[cfg(feature = "ort")]
             Verb::Train(arguments) => train::run(&self.context, arguments),
             #[cfg(feature = "ort")]

@@ -73,7 +73,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let stop = stop_on_signal()?;
     let folder = train_run(context, arguments, &recipe, &dir, &stop)?;
     if context.json {
-        println!("{}", serde_json::json!({ "run": folder.path(), "params": folder.params(), "steps": recipe.steps }));
+        println!(
+            "{}",
+            serde_json::json!({ "run": folder.path(), "params": folder.params(), "steps": recipe.steps })
+        );
     } else {
         println!("trained {} for {} steps: {}", recipe.name, recipe.steps, folder.params().display());
     }
@@ -93,7 +96,13 @@ fn graph_only(recipe: &Recipe, arguments: &Arguments, dir: &Path) -> Result<Outc
 }
 
 /// Trains one recipe, after the one that it starts from where that has not been trained.
-fn train_run(context: &Context, arguments: &Arguments, recipe: &Recipe, dir: &Path, stop: &AtomicBool) -> Result<Folder> {
+fn train_run(
+    context: &Context,
+    arguments: &Arguments,
+    recipe: &Recipe,
+    dir: &Path,
+    stop: &AtomicBool,
+) -> Result<Folder> {
     let folder = Folder::new(arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&recipe.name)));
     let library = context.library(matches!(arguments.device, Choice::Cuda));
     let device = match arguments.device {
@@ -102,18 +111,31 @@ fn train_run(context: &Context, arguments: &Arguments, recipe: &Recipe, dir: &Pa
         Choice::Cpu => Device::Cpu,
         Choice::Cuda => Device::Cuda,
     };
-    let start = recipe.init_from.as_deref().map(|from| first_stage(context, arguments, from, dir, stop)).transpose()?;
+    let start = recipe
+        .init_from
+        .as_deref()
+        .map(|from| first_stage(context, arguments, from, dir, stop))
+        .transpose()?;
     let material = train::material(recipe, dir)?;
     eprintln!(
         "{}: {} images of {} classes, {} steps on {device:?}, into {}",
-        recipe.name, material.training.len(), material.classes.count, recipe.steps, folder.path().display()
+        recipe.name,
+        material.training.len(),
+        material.classes.count,
+        recipe.steps,
+        folder.path().display()
     );
     let job = Job {
         recipe,
         material: &material,
         folder: folder.clone(),
         library,
-        session: SessionOptions { device, threads: arguments.threads, spinning: true, ..SessionOptions::default() },
+        session: SessionOptions {
+            device,
+            threads: arguments.threads,
+            spinning: true,
+            ..SessionOptions::default()
+        },
         start,
         resume: arguments.resume,
         log_every: arguments.log_every.max(1),
@@ -128,13 +150,20 @@ fn train_run(context: &Context, arguments: &Arguments, recipe: &Recipe, dir: &Pa
 
 /// The parameters of the run that `from` names: a run's folder, or a shipped recipe, which is
 /// trained now unless it has been.
-fn first_stage(context: &Context, arguments: &Arguments, from: &str, dir: &Path, stop: &AtomicBool) -> Result<Params> {
+fn first_stage(
+    context: &Context,
+    arguments: &Arguments,
+    from: &str,
+    dir: &Path,
+    stop: &AtomicBool,
+) -> Result<Params> {
     let given = Folder::new(from);
     if given.params().exists() {
         return Ok(train::read_params(&given.params())?.0);
     }
     let recipe = Recipe::find(from)?;
-    let beside = arguments.out.as_deref().and_then(Path::parent).unwrap_or(Path::new("runs")).join(&recipe.name);
+    let beside =
+        arguments.out.as_deref().and_then(Path::parent).unwrap_or(Path::new("runs")).join(&recipe.name);
     let folder = Folder::new(&beside);
     if !folder.params().exists() {
         let own = Arguments {
@@ -175,7 +204,8 @@ struct Watch<'a> {
 impl Observer for Watch<'_> {
     fn step(&mut self, progress: &Progress) {
         self.bar.set_position(progress.step);
-        self.bar.set_message(format!("loss {:.4}, {:.0} images/s", progress.loss, progress.images_per_second));
+        self.bar
+            .set_message(format!("loss {:.4}, {:.0} images/s", progress.loss, progress.images_per_second));
     }
 
     fn note(&mut self, text: &str) {

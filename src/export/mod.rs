@@ -1,29 +1,40 @@
 //! Trained parameters → towers: plain ONNX files that carry everything needed to use them.
 //!
 //! [`float()`] folds batch normalisation and keeps the arithmetic of training; [`exact()`] turns a tower
-//! into integers, so that no runtime can differ in a bit; [`import`] wraps a foreign model;
-//! [`inspect`] tells what is in a file.
+//! into integers, so that no runtime can differ in a bit; [`import()`] wraps a foreign model;
+//! [`inspect()`] tells what is in a file.
 
 mod calibrate;
 mod exact;
+mod external;
 mod float;
+mod import;
+#[cfg(test)]
+mod import_tests;
+mod inspect;
 mod quantise;
+mod rewrite;
 mod run;
+mod shapes;
 mod taps;
 #[cfg(test)]
 mod tests;
+mod trained;
 mod window;
 
 pub use exact::{Calibration, exact};
 pub use float::float;
+pub use import::{ImportOptions, Imported, Pixels, import};
+pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use run::Program;
+pub use trained::{
+    ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, read_params, trained,
+};
 
-use crate::data::Dataset;
 use crate::onnx::ModelProto;
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use prost::Message;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// Writes a tower, after reading it back as anyone will: what is on disk is a tower that passes every
@@ -44,20 +55,4 @@ pub fn save(model: &ModelProto, path: &Path) -> Result<TowerSpec> {
     }
     written.map_err(Error::io("write", path))?;
     Ok(spec)
-}
-
-/// SHA-256 of a data set: its images, labels and class names.
-pub fn data_sha256(data: &Dataset) -> String {
-    let mut hash = Sha256::new();
-    for image in data.images.outer_iter() {
-        hash.update(image.iter().copied().collect::<Vec<u8>>());
-    }
-    for label in &data.labels {
-        hash.update(label.to_le_bytes());
-    }
-    for class in &data.classes {
-        hash.update(class.name.as_bytes());
-        hash.update([0]);
-    }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

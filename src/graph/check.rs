@@ -49,6 +49,12 @@ pub fn version_at(op: &str, opset: i64) -> Option<i64> {
     versions.iter().copied().filter(|v| *v <= opset).max()
 }
 
+/// The highest opset whose operators are known here.
+pub fn highest_opset() -> i64 {
+    let versions = TABLES.as_ref().map(|t| t.versions.values().flatten().copied().max());
+    versions.flatten().unwrap_or(OPSET)
+}
+
 /// Checks that `model` is plain: the standard domain alone, no newer than [`OPSET`] and [`IR_VERSION`].
 ///
 /// # Errors

@@ -45,7 +45,9 @@ impl Recipe {
         }
         let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
         let near = names.iter().max_by(|a, b| strsim::jaro(a, which).total_cmp(&strsim::jaro(b, which)));
-        let hint = near.filter(|n| strsim::jaro(n, which) > 0.7).map_or(String::new(), |n| format!(" Did you mean {n}?"));
+        let hint = near
+            .filter(|n| strsim::jaro(n, which) > 0.7)
+            .map_or(String::new(), |n| format!(" Did you mean {n}?"));
         let why = format!("is neither a file nor a shipped recipe.{hint} Shipped: {}", names.join(", "));
         Err(Error::invalid(which, why))
     }

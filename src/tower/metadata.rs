@@ -17,6 +17,7 @@ const KEY_PREPROCESSING: &str = "siamese.preprocessing";
 const KEY_DISTANCE: &str = "siamese.distance";
 const KEY_ALPHA: &str = "siamese.distance.alpha";
 const KEY_RECIPE: &str = "siamese.recipe";
+const KEY_SOURCE: &str = "siamese.source";
 const KEY_DATA: &str = "siamese.data";
 const KEY_DATA_HASH: &str = "siamese.data.sha256";
 const KEY_ACCURACY: &str = "siamese.accuracy";
@@ -27,6 +28,8 @@ const KEY_BOUNDS: &str = "siamese.bounds";
 pub struct Provenance {
     /// The recipe that trained it; none for a foreign model.
     pub recipe: Option<Recipe>,
+    /// Of a foreign model: its file and SHA-256.
+    pub source: Option<String>,
     /// The training data, in words.
     pub data: Option<String>,
     /// SHA-256 of the training data.
@@ -104,6 +107,7 @@ impl Provenance {
         let recipe = model.metadata(KEY_RECIPE);
         Ok(Self {
             recipe: recipe.map(|text| Recipe::parse(text, &format!("metadata {KEY_RECIPE}"))).transpose()?,
+            source: model.metadata(KEY_SOURCE).map(String::from),
             data: model.metadata(KEY_DATA).map(String::from),
             data_sha256: model.metadata(KEY_DATA_HASH).map(String::from),
             accuracy: json(model, KEY_ACCURACY)?.unwrap_or_default(),
@@ -120,6 +124,7 @@ impl Provenance {
         let list = |empty: bool, written: Result<String>| if empty { Ok(None) } else { written.map(Some) };
         let entries = [
             (KEY_RECIPE, recipe),
+            (KEY_SOURCE, self.source.clone()),
             (KEY_DATA, self.data.clone()),
             (KEY_DATA_HASH, self.data_sha256.clone()),
             (KEY_ACCURACY, list(self.accuracy.is_empty(), text(KEY_ACCURACY, &self.accuracy))?),

@@ -4,7 +4,7 @@
 //! A file is read once, whole: [`TowerSpec::read`] checks that what the metadata say is what the graph
 //! is, so that nothing after it has to ask again.
 
-mod contract;
+pub(crate) mod contract;
 mod distance;
 mod metadata;
 mod proof;

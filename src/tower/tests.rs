@@ -76,6 +76,7 @@ fn provenance_survives() {
     };
     let told = Provenance {
         recipe: Some(recipe),
+        source: Some("a.onnx".into()),
         data: Some("Omniglot".into()),
         data_sha256: Some("ab".into()),
         accuracy: vec![accuracy],

@@ -64,7 +64,12 @@ pub fn read_params(path: &Path) -> Result<(Params, HashMap<String, String>)> {
         }
         let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let array = ArrayD::from_shape_vec(IxDyn(view.shape()), values);
-        Ok((name.to_string(), array.map_err(|e| Error::invalid_because(path.display(), format!("{name} does not fill its shape"), e))?))
+        Ok((
+            name.to_string(),
+            array.map_err(|e| {
+                Error::invalid_because(path.display(), format!("{name} does not fill its shape"), e)
+            })?,
+        ))
     });
     Ok((params.collect::<Result<_>>()?, about))
 }

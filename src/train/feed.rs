@@ -34,7 +34,8 @@ impl Feed {
         std::thread::spawn(move || {
             for k in range {
                 let batch = sampler.batch(k);
-                let masks = masks.iter().enumerate().map(|(i, m)| mask(seed, k, i, &m.shape, m.keep)).collect();
+                let masks =
+                    masks.iter().enumerate().map(|(i, m)| mask(seed, k, i, &m.shape, m.keep)).collect();
                 // The receiver is gone when the run has ended early.
                 if send.send(Inputs { batch, masks }).is_err() {
                     return;

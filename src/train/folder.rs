@@ -59,7 +59,9 @@ impl Folder {
     pub(super) fn refuse_to_overwrite(&self) -> Result<()> {
         for name in [CHECKPOINT, "params.safetensors"] {
             if self.path.join(name).exists() {
-                let why = format!("holds a run already ({name}); continue it with --resume, or name another folder with --out");
+                let why = format!(
+                    "holds a run already ({name}); continue it with --resume, or name another folder with --out"
+                );
                 return Err(Error::invalid(self.path.display(), why));
             }
         }
@@ -73,7 +75,12 @@ impl Folder {
             .map_err(|e| Error::invalid_because("recipe", "cannot be written as JSON", e))?;
         replace(&self.path.join("recipe.json"), (text + "\n").as_bytes())?;
         replace(&self.path.join("train.onnx"), &graph.model.encode_to_vec())?;
-        let kept: Vec<String> = self.lines()?.into_iter().filter(|(line, _)| line.step <= step).map(|(_, text)| text + "\n").collect();
+        let kept: Vec<String> = self
+            .lines()?
+            .into_iter()
+            .filter(|(line, _)| line.step <= step)
+            .map(|(_, text)| text + "\n")
+            .collect();
         replace(&self.log(), kept.concat().as_bytes())
     }
 
@@ -94,8 +101,10 @@ impl Folder {
     /// Adds a line to the log.
     pub(super) fn append(&self, line: &Line) -> Result<()> {
         let path = self.log();
-        let text = serde_json::to_string(line).map_err(|e| Error::invalid_because(path.display(), "cannot be written as JSON", e))?;
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
+        let text = serde_json::to_string(line)
+            .map_err(|e| Error::invalid_because(path.display(), "cannot be written as JSON", e))?;
+        let mut file =
+            fs::OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
         file.write_all((text + "\n").as_bytes()).map_err(Error::io("write", &path))
     }
 
@@ -143,7 +152,8 @@ impl Folder {
 
 /// The recipe without what may change between two parts of a run: its length and its evaluation.
 fn identity(recipe: &Recipe) -> Result<String> {
-    serde_json::to_string(recipe).map_err(|e| Error::invalid_because("recipe", "cannot be written as JSON", e))
+    serde_json::to_string(recipe)
+        .map_err(|e| Error::invalid_because("recipe", "cannot be written as JSON", e))
 }
 
 fn checked(
@@ -154,17 +164,27 @@ fn checked(
     graph: &StepGraph,
 ) -> Result<Checkpoint> {
     let step = about.get("step").and_then(|s| s.parse().ok());
-    let step = step.ok_or_else(|| Error::invalid(path.display(), "is no checkpoint: it does not tell its step"))?;
-    let earlier = about.get("recipe").and_then(|r| serde_json::from_str::<serde_json::Value>(r).ok()).unwrap_or_default();
+    let step =
+        step.ok_or_else(|| Error::invalid(path.display(), "is no checkpoint: it does not tell its step"))?;
+    let earlier = about
+        .get("recipe")
+        .and_then(|r| serde_json::from_str::<serde_json::Value>(r).ok())
+        .unwrap_or_default();
     let now = serde_json::to_value(recipe).unwrap_or_default();
     let changed = differing(&earlier, &now);
     if !changed.is_empty() {
-        let why = format!("was made by another recipe: {} differ(s); train into another folder with --out", changed.join(", "));
+        let why = format!(
+            "was made by another recipe: {} differ(s); train into another folder with --out",
+            changed.join(", ")
+        );
         return Err(Error::invalid(path.display(), why));
     }
     for spec in &graph.state {
         if state.get(&spec.input).is_none_or(|a| a.shape() != spec.shape) {
-            let why = format!("lacks {} in the shape {:?}; the training data differs from the run's", spec.input, spec.shape);
+            let why = format!(
+                "lacks {} in the shape {:?}; the training data differs from the run's",
+                spec.input, spec.shape
+            );
             return Err(Error::invalid(path.display(), why));
         }
     }

@@ -164,7 +164,9 @@ impl Run<'_> {
         }
         if stopping {
             let run = job.folder.path().display();
-            return Err(Error::Interrupted(format!("step {step} is saved in {run}; the same command with --resume goes on")));
+            return Err(Error::Interrupted(format!(
+                "step {step} is saved in {run}; the same command with --resume goes on"
+            )));
         }
         Ok(())
     }

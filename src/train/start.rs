@@ -47,7 +47,11 @@ fn classes(recipe: &Recipe, data: &Dataset, count: usize) -> Result<TrainingClas
         _ => (1, false),
     };
     let pairs = siblings(data.classes.len(), turns, flips)?;
-    Ok(if pairs.is_empty() { TrainingClasses::distinct(count) } else { TrainingClasses::with_siblings(count, &pairs) })
+    Ok(if pairs.is_empty() {
+        TrainingClasses::distinct(count)
+    } else {
+        TrainingClasses::with_siblings(count, &pairs)
+    })
 }
 
 /// The state before the first step: drawn with the recipe's seed, then what `start` has of the same
@@ -68,7 +72,10 @@ pub fn starting_state(recipe: &Recipe, graph: &StepGraph, start: Option<&Params>
     }
     if taken == 0 {
         let from = recipe.init_from.as_deref().unwrap_or("the start");
-        return Err(Error::invalid(format!("recipe {}", recipe.name), format!("shares no layer with {from}")));
+        return Err(Error::invalid(
+            format!("recipe {}", recipe.name),
+            format!("shares no layer with {from}"),
+        ));
     }
     Ok(state)
 }

@@ -37,11 +37,18 @@ impl Stepper {
     ///
     /// # Errors
     /// Those of [`session`]; a state that lacks a tensor of the graph.
-    pub fn new(graph: &StepGraph, mut state: Params, library: &Request, options: &SessionOptions) -> Result<Self> {
+    pub fn new(
+        graph: &StepGraph,
+        mut state: Params,
+        library: &Request,
+        options: &SessionOptions,
+    ) -> Result<Self> {
         let session = session(library, options, &graph.model.encode_to_vec(), "the training graph")?;
         let values = graph.state.iter().map(|spec| {
             let array = state.remove(&spec.input).filter(|a| a.shape() == spec.shape);
-            let array = array.ok_or_else(|| Error::invalid(&spec.input, format!("the state lacks it in the shape {:?}", spec.shape)))?;
+            let array = array.ok_or_else(|| {
+                Error::invalid(&spec.input, format!("the state lacks it in the shape {:?}", spec.shape))
+            })?;
             tensor(spec.shape.clone(), array.into_iter().collect::<Vec<f32>>())
         });
         let state = values.collect::<Result<_>>()?;
@@ -68,7 +75,10 @@ impl Stepper {
         let pairs = self.graph.state.iter().zip(&self.state).map(|(spec, value)| {
             let values = to_host(value, self.device)?;
             let array = ArrayD::from_shape_vec(IxDyn(&spec.shape), values);
-            Ok((spec.input.clone(), array.map_err(|e| Error::invalid_because(&spec.input, "changed its shape", e))?))
+            Ok((
+                spec.input.clone(),
+                array.map_err(|e| Error::invalid_because(&spec.input, "changed its shape", e))?,
+            ))
         });
         pairs.collect()
     }
@@ -77,7 +87,10 @@ impl Stepper {
     fn own_inputs(&self, inputs: Inputs, lr: f32, step: u64) -> Result<Vec<(String, DynValue)>> {
         let images = inputs.batch.images;
         let mut own = vec![
-            ("batch.images".into(), tensor(images.shape().to_vec(), images.into_iter().collect::<Vec<u8>>())?),
+            (
+                "batch.images".into(),
+                tensor(images.shape().to_vec(), images.into_iter().collect::<Vec<u8>>())?,
+            ),
             ("lr".into(), tensor(vec![], vec![lr])?),
             ("step".into(), tensor(vec![], vec![step as f32])?),
         ];
@@ -87,7 +100,10 @@ impl Stepper {
             Targets::Episode => {}
         }
         for (spec, mask) in self.graph.masks.iter().zip(inputs.masks) {
-            own.push((spec.name.clone(), tensor(spec.shape.clone(), mask.into_iter().collect::<Vec<f32>>())?));
+            own.push((
+                spec.name.clone(),
+                tensor(spec.shape.clone(), mask.into_iter().collect::<Vec<f32>>())?,
+            ));
         }
         // Inputs that the graph does not use (the step number under SGD) are still its inputs.
         Ok(own)
@@ -111,8 +127,10 @@ impl Stepper {
     /// it is read.
     fn step_on_device(&mut self, own: Vec<(String, DynValue)>) -> Result<Measured> {
         let bound = |e| failed("bind the state to the device", e);
-        let device = MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default).map_err(bound)?;
-        let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput).map_err(bound)?;
+        let device = MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default)
+            .map_err(bound)?;
+        let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)
+            .map_err(bound)?;
         let mut binding = self.session.create_binding().map_err(bound)?;
         for (name, value) in &own {
             binding.bind_input(name, value).map_err(bound)?;
@@ -135,15 +153,20 @@ impl Stepper {
 /// Takes the measurements and the new state out of a run's outputs.
 fn collect(graph: &StepGraph, outputs: &mut SessionOutputs) -> Result<(Measured, Vec<DynValue>)> {
     let scalar = |name: &str| -> Result<f32> {
-        let value = outputs.get(name).ok_or_else(|| Error::invalid(name, "is no output of the training graph"))?;
-        let (_, data) = value.try_extract_tensor::<f32>().map_err(|e| failed("hand over a measurement", e))?;
+        let value =
+            outputs.get(name).ok_or_else(|| Error::invalid(name, "is no output of the training graph"))?;
+        let (_, data) =
+            value.try_extract_tensor::<f32>().map_err(|e| failed("hand over a measurement", e))?;
         data.first().copied().ok_or_else(|| Error::invalid(name, "is empty"))
     };
     let loss = scalar("loss")?;
     let own_name = |name: &String| name.strip_prefix("metric.").unwrap_or(name).to_string();
-    let metrics = graph.metrics.iter().map(|name| Ok((own_name(name), scalar(name)?))).collect::<Result<_>>()?;
+    let metrics =
+        graph.metrics.iter().map(|name| Ok((own_name(name), scalar(name)?))).collect::<Result<_>>()?;
     let state = graph.state.iter().map(|spec| {
-        outputs.remove(&spec.output).ok_or_else(|| Error::invalid(&spec.output, "is no output of the training graph"))
+        outputs
+            .remove(&spec.output)
+            .ok_or_else(|| Error::invalid(&spec.output, "is no output of the training graph"))
     });
     let state = state.collect::<Result<_>>()?;
     Ok((Measured { loss, metrics }, state))
@@ -158,7 +181,8 @@ where
 
 fn to_host(value: &DynValue, device: Device) -> Result<Vec<f32>> {
     let told = |e| failed("hand over the state", e);
-    let read = |value: &DynValue| value.try_extract_tensor::<f32>().map(|(_, data)| data.to_vec()).map_err(told);
+    let read =
+        |value: &DynValue| value.try_extract_tensor::<f32>().map(|(_, data)| data.to_vec()).map_err(told);
     match device {
         Device::Cpu => read(value),
         Device::Cuda => {

@@ -1,0 +1,134 @@
+//! `siamese inspect MODEL`: what is in a model file, and the proof of an exact tower again.
+
+use super::{Context, Outcome, print_json};
+use crate::export::{self, Inspection, Port, TowerFacts};
+use crate::{Result, tower};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The ONNX file: a tower, a training step, or any other model.
+    model: PathBuf,
+    /// List where every node would run, not only those that CUDA cannot.
+    #[arg(long)]
+    nodes: bool,
+}
+
+/// Characters of a metadata value that are shown.
+const SHOWN: usize = 60;
+
+/// Runs the verb.
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let found = export::inspect(&arguments.model)?;
+    if context.json {
+        print_json(&found)?;
+    } else {
+        print!("{}", text(&found, arguments.nodes));
+    }
+    Ok(Outcome::Yes)
+}
+
+fn text(i: &Inspection, nodes: bool) -> String {
+    let opsets: Vec<String> = i.opsets.iter().map(|(d, v)| format!("{d} {v}").trim().to_string()).collect();
+    let mut lines = vec![
+        i.file.clone(),
+        format!("  file        {} bytes, SHA-256 {}", i.bytes, i.sha256),
+        format!(
+            "  format      IR {}, opset {}, written by {}",
+            i.ir_version,
+            opsets.join(", "),
+            or_dash(&i.producer)
+        ),
+    ];
+    lines.extend(i.inputs.iter().map(|p| format!("  input       {}", port(p))));
+    lines.extend(i.outputs.iter().map(|p| format!("  output      {}", port(p))));
+    let operators: Vec<String> = i.operators.iter().map(|(op, n)| format!("{op} {n}")).collect();
+    lines.push(format!("  nodes       {}: {}", i.operators.values().sum::<usize>(), operators.join(", ")));
+    lines.push(format!("  parameters  {}", i.parameters));
+    let work = i.mflop.map_or("unknown: the file lacks shapes".into(), |m| format!("{m:.2} MFLOP an image"));
+    lines.push(format!("  arithmetic  {work}"));
+    match &i.tower {
+        Some(tower) => lines.extend(tower_lines(tower)),
+        None => {
+            lines.push("  tower       no: it has no siamese.* metadata (`siamese import` adds them)".into())
+        }
+    }
+    lines.extend(metadata(&i.metadata));
+    lines.extend(placement(i, nodes));
+    lines.join("\n") + "\n"
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "–" } else { text }
+}
+
+fn port(p: &Port) -> String {
+    format!("{} {} {}", p.name, p.dtype, p.shape)
+}
+
+fn tower_lines(t: &TowerFacts) -> Vec<String> {
+    let distance = t.spec.distance.name();
+    let mut lines = vec![format!(
+        "  tower       {}, {}, D = {}, distance {distance}",
+        t.spec.name,
+        t.spec.kind.name(),
+        t.spec.dim
+    )];
+    lines.extend(t.provenance.source.iter().map(|s| format!("  made from   {s}")));
+    lines.extend(t.provenance.data.iter().map(|d| format!("  trained on  {d}")));
+    for a in &t.provenance.accuracy {
+        let interval = a
+            .interval_95
+            .map_or(String::new(), |[low, high]| format!(" (95 %: {:.2}–{:.2})", 100.0 * low, 100.0 * high));
+        lines.push(format!(
+            "  accuracy    {:.2} %{interval}: {}, {}",
+            100.0 * a.accuracy,
+            a.protocol,
+            a.data
+        ));
+    }
+    if !t.proven.is_empty() {
+        let limit = tower::LIMIT.log2();
+        lines.push(format!(
+            "  exact       proven: every sum is below 2^{limit}, so no runtime can change a bit"
+        ));
+        let width = t.proven.iter().map(|b| b.node.len()).max().unwrap_or(0);
+        lines.extend(t.proven.iter().map(|b| {
+            format!(
+                "    {:width$}  2^{:<5.2}  {} steps, channel {}",
+                b.node,
+                b.bound.log2(),
+                b.bound,
+                b.channel
+            )
+        }));
+    }
+    lines
+}
+
+fn metadata(entries: &BTreeMap<String, String>) -> Vec<String> {
+    let each = entries.iter().map(|(key, value)| {
+        let length = value.chars().count();
+        let shown: String = value.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let rest = if length > SHOWN { format!("… ({length} characters)") } else { String::new() };
+        format!("  metadata    {key} = {shown}{rest}")
+    });
+    each.collect()
+}
+
+fn placement(i: &Inspection, nodes: bool) -> Vec<String> {
+    let cuda = i.placement.iter().filter(|p| p.provider == "CUDA").count();
+    let mut lines = vec![format!(
+        "  placement   with CUDA: {cuda} of {} nodes on CUDA, {} on the CPU; without: all on the CPU",
+        i.placement.len(),
+        i.placement.len() - cuda
+    )];
+    for p in i.placement.iter().filter(|p| nodes || p.provider == "CPU") {
+        let why = p.why.as_ref().map_or(String::new(), |w| format!(": it {w}"));
+        lines.push(format!("    {:4}  {} ({}){why}", p.provider, p.node, p.op));
+    }
+    lines
+}
