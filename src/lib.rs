@@ -27,12 +27,12 @@ pub mod export;
 
 pub mod runtime;
 
-#[cfg(feature = "ort")]
-pub mod train;
-
 pub mod embed;
 
 pub mod eval;
+
+#[cfg(feature = "ort")]
+pub mod train;
 
 pub mod gallery;
 

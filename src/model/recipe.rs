@@ -369,7 +369,7 @@ pub enum Schedule {
     },
 }
 
-/// Periodic evaluation; its figure chooses the best checkpoint.
+/// Periodic evaluation; a figure on held-out alphabets chooses the parameters that are exported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
@@ -379,17 +379,18 @@ pub struct Evaluation {
     pub every: u64,
 }
 
-/// The figure that chooses.
+/// What is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum EvalProtocol {
-    /// MNIST by nearest ground truth on images kept from the training set's end, L2.
+    /// MNIST by nearest ground truth, L2: the first training image of each digit, and the last 5,000
+    /// as queries. They are trained on, so the figure shows how training goes and chooses nothing.
     NearestTruth,
     /// 20-way one-shot on held-out alphabets (or, where none, on the training classes).
     OneShot {
         /// Episodes.
         episodes: usize,
     },
-    /// Share of right classes of a softmax classifier on images kept from the training set's end.
+    /// Share of right classes of a softmax classifier on the last 5,000 training images.
     Accuracy,
 }

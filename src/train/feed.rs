@@ -28,10 +28,18 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Begins to make the inputs of the batches `range`, numbered from 0.
-    pub fn start(material: &Material, recipe: &Recipe, masks: &[MaskSpec], range: Range<u64>) -> Self {
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(
+        material: &Material,
+        recipe: &Recipe,
+        masks: &[MaskSpec],
+        range: Range<u64>,
+    ) -> Result<Self> {
         let (send, ready) = sync_channel(AHEAD);
         let (sampler, masks, seed) = (Arc::clone(&material.sampler), masks.to_vec(), recipe.seed);
-        std::thread::spawn(move || {
+        let make = move || {
             for k in range {
                 let batch = sampler.batch(k);
                 let masks =
@@ -41,8 +49,10 @@ impl Feed {
                     return;
                 }
             }
-        });
-        Self { ready }
+        };
+        let thread = std::thread::Builder::new().name("batches".into()).spawn(make);
+        thread.map_err(|e| Error::invalid_because("training", "no thread can be had to make batches", e))?;
+        Ok(Self { ready })
     }
 
     /// The next inputs.

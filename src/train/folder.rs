@@ -1,17 +1,36 @@
-//! The folder of a run.
+//! The folder of a run: what is in it, under which names.
 
-use super::checkpoint::{Checkpoint, read_params, replace, write_params};
-use crate::model::{Params, Recipe};
+use super::checkpoint::{read_params, replace, write_params};
+use super::identity::{Identity, Surroundings};
+use crate::export::{DATA_FILE, PARAMS_FILE};
+use crate::model::Params;
 use crate::step::StepGraph;
+use crate::tower::Accuracy;
 use crate::{Error, Result};
 use prost::Message;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const CHECKPOINT: &str = "checkpoint.safetensors";
-const PREVIOUS: &str = "checkpoint.previous.safetensors";
+/// Checkpoints that are kept; more than one, for the newest may turn out to be damaged.
+const KEPT: usize = 3;
+const CHECKPOINT: &str = "checkpoint-";
+const SUFFIX: &str = ".safetensors";
+const BEST: &str = "best.safetensors";
+
+/// The training state after a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Steps done.
+    pub step: u64,
+    /// The state, keyed by state input.
+    pub state: Params,
+    /// Where it was computed, if it has been.
+    pub by: Option<Surroundings>,
+}
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,10 +42,16 @@ pub struct Line {
     /// Learning rate of the last of them.
     pub lr: f32,
     /// Means of the graph's metrics.
-    pub metrics: std::collections::BTreeMap<String, f64>,
+    pub metrics: BTreeMap<String, f64>,
     /// The recipe's periodic evaluation, where one was due, 0–1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub evaluation: Option<f64>,
+    /// Training images used each second, evaluations and checkpoints not counted.
+    #[serde(default)]
+    pub images_per_second: f64,
+    /// Share of that time spent waiting for batches, 0–1.
+    #[serde(default)]
+    pub waiting_share: f64,
     /// Since the process began, seconds.
     pub seconds: f64,
     /// Steps that the means are over.
@@ -38,6 +63,9 @@ pub struct Line {
 pub struct Folder {
     path: PathBuf,
 }
+
+/// The right to write into a run's folder; given back when the process ends, however it ends.
+pub(super) struct Lock(#[allow(dead_code)] File);
 
 impl Folder {
     /// A folder that need not exist yet.
@@ -52,44 +80,75 @@ impl Folder {
 
     /// The exported parameters, once the run is finished.
     pub fn params(&self) -> PathBuf {
-        self.path.join("params.safetensors")
+        self.path.join(PARAMS_FILE)
     }
 
-    /// A new run must not bury an earlier one.
-    pub(super) fn refuse_to_overwrite(&self) -> Result<()> {
-        for name in [CHECKPOINT, "params.safetensors"] {
-            if self.path.join(name).exists() {
-                let why = format!(
-                    "holds a run already ({name}); continue it with --resume, or name another folder with --out"
-                );
-                return Err(Error::invalid(self.path.display(), why));
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what a run begins with, and cuts from the log what lies beyond `step`.
-    pub(super) fn begin(&self, recipe: &Recipe, graph: &StepGraph, step: u64) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(Error::io("create", &self.path))?;
-        let text = serde_json::to_string_pretty(recipe)
-            .map_err(|e| Error::invalid_because("recipe", "cannot be written as JSON", e))?;
-        replace(&self.path.join("recipe.json"), (text + "\n").as_bytes())?;
-        replace(&self.path.join("train.onnx"), &graph.model.encode_to_vec())?;
-        let kept: Vec<String> = self
-            .lines()?
-            .into_iter()
-            .filter(|(line, _)| line.step <= step)
-            .map(|(_, text)| text + "\n")
-            .collect();
-        replace(&self.log(), kept.concat().as_bytes())
-    }
-
-    fn log(&self) -> PathBuf {
+    /// The log.
+    pub fn log(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// The lines of the log; one that a kill cut short is left out.
-    fn lines(&self) -> Result<Vec<(Line, String)>> {
+    /// Whether there is a checkpoint, whole or not.
+    pub fn has_checkpoint(&self) -> bool {
+        !self.checkpoints().is_empty()
+    }
+
+    /// Makes the folder and keeps other processes out of it.
+    pub(super) fn lock(&self) -> Result<Lock> {
+        fs::create_dir_all(&self.path).map_err(Error::io("create", &self.path))?;
+        let path = self.path.join("lock");
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => {
+                let why =
+                    "another process trains into this folder; wait for it, or name another folder with --out";
+                Err(Error::invalid(self.path.display(), why))
+            }
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path)(e)),
+        }
+    }
+
+    /// A new run must not bury an earlier one.
+    ///
+    /// # Errors
+    /// Where there is one.
+    pub fn refuse_to_overwrite(&self) -> Result<()> {
+        let checkpoint = self.checkpoints().into_iter().next();
+        let Some(found) = checkpoint.or_else(|| Some(self.params()).filter(|p| p.exists())) else {
+            return Ok(());
+        };
+        let name = found.file_name().unwrap_or_default().display();
+        let why = format!(
+            "holds a run already ({name}); continue it with --resume, or name another folder with --out"
+        );
+        Err(Error::invalid(self.path.display(), why))
+    }
+
+    /// Writes what a run begins with, and cuts from the log what lies beyond `step`.
+    pub(super) fn begin(&self, identity: &Identity, graph: &StepGraph, step: u64) -> Result<()> {
+        let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
+        replace(&self.path.join("recipe.json"), &pretty(&identity.recipe))?;
+        replace(&self.path.join(DATA_FILE), &pretty(&identity.data))?;
+        replace(&self.path.join("train.onnx"), &graph.model.encode_to_vec())?;
+        if step == 0 {
+            let _ = fs::remove_file(self.path.join(BEST));
+        }
+        let lines = self.read_log()?.into_iter().filter(|(line, _)| line.step <= step);
+        let kept: String = lines.map(|(_, text)| text + "\n").collect();
+        replace(&self.log(), kept.as_bytes())
+    }
+
+    /// The lines of the log.
+    ///
+    /// # Errors
+    /// A file that cannot be read; one that is not there has no lines.
+    pub fn lines(&self) -> Result<Vec<Line>> {
+        Ok(self.read_log()?.into_iter().map(|(line, _)| line).collect())
+    }
+
+    /// The lines and their text; one that a kill cut short is left out.
+    fn read_log(&self) -> Result<Vec<(Line, String)>> {
         let text = match fs::read_to_string(self.log()) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -103,99 +162,124 @@ impl Folder {
         let path = self.log();
         let text = serde_json::to_string(line)
             .map_err(|e| Error::invalid_because(path.display(), "cannot be written as JSON", e))?;
-        let mut file =
-            fs::OpenOptions::new().append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
+        let file = fs::OpenOptions::new().append(true).create(true).open(&path);
+        let mut file = file.map_err(Error::io("open", &path))?;
         file.write_all((text + "\n").as_bytes()).map_err(Error::io("write", &path))
     }
 
-    /// Writes a checkpoint; the one before it stays beside it.
-    pub(super) fn save(&self, recipe: &Recipe, step: u64, state: &Params) -> Result<()> {
-        let (current, previous) = (self.path.join(CHECKPOINT), self.path.join(PREVIOUS));
-        let fresh = self.path.join("checkpoint.new.safetensors");
-        write_params(&fresh, state, &[("step", step.to_string()), ("recipe", identity(recipe)?)])?;
-        if current.exists() {
-            fs::rename(&current, &previous).map_err(Error::io("rename", &current))?;
+    /// The checkpoints, newest first.
+    fn checkpoints(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let mut found: Vec<(u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let step = name.strip_prefix(CHECKPOINT)?.strip_suffix(SUFFIX)?.parse().ok()?;
+                Some((step, entry.path()))
+            })
+            .collect();
+        found.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
+        found.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// Writes a checkpoint and removes the oldest beyond those that are kept.
+    pub(super) fn save(
+        &self,
+        identity: &Identity,
+        by: &Surroundings,
+        step: u64,
+        state: &Params,
+    ) -> Result<()> {
+        let path = self.path.join(format!("{CHECKPOINT}{step:08}{SUFFIX}"));
+        write_params(&path, state, &json!({ "step": step, "by": by, "run": identity }))?;
+        for old in self.checkpoints().into_iter().skip(KEPT) {
+            fs::remove_file(&old).map_err(Error::io("remove", &old))?;
         }
-        fs::rename(&fresh, &current).map_err(Error::io("rename", &fresh))
+        Ok(())
     }
 
     /// The newest checkpoint that can be read; what is passed over is told.
+    ///
+    /// # Errors
+    /// Checkpoints of which none can be read; one of another recipe or other data.
     pub(super) fn checkpoint(
         &self,
-        recipe: &Recipe,
+        identity: &Identity,
         graph: &StepGraph,
         note: &mut dyn FnMut(&str),
     ) -> Result<Option<Checkpoint>> {
         let mut fault = None;
-        // A kill between the two renames leaves the newest under its first name.
-        for name in [CHECKPOINT, "checkpoint.new.safetensors", PREVIOUS] {
-            let path = self.path.join(name);
-            if !path.exists() {
-                continue;
-            }
+        for path in self.checkpoints() {
             match read_params(&path) {
-                Ok((state, about)) => return checked(&path, state, &about, recipe, graph).map(Some),
+                Ok((state, facts)) => return checked(&path, state, &facts, identity, graph).map(Some),
                 Err(error) => {
-                    note(&format!("passed over: {error}"));
-                    fault.get_or_insert(error);
+                    note(&format!("{:#}; going back to the one before", anyhow::Error::from(error)));
+                    fault = Some(path);
                 }
             }
         }
-        fault.map_or(Ok(None), Err)
+        match fault {
+            None => Ok(None),
+            Some(_) => Err(Error::invalid(
+                self.path.display(),
+                "none of its checkpoints can be read; train into another folder with --out",
+            )),
+        }
     }
 
-    /// Writes the parameters that `siamese export` reads.
-    pub(super) fn finish(&self, params: &Params) -> Result<()> {
-        write_params(&self.params(), params, &[])
+    /// The figure of the best parameters so far.
+    pub(super) fn best(&self) -> Option<f64> {
+        read_params(&self.path.join(BEST)).ok()?.1.get("accuracy")?.as_f64()
+    }
+
+    /// Keeps these parameters as the best ones.
+    pub(super) fn save_best(&self, step: u64, accuracy: &Accuracy, params: &Params) -> Result<()> {
+        let facts = json!({
+            "step": step, "accuracy": accuracy.accuracy, "interval_95": accuracy.interval_95,
+            "protocol": accuracy.protocol, "data": accuracy.data,
+        });
+        write_params(&self.path.join(BEST), params, &facts)
+    }
+
+    /// Writes what `siamese export` reads: the best parameters by figures on held-out data where
+    /// there are such figures, else the last ones; and the figure. Tells the step that they are from.
+    pub(super) fn finish(&self, last: u64, params: &Params) -> Result<u64> {
+        let Ok((best, facts)) = read_params(&self.path.join(BEST)) else {
+            write_params(&self.params(), params, &json!({ "step": last }))?;
+            return Ok(last);
+        };
+        write_params(&self.params(), &best, &facts)?;
+        let figures = serde_json::from_value::<Accuracy>(facts.clone()).into_iter().collect::<Vec<_>>();
+        let figures = serde_json::to_vec_pretty(&figures)
+            .map_err(|e| Error::invalid_because("the figure", "cannot be written as JSON", e))?;
+        replace(&self.path.join(crate::export::ACCURACY_FILE), &figures)?;
+        Ok(facts.get("step").and_then(Value::as_u64).unwrap_or(last))
     }
 }
 
-/// The recipe without what may change between two parts of a run: its length and its evaluation.
-fn identity(recipe: &Recipe) -> Result<String> {
-    serde_json::to_string(recipe)
-        .map_err(|e| Error::invalid_because("recipe", "cannot be written as JSON", e))
-}
-
+/// A checkpoint of this run, or an error that tells why it is not.
 fn checked(
     path: &Path,
     state: Params,
-    about: &std::collections::HashMap<String, String>,
-    recipe: &Recipe,
+    facts: &Value,
+    identity: &Identity,
     graph: &StepGraph,
 ) -> Result<Checkpoint> {
-    let step = about.get("step").and_then(|s| s.parse().ok());
-    let step =
-        step.ok_or_else(|| Error::invalid(path.display(), "is no checkpoint: it does not tell its step"))?;
-    let earlier = about
-        .get("recipe")
-        .and_then(|r| serde_json::from_str::<serde_json::Value>(r).ok())
-        .unwrap_or_default();
-    let now = serde_json::to_value(recipe).unwrap_or_default();
-    let changed = differing(&earlier, &now);
-    if !changed.is_empty() {
-        let why = format!(
-            "was made by another recipe: {} differ(s); train into another folder with --out",
-            changed.join(", ")
-        );
-        return Err(Error::invalid(path.display(), why));
+    let at = path.display();
+    let Some(step) = facts.get("step").and_then(Value::as_u64) else {
+        return Err(Error::invalid(at, "is no checkpoint: it does not tell its step"));
+    };
+    identity.must_be(&facts["run"], path)?;
+    if step > identity.steps() {
+        let why = format!("is at step {step}, beyond the {} steps asked for", identity.steps());
+        return Err(Error::invalid(at, why));
     }
     for spec in &graph.state {
-        if state.get(&spec.input).is_none_or(|a| a.shape() != spec.shape) {
-            let why = format!(
-                "lacks {} in the shape {:?}; the training data differs from the run's",
-                spec.input, spec.shape
-            );
-            return Err(Error::invalid(path.display(), why));
+        let found = state.get(&spec.input).map(|a| a.shape());
+        if found != Some(spec.shape.as_slice()) {
+            let found = found.map_or("is not in it".into(), |shape| format!("has the shape {shape:?} in it"));
+            let why = format!("{} {found}, but this run's is {:?}", spec.input, spec.shape);
+            return Err(Error::invalid(at, why));
         }
     }
-    Ok(Checkpoint { step, state })
-}
-
-/// The top-level keys of two recipes that differ and that shape the training.
-fn differing(earlier: &serde_json::Value, now: &serde_json::Value) -> Vec<String> {
-    let keys = now.as_object().into_iter().chain(earlier.as_object()).flat_map(|o| o.keys());
-    let keys: std::collections::BTreeSet<&String> = keys.collect();
-    let free = ["about", "evaluation"];
-    let differs = |key: &&&String| !free.contains(&key.as_str()) && earlier.get(key) != now.get(key);
-    keys.iter().filter(differs).map(|key| format!("`{key}`")).collect()
+    Ok(Checkpoint { step, state, by: serde_json::from_value(facts["by"].clone()).ok() })
 }

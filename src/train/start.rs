@@ -1,6 +1,7 @@
 //! What a run begins with: its material and its first state.
 
 use crate::data::{self, Dataset};
+use crate::export::DataFacts;
 use crate::model::recipe::{Data, Sampling};
 use crate::model::{Params, Recipe};
 use crate::sample::{Sampler, sampler, siblings};
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub struct Material {
     /// The training images, without those held out.
     pub training: Arc<Dataset>,
+    /// The whole data, held-out classes included, in few words.
+    pub facts: DataFacts,
     /// The alphabets held out, if any.
     pub held_out: Option<Dataset>,
     /// Batches.
@@ -26,18 +29,28 @@ pub struct Material {
 /// # Errors
 /// Data that is missing or broken, or that cannot fill the recipe's batches.
 pub fn material(recipe: &Recipe, dir: &Path) -> Result<Material> {
-    let all = data::load(&recipe.data, recipe.size, dir)?;
-    let (training, held_out) = match &recipe.data {
-        Data::Omniglot { hold_out, .. } if !hold_out.is_empty() => {
-            let (kept, held) = all.split_alphabets(hold_out)?;
-            (kept, Some(held))
-        }
-        _ => (all, None),
-    };
-    let training = Arc::new(training);
-    let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), Arc::clone(&training), recipe.seed)?;
-    let classes = classes(recipe, &training, sampler.classes())?;
-    Ok(Material { training, held_out, sampler: Arc::from(sampler), classes })
+    Material::new(recipe, data::load(&recipe.data, recipe.size, dir)?)
+}
+
+impl Material {
+    /// As [`material`], of data in memory.
+    ///
+    /// # Errors
+    /// Data that cannot fill the recipe's batches.
+    pub fn new(recipe: &Recipe, all: Dataset) -> Result<Self> {
+        let facts = DataFacts::of(&all);
+        let (training, held_out) = match &recipe.data {
+            Data::Omniglot { hold_out, .. } if !hold_out.is_empty() => {
+                let (kept, held) = all.split_alphabets(hold_out)?;
+                (kept, Some(held))
+            }
+            _ => (all, None),
+        };
+        let training = Arc::new(training);
+        let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), Arc::clone(&training), recipe.seed)?;
+        let classes = classes(recipe, &training, sampler.classes())?;
+        Ok(Self { training, facts, held_out, sampler: Arc::from(sampler), classes })
+    }
 }
 
 fn classes(recipe: &Recipe, data: &Dataset, count: usize) -> Result<TrainingClasses> {

@@ -2,12 +2,12 @@
 
 use super::feed::Inputs;
 use crate::model::Params;
-use crate::runtime::ort::{Device, SessionOptions, session};
+use crate::runtime::ort::{Device, NAME, SessionOptions, builder};
 use crate::runtime::provision::Request;
 use crate::sample::Targets;
 use crate::step::StepGraph;
 use crate::{Error, Result};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{Array, ArrayD, IxDyn};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor};
@@ -43,13 +43,13 @@ impl Stepper {
         library: &Request,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let session = session(library, options, &graph.model.encode_to_vec(), "the training graph")?;
+        let session = session(&graph.model.encode_to_vec(), library, options)?;
         let values = graph.state.iter().map(|spec| {
             let array = state.remove(&spec.input).filter(|a| a.shape() == spec.shape);
             let array = array.ok_or_else(|| {
                 Error::invalid(&spec.input, format!("the state lacks it in the shape {:?}", spec.shape))
             })?;
-            tensor(spec.shape.clone(), array.into_iter().collect::<Vec<f32>>())
+            tensor(spec.shape.clone(), flat(array))
         });
         let state = values.collect::<Result<_>>()?;
         Ok(Self { session, graph: graph.clone(), state, device: options.device })
@@ -87,10 +87,7 @@ impl Stepper {
     fn own_inputs(&self, inputs: Inputs, lr: f32, step: u64) -> Result<Vec<(String, DynValue)>> {
         let images = inputs.batch.images;
         let mut own = vec![
-            (
-                "batch.images".into(),
-                tensor(images.shape().to_vec(), images.into_iter().collect::<Vec<u8>>())?,
-            ),
+            ("batch.images".into(), tensor(images.shape().to_vec(), flat(images))?),
             ("lr".into(), tensor(vec![], vec![lr])?),
             ("step".into(), tensor(vec![], vec![step as f32])?),
         ];
@@ -100,10 +97,7 @@ impl Stepper {
             Targets::Episode => {}
         }
         for (spec, mask) in self.graph.masks.iter().zip(inputs.masks) {
-            own.push((
-                spec.name.clone(),
-                tensor(spec.shape.clone(), mask.into_iter().collect::<Vec<f32>>())?,
-            ));
+            own.push((spec.name.clone(), tensor(spec.shape.clone(), flat(mask))?));
         }
         // Inputs that the graph does not use (the step number under SGD) are still its inputs.
         Ok(own)
@@ -150,6 +144,17 @@ impl Stepper {
     }
 }
 
+/// A session for the graph. On CUDA a node that would go to the CPU is an error, for it would copy its
+/// operands over the bus at every step.
+fn session(model: &[u8], library: &Request, options: &SessionOptions) -> Result<Session> {
+    let mut builder = builder(library, options)?;
+    if options.device == Device::Cuda {
+        let strict = builder.with_disable_cpu_fallback();
+        builder = strict.map_err(|e| failed("configure a session", ort::Error::<()>::from(e)))?;
+    }
+    builder.commit_from_memory(model).map_err(|e| failed("load the training graph", e))
+}
+
 /// Takes the measurements and the new state out of a run's outputs.
 fn collect(graph: &StepGraph, outputs: &mut SessionOutputs) -> Result<(Measured, Vec<DynValue>)> {
     let scalar = |name: &str| -> Result<f32> {
@@ -179,6 +184,18 @@ where
     Tensor::from_array((shape, data)).map(Tensor::into_dyn).map_err(|e| failed("take over a tensor", e))
 }
 
+/// The elements in order of the shape; not copied where they lie so already.
+fn flat<T: Clone, D: ndarray::Dimension>(array: Array<T, D>) -> Vec<T> {
+    if !array.is_standard_layout() {
+        return array.iter().cloned().collect();
+    }
+    let length = array.len();
+    match array.into_raw_vec_and_offset() {
+        (elements, offset) if offset.unwrap_or(0) == 0 && elements.len() == length => elements,
+        (elements, offset) => elements[offset.unwrap_or(0)..][..length].to_vec(),
+    }
+}
+
 fn to_host(value: &DynValue, device: Device) -> Result<Vec<f32>> {
     let told = |e| failed("hand over the state", e);
     let read =
@@ -193,5 +210,5 @@ fn to_host(value: &DynValue, device: Device) -> Result<Vec<f32>> {
 }
 
 fn failed(action: &str, source: ort::Error) -> Error {
-    Error::Runtime { runtime: "ONNX Runtime", action: action.into(), source: Box::new(source) }
+    Error::Runtime { runtime: NAME, action: action.into(), source: Box::new(source) }
 }

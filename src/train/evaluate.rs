@@ -1,0 +1,165 @@
+//! The evaluation that a recipe asks for while it is trained.
+
+use super::{Figure, Material};
+use crate::data::Dataset;
+use crate::eval::{Score, nearest_truth, one_shot, wilson};
+use crate::export::float;
+use crate::model::recipe::EvalProtocol;
+use crate::model::{Params, Recipe};
+use crate::runtime::{OrtOptions, Runtime};
+use crate::sample::{EpisodeSampler, EpisodeSpec, episodes};
+use crate::tower::{Accuracy, Distance, Provenance, TowerSpec};
+use crate::{Error, Result};
+use ndarray::{Array2, Axis, Ix1, Ix2};
+use prost::Message;
+use std::collections::BTreeSet;
+
+/// Queries of MNIST's protocols: images from the training set's end.
+const QUERIES: usize = 5_000;
+/// The most images that an evaluation embeds where it only shows how training goes.
+const MOST_IMAGES: usize = 2_000;
+/// N of the one-shot trials, where the data have as many classes.
+const WAY: usize = 20;
+
+/// Evaluates parameters as the recipe asks.
+pub struct Evaluator {
+    recipe: Recipe,
+    runtime: OrtOptions,
+    data: Dataset,
+    held_out: bool,
+    kind: Kind,
+}
+
+/// What is done with the embeddings of the data.
+enum Kind {
+    OneShot {
+        sampler: EpisodeSampler,
+        episodes: u64,
+        name: String,
+    },
+    /// The first images are the ground truths of classes 0, 1, …; the others are asked.
+    NearestTruth {
+        truths: usize,
+    },
+    Accuracy,
+}
+
+impl Evaluator {
+    /// For a recipe and its material.
+    ///
+    /// # Errors
+    /// Data with too few classes or drawings for the protocol.
+    pub fn new(recipe: &Recipe, material: &Material, runtime: OrtOptions) -> Result<Self> {
+        let held_out = material.held_out.is_some();
+        let (data, kind) = match recipe.evaluation.protocol {
+            EvalProtocol::OneShot { episodes } => {
+                let data = match &material.held_out {
+                    Some(data) => data.clone(),
+                    None => some_classes(&material.training),
+                };
+                let kind = one_shot_kind(&data, recipe, episodes as u64)?;
+                (data, kind)
+            }
+            EvalProtocol::NearestTruth => {
+                let (data, truths) = with_truths(&material.training);
+                (data, Kind::NearestTruth { truths })
+            }
+            EvalProtocol::Accuracy => {
+                let all = &material.training;
+                (all.subset(&last(all)), Kind::Accuracy)
+            }
+        };
+        Ok(Self { recipe: recipe.clone(), runtime, data, held_out, kind })
+    }
+
+    /// The figure of these parameters.
+    ///
+    /// # Errors
+    /// Parameters that are not the recipe's or not finite; a failure of the runtime.
+    pub fn figure(&self, params: &Params) -> Result<Figure> {
+        let tower = float(&self.recipe, params, &Provenance::default())?.encode_to_vec();
+        let name = "the tower in training";
+        let spec = TowerSpec::from_bytes(&tower, name)?.0;
+        let embeddings =
+            Runtime::Ort(self.runtime.clone()).load_bytes(&tower, name)?.embed(self.data.images.view())?;
+        let (protocol, score) = match &self.kind {
+            Kind::OneShot { sampler, episodes, name } => {
+                (name.clone(), one_shot(embeddings.view(), &spec.distance, sampler, *episodes))
+            }
+            Kind::NearestTruth { truths } => {
+                let (known, asked) = embeddings.view().split_at(Axis(0), *truths);
+                let answers: Vec<usize> = self.data.labels[*truths..].iter().map(|&l| l as usize).collect();
+                ("nearest ground truth, L2".into(), nearest_truth(known, asked, &answers, &Distance::L2))
+            }
+            Kind::Accuracy => ("classification".into(), self.classify(&embeddings, params)?),
+        };
+        let seen = if self.held_out { "held-out classes" } else { "training images" };
+        let accuracy = Accuracy {
+            protocol,
+            data: format!("{}, {seen}", self.data.name),
+            accuracy: score.accuracy,
+            interval_95: Some(score.interval_95),
+        };
+        Ok(Figure { accuracy, held_out: self.held_out })
+    }
+
+    /// Accuracy of the classifier that the loss learned with the tower, on embeddings `[N, D]`.
+    fn classify(&self, embeddings: &Array2<f32>, params: &Params) -> Result<Score> {
+        let get = |name: &str| params.get(name).ok_or_else(|| Error::invalid(name, "is missing"));
+        let shape = |e| Error::invalid_because("the classifier", "has an unexpected shape", e);
+        let weight = get("head.weight")?.view().into_dimensionality::<Ix2>().map_err(shape)?;
+        let bias = get("head.bias")?.view().into_dimensionality::<Ix1>().map_err(shape)?;
+        let logits = embeddings.dot(&weight.t()) + bias;
+        // As everywhere, a tie for the first place is an error.
+        let right = logits.outer_iter().zip(&self.data.labels).filter(|(row, label)| {
+            row.iter().enumerate().all(|(i, &x)| i == **label as usize || x < row[**label as usize])
+        });
+        let (correct, trials) = (right.count() as u64, logits.nrows() as u64);
+        Ok(Score {
+            correct,
+            trials,
+            ties: 0,
+            accuracy: correct as f64 / trials.max(1) as f64,
+            interval_95: wilson(correct, trials),
+            chance: 1.0 / logits.ncols().max(1) as f64,
+            collapsed: false,
+        })
+    }
+}
+
+/// One-shot trials within alphabets by different drawers, where the data allow both.
+fn one_shot_kind(data: &Dataset, recipe: &Recipe, count: u64) -> Result<Kind> {
+    let classes = data.labels.iter().collect::<BTreeSet<_>>().len();
+    let way = WAY.min(classes);
+    let spec =
+        |within, different_drawers| EpisodeSpec { way, shot: 1, queries: 1, within, different_drawers };
+    let sampler = [(true, true), (true, false), (false, true)]
+        .into_iter()
+        .find_map(|(within, drawers)| episodes(data, &spec(within, drawers), recipe.seed).ok())
+        .map_or_else(|| episodes(data, &spec(false, false), recipe.seed), Ok)?;
+    let within = if sampler.spec().within { " within alphabets" } else { "" };
+    let name = format!("{way}-way one-shot{within}, {count} episodes");
+    Ok(Kind::OneShot { sampler, episodes: count, name })
+}
+
+/// Whole classes, evenly spread over all, of about [`MOST_IMAGES`] images.
+fn some_classes(data: &Dataset) -> Dataset {
+    let members = data.by_class();
+    let each = data.len().max(1) as f64 / members.len().max(1) as f64;
+    let wanted = ((MOST_IMAGES as f64 / each) as usize).clamp(WAY.min(members.len()), members.len());
+    let chosen = (0..wanted).map(|i| i * members.len() / wanted);
+    data.subset(&chosen.flat_map(|class| members[class].iter().copied()).collect::<Vec<_>>())
+}
+
+/// The first image of each class, then the queries.
+fn with_truths(data: &Dataset) -> (Dataset, usize) {
+    let mut images: Vec<usize> = data.by_class().iter().filter_map(|m| m.first().copied()).collect();
+    let truths = images.len();
+    images.extend(last(data));
+    (data.subset(&images), truths)
+}
+
+/// The last images: at most half of all.
+fn last(data: &Dataset) -> Vec<usize> {
+    (data.len() - QUERIES.min(data.len() / 2)..data.len()).collect()
+}

@@ -1,0 +1,260 @@
+//! The loop.
+
+use super::events::Events;
+use super::feed::Feed;
+use super::folder::{Checkpoint, Folder, Line};
+use super::identity::{Identity, Surroundings};
+use super::log::{Log, Took};
+use super::start::{Material, starting_state};
+use super::stepper::Stepper;
+use super::{Figure, Job, Observer, Progress};
+use crate::model::Recipe;
+use crate::runtime::ort::{self, Device, SessionOptions};
+use crate::step::{StepGraph, Target, build, exported_params, learning_rate};
+use crate::tower::Accuracy;
+use crate::{Error, Result};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// What a finished run came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The recipe's name.
+    pub recipe: String,
+    /// Its folder.
+    pub run: PathBuf,
+    /// The exported parameters.
+    pub params: PathBuf,
+    /// Steps in all.
+    pub steps: u64,
+    /// The step after which the exported parameters stood: the best, where held-out data choose.
+    pub params_step: u64,
+    /// Where it was computed.
+    pub by: Surroundings,
+    /// The last line of the log.
+    pub last: Option<Line>,
+    /// The last evaluation of this process.
+    pub evaluation: Option<Accuracy>,
+    /// Of this process.
+    pub seconds: f64,
+}
+
+/// The graph of a job's training step.
+///
+/// # Errors
+/// A recipe whose layers or classes do not fit.
+pub fn graph(recipe: &Recipe, material: &Material, device: Device) -> Result<StepGraph> {
+    let target = match device {
+        Device::Cpu => Target::Cpu,
+        Device::Cuda => Target::Cuda,
+    };
+    build(recipe, &material.classes, target)
+}
+
+/// Trains to the end of the recipe and writes the parameters to export.
+///
+/// # Errors
+/// A loss that is no number; a run folder of another recipe, or in use; a full disk;
+/// [`Error::Interrupted`], after a checkpoint, when `stop` was set.
+pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<Summary> {
+    let began = Instant::now();
+    let graph = graph(job.recipe, job.material, job.session.device)?;
+    let identity = Identity::new(job.recipe, &job.material.facts)?;
+    let _lock = job.folder.lock()?;
+    let first = first_state(job, &graph, &identity, observer)?;
+    let by = surroundings(job, first.by.as_ref())?;
+    if let Some(difference) = first.by.as_ref().and_then(|earlier| by.difference(earlier)) {
+        observer.note(&difference);
+    }
+    let options = SessionOptions { threads: by.threads, ..job.session.clone() };
+    let stepper = Stepper::new(&graph, first.state, &job.library, &options)?;
+    job.folder.begin(&identity, &graph, first.step)?;
+
+    let mut run = Run {
+        job,
+        graph: &graph,
+        identity: &identity,
+        by: &by,
+        stepper,
+        log: Log::new(job.material.sampler.batch_images()),
+        events: Events::create(job.folder.path(), first.step)?,
+        saved: (Instant::now(), first.step),
+        best: job.folder.best(),
+        figure: None,
+    };
+    run.steps(first.step, observer)?;
+    let params = exported_params(&run.stepper.state()?, job.recipe)?;
+    let params_step = job.folder.finish(job.recipe.steps, &params)?;
+    Ok(Summary {
+        recipe: job.recipe.name.clone(),
+        run: job.folder.path().into(),
+        params: job.folder.params(),
+        steps: job.recipe.steps,
+        params_step,
+        last: job.folder.lines()?.pop(),
+        evaluation: run.figure.map(|f| f.accuracy),
+        seconds: began.elapsed().as_secs_f64(),
+        by,
+    })
+}
+
+/// The state to begin from: the checkpoint's where the run is continued, else a fresh one.
+fn first_state(
+    job: &Job,
+    graph: &StepGraph,
+    identity: &Identity,
+    observer: &mut dyn Observer,
+) -> Result<Checkpoint> {
+    let fresh = || {
+        let state = starting_state(job.recipe, graph, job.start.as_ref())?;
+        Ok(Checkpoint { step: 0, state, by: None })
+    };
+    if !job.resume {
+        job.folder.refuse_to_overwrite()?;
+        return fresh();
+    }
+    match job.folder.checkpoint(identity, graph, &mut |text| observer.note(text))? {
+        Some(checkpoint) => Ok(checkpoint),
+        None => {
+            observer.note("there is no checkpoint to continue from; beginning at step 1");
+            fresh()
+        }
+    }
+}
+
+/// Where this job computes; threads that were not asked for are those of the run's earlier part.
+fn surroundings(job: &Job, earlier: Option<&Surroundings>) -> Result<Surroundings> {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = match job.session.threads {
+        0 => earlier.map_or_else(cores, |e| e.threads),
+        asked => asked,
+    };
+    let onnx_runtime = ort::library(&job.library)?.version.to_string();
+    Ok(Surroundings { device: format!("{:?}", job.session.device), threads, onnx_runtime })
+}
+
+/// The loop's own state.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    graph: &'a StepGraph,
+    identity: &'a Identity,
+    by: &'a Surroundings,
+    stepper: Stepper,
+    log: Log,
+    events: Events,
+    /// When the last checkpoint was written, and after which step.
+    saved: (Instant, u64),
+    /// The best figure on held-out data.
+    best: Option<f64>,
+    figure: Option<Figure>,
+}
+
+impl Run<'_> {
+    fn folder(&self) -> &Folder {
+        &self.job.folder
+    }
+
+    fn steps(&mut self, done: u64, observer: &mut dyn Observer) -> Result<()> {
+        let recipe = self.job.recipe;
+        let mut feed = Feed::start(self.job.material, recipe, &self.graph.masks, done..recipe.steps)?;
+        for step in done + 1..=recipe.steps {
+            let begin = Instant::now();
+            let inputs = feed.next()?;
+            let waiting = begin.elapsed();
+            let lr = learning_rate(recipe, step);
+            let measured = self.stepper.step(inputs, lr, step)?;
+            if !measured.loss.is_finite() {
+                return Err(self.diverged(step, &format!("the loss is {}", measured.loss)));
+            }
+            self.log.add(&measured, Took { waiting, computing: begin.elapsed() - waiting });
+            let (loss, images_per_second) = (self.log.loss(), self.log.pace());
+            observer.step(&Progress { step, loss, lr, images_per_second });
+            self.after(step, lr, observer)?;
+        }
+        Ok(())
+    }
+
+    /// What is due after a step: an evaluation, a line of the log, a checkpoint, the end. The
+    /// checkpoint comes last: what a kill loses before it is done again when the run goes on.
+    fn after(&mut self, step: u64, lr: f32, observer: &mut dyn Observer) -> Result<()> {
+        let (job, last) = (self.job, step == self.job.recipe.steps);
+        let figure = match step.is_multiple_of(job.recipe.evaluation.every) || last {
+            true => self.evaluate(step, observer)?,
+            false => None,
+        };
+        if step.is_multiple_of(job.log_every) || last || figure.is_some() {
+            self.tell(step, lr, figure)?;
+        }
+        let stopping = job.stop.load(Ordering::Relaxed) && !last;
+        let due = self.saved.0.elapsed() >= job.checkpoints.every
+            || step.is_multiple_of(job.checkpoints.every_steps);
+        if due || stopping || last {
+            self.save(step)?;
+        }
+        if stopping {
+            let run = job.folder.path().display();
+            let why = format!("step {step} is saved in {run}; the same command with --resume goes on");
+            return Err(Error::Interrupted(why));
+        }
+        Ok(())
+    }
+
+    /// Evaluates; keeps the parameters if they are the best on held-out data.
+    fn evaluate(&mut self, step: u64, observer: &mut dyn Observer) -> Result<Option<f64>> {
+        let params = exported_params(&self.stepper.state()?, self.job.recipe)?;
+        let figure = match observer.evaluate(step, &params) {
+            Ok(Some(figure)) => figure,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                observer.note(&format!("no evaluation after step {step}: {error:#}"));
+                return Ok(None);
+            }
+        };
+        let value = figure.accuracy.accuracy;
+        if figure.held_out && self.best.is_none_or(|best| value > best) {
+            self.folder().save_best(step, &figure.accuracy, &params)?;
+            self.best = Some(value);
+        }
+        self.figure = Some(figure);
+        Ok(Some(value))
+    }
+
+    /// A line of the log, and the same for TensorBoard.
+    fn tell(&mut self, step: u64, lr: f32, figure: Option<f64>) -> Result<()> {
+        let line = self.log.line(step, lr, figure);
+        self.folder().append(&line)?;
+        let fixed = [
+            ("loss", line.loss),
+            ("learning rate", f64::from(lr)),
+            ("images per second", line.images_per_second),
+        ];
+        let metrics = line.metrics.iter().map(|(name, value)| (name.as_str(), *value));
+        let evaluation = figure.map(|value| ("evaluation", value));
+        self.events.scalars(step, fixed.into_iter().chain(metrics).chain(evaluation))
+    }
+
+    fn save(&mut self, step: u64) -> Result<()> {
+        let state = self.stepper.state()?;
+        if let Some((name, _)) = state.iter().find(|(_, a)| a.iter().any(|x| !x.is_finite())) {
+            return Err(self.diverged(step, &format!("{name} holds a number that is not finite")));
+        }
+        self.folder().save(self.identity, self.by, step, &state)?;
+        self.saved = (Instant::now(), step);
+        Ok(())
+    }
+
+    fn diverged(&self, step: u64, what: &str) -> Error {
+        let kept = match self.saved.1 {
+            0 => "no checkpoint had been written yet".into(),
+            saved => format!("the checkpoint of step {saved} is kept"),
+        };
+        let why = format!(
+            "at step {step} {what}: the training diverged; {kept}. Lower the learning rate or set clip_norm in \
+             the recipe, and train into another folder with --out"
+        );
+        Error::invalid(format!("recipe {}", self.job.recipe.name), why)
+    }
+}
