@@ -40,6 +40,8 @@ pub mod report;
 
 pub mod compare;
 
+pub mod demo;
+
 pub mod cli;
 
 pub use error::{Error, Result};

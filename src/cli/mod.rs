@@ -6,6 +6,7 @@ mod classify;
 mod compare;
 mod completions;
 mod data;
+mod demo;
 mod doctor;
 mod embed;
 mod enroll;
@@ -61,6 +62,8 @@ pub enum Outcome {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// The whole way in about two minutes, on built-in data; writes a report.
+    Demo(demo::Arguments),
     /// Fetch Omniglot or MNIST, describe data, draw contact sheets.
     #[command(subcommand)]
     Data(data::Command),
@@ -126,6 +129,7 @@ impl Cli {
     /// Runs the verb.
     pub fn run(self) -> Result<Outcome> {
         match &self.verb {
+            Verb::Demo(arguments) => demo::run(&self.context, arguments),
             Verb::Data(command) => data::run(&self.context, command),
             Verb::Export(arguments) => export::run(&self.context, arguments),
             Verb::Import(arguments) => import::run(&self.context, arguments),
