@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod data;
+mod demo;
 mod eval;
 mod gallery;
 mod runtime;
