@@ -1,8 +1,9 @@
 //! The graphs of all recipes: names, shapes, metadata; and the tower in its three modes.
 
 use super::*;
+use crate::graph::check;
 use crate::model::{fold, tests::shipped};
-use crate::onnx::{DimensionValue, ValueInfoProto, type_proto};
+use crate::onnx::{DimensionValue, ModelProto, ValueInfoProto, type_proto};
 use std::collections::BTreeSet;
 
 fn shape(info: &ValueInfoProto) -> Vec<usize> {
@@ -156,4 +157,18 @@ fn running_statistics_move_a_tenth_of_the_way() {
     let outputs = setup.run();
     close(outputs["next.stat.bn1.mean"].sum(), 0.1);
     close(outputs["next.stat.bn1.var"].sum(), 1.0 + 0.1 * (8.0 / 7.0 - 1.0));
+}
+
+/// The graphs in the repository, as files: plain ONNX, and no node that CUDA would hand to the CPU.
+#[test]
+fn every_shipped_training_graph_is_plain_and_stays_on_cuda() {
+    for (name, _) in crate::model::SHIPPED {
+        let path = format!("{}/onnx/{name}/train.onnx", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}; `siamese train {name} --graph-only`"));
+        let model = <ModelProto as prost::Message>::decode(&bytes[..]).unwrap();
+        check::is_plain(&model).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let fallbacks = check::cuda_fallbacks(&model);
+        assert!(fallbacks.is_empty(), "{name}: {fallbacks:?}");
+        assert!(model.metadata(UPDATES_KEY).is_some(), "{name} lacks {UPDATES_KEY}");
+    }
 }
