@@ -97,7 +97,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 /// The recipe with the arguments in place of its own values.
 fn recipe(which: &str, arguments: &Arguments, init_from: Option<&String>) -> Result<Recipe> {
     let mut recipe = Recipe::find(which)?;
-    recipe.steps = arguments.steps.unwrap_or(recipe.steps);
+    if let Some(steps) = arguments.steps {
+        recipe = recipe.over(steps);
+    }
     recipe.seed = arguments.seed.unwrap_or(recipe.seed);
     recipe.init_from = init_from.cloned().or(recipe.init_from);
     recipe.validate()?;

@@ -12,7 +12,6 @@ pub use recognise::Row;
 
 #[cfg(all(feature = "ort", feature = "tract"))]
 use crate::compare::run::Comparison;
-use crate::data::Dataset;
 use crate::data::glyphs::{self, GlyphSpec};
 use crate::runtime::Runtime;
 use crate::{Error, Result, tower};
@@ -184,7 +183,7 @@ fn shipped(out: &Path, because: String) -> Result<Towers> {
 fn compare(
     request: &Request,
     towers: &Towers,
-    unseen: &Dataset,
+    unseen: &crate::data::Dataset,
     watch: &mut dyn Watch,
 ) -> Result<Vec<Comparison>> {
     use crate::compare::adapters::{OrtSide, TractSide, Wish};

@@ -15,7 +15,9 @@ const CALIBRATION: usize = 400;
 /// Trains, or goes on with an earlier demo's run, and exports both kinds of towers.
 pub(super) fn towers(request: &Request, watch: &mut dyn Watch) -> Result<Towers> {
     let mut recipe = Recipe::find(RECIPE)?;
-    recipe.steps = request.steps.unwrap_or(recipe.steps);
+    if let Some(steps) = request.steps {
+        recipe = recipe.over(steps);
+    }
     watch.say("drawing 600 characters of 30 built-in alphabets, by 20 drawers each");
     let material = Material::new(&recipe, data::load(&recipe.data, recipe.size, Path::new("."))?)?;
     let folder = Folder::new(request.out.join("run"));

@@ -46,6 +46,16 @@ pub enum DistanceKind {
 }
 
 impl Recipe {
+    /// The same recipe over another number of steps; a warm-up keeps its share of them.
+    #[must_use]
+    pub fn over(mut self, steps: u64) -> Self {
+        if let recipe::Schedule::Cosine { warm_up } = &mut self.schedule {
+            *warm_up = (u128::from(*warm_up) * u128::from(steps) / u128::from(self.steps.max(1))) as u64;
+        }
+        self.steps = steps;
+        self
+    }
+
     /// The distance that the loss shapes the embedding for.
     pub fn distance(&self) -> DistanceKind {
         match self.loss {

@@ -69,6 +69,15 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_over_fewer_steps_stays_valid() {
+        for (name, _) in SHIPPED {
+            let short = Recipe::find(name).unwrap().over(3);
+            short.validate().unwrap();
+            assert_eq!(short.steps, 3);
+        }
+    }
+
+    #[test]
     fn an_unknown_name_is_told_with_what_there_is() {
         let text = Recipe::find("omniglot-egde").unwrap_err().to_string();
         assert!(text.contains("Did you mean omniglot-edge?") && text.contains("mnist-fc2"), "{text}");

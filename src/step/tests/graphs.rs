@@ -164,7 +164,8 @@ fn running_statistics_move_a_tenth_of_the_way() {
 fn every_shipped_training_graph_is_plain_and_stays_on_cuda() {
     for (name, _) in crate::model::SHIPPED {
         let path = format!("{}/onnx/{name}/train.onnx", env!("CARGO_MANIFEST_DIR"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}; `siamese train {name} --graph-only`"));
+        let bytes = std::fs::read(&path)
+            .unwrap_or_else(|e| panic!("{path}: {e}; `siamese train {name} --graph-only`"));
         let model = <ModelProto as prost::Message>::decode(&bytes[..]).unwrap();
         check::is_plain(&model).unwrap_or_else(|e| panic!("{name}: {e}"));
         let fallbacks = check::cuda_fallbacks(&model);
