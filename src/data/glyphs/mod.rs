@@ -1,7 +1,7 @@
 //! Built-in alphabets: endless handwriting-like characters, from a seed and without any file.
 //!
-//! An alphabet has a hand of its own ([`shape`]): the kinds of strokes it favours, and a few strokes
-//! that its characters share. A character is a list of strokes; a drawer ([`pen`]) redraws it with a
+//! An alphabet has a hand of its own (`shape`): the kinds of strokes it favours, and a few strokes
+//! that its characters share. A character is a list of strokes; a drawer (`pen`) redraws it with a
 //! slant, proportions, a pressure and a tremor of their own. Every drawing is a pure function of the
 //! seed and its place, whatever the number of threads.
 
