@@ -1,11 +1,10 @@
 //! The `siamese` program: parses arguments, runs a verb, prints an error chain once.
 
-use clap::Parser;
 use siamese::cli::{Cli, Outcome};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match Cli::from_args().run() {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
         Err(error) => {

@@ -3,6 +3,7 @@
 //! Rooms above see [`Embedder`] and [`Runtime`] only; their tests use [`MockEmbedder`].
 
 mod batch;
+pub mod doctor;
 mod mock;
 #[cfg(feature = "ort")]
 pub mod ort;

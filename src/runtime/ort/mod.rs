@@ -9,6 +9,7 @@ pub use session::{Device, OptLevel, SessionOptions, builder, session, session_fr
 use super::provision::{self, Library, Request};
 use crate::{Error, Result};
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The name of this runtime in errors and reports.
@@ -55,6 +56,10 @@ fn loaded(request: &Request) -> Result<&'static Loaded> {
     let builder = ort::init_from(&library.path).map_err(|e| fault(Box::new(e)))?;
     let environment =
         builder.with_name("siamese").with_telemetry(false).build().map_err(|e| fault(Box::new(e)))?;
+    // Its errors reach the caller as errors; printing them too is for who asks with ORT_LOG.
+    if std::env::var_os("ORT_LOG").is_none() {
+        environment.set_log_level(LogLevel::Fatal);
+    }
     Ok(LOADED.get_or_init(|| Loaded { environment, library }))
 }
 

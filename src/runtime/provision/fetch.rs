@@ -10,6 +10,14 @@ pub trait Source {
     /// How it is called in messages: `pip`.
     fn name(&self) -> String;
 
+    /// Asked before anything is written: whether it can fetch at all.
+    ///
+    /// # Errors
+    /// When it never will.
+    fn ready(&self, _: &Wheel) -> Result<()> {
+        Ok(())
+    }
+
     /// Fetches the wheel into the folder `into`.
     ///
     /// # Errors
@@ -25,6 +33,25 @@ pub enum Fetched {
     /// The package's contents, unpacked below this folder by a tool that checked the recorded
     /// hash itself, where there is one.
     Tree(PathBuf),
+}
+
+/// Fetches nothing: for `--offline`, and for what is there already.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl Source for Nowhere {
+    fn name(&self) -> String {
+        "nothing".into()
+    }
+
+    fn ready(&self, wheel: &Wheel) -> Result<()> {
+        let what = format!("{} is not in the cache, and may not be fetched", wheel.requirement());
+        Err(Error::missing(what, "leave --offline out, or name a library with --ort PATH"))
+    }
+
+    fn fetch(&self, wheel: &Wheel, into: &Path) -> Result<Fetched> {
+        self.ready(wheel).map(|()| Fetched::Tree(into.into()))
+    }
 }
 
 /// The user's tools, in the order in which they are tried.
@@ -140,8 +167,6 @@ impl Source for Tool {
 
 /// The tool's last words, which hold the reason.
 fn failed(tool: &str, wheel: &Wheel, words: &str) -> Error {
-    let lines: Vec<_> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let told = lines[lines.len().saturating_sub(3)..].join(" / ");
     let full = words.contains("No space left on device") || words.contains("os error 28");
     let fix = if full {
         "the disk is full: free space there, and run it again; nothing was left behind"
@@ -151,7 +176,20 @@ fn failed(tool: &str, wheel: &Wheel, words: &str) -> Error {
     Error::Missing {
         what: format!("{tool} could not fetch {}", wheel.requirement()),
         fix: fix.into(),
-        source: Some(told.into()),
+        source: Some(last_words(words).into()),
+    }
+}
+
+/// The lines that a tool marks as errors, or else its last one; never pages of them.
+fn last_words(words: &str) -> String {
+    const MOST: usize = 600;
+    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let marked: Vec<_> = lines().filter(|line| line.to_lowercase().starts_with("error")).collect();
+    let told =
+        if marked.is_empty() { lines().next_back().unwrap_or_default().into() } else { marked.join(" / ") };
+    match told.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} …", &told[..end]),
+        None => told,
     }
 }
 
@@ -186,6 +224,17 @@ mod tests {
         assert_eq!(text, format!("onnxruntime==1.32.0 --hash=sha256:{}", known.hashes()[0]));
         let unknown = Wheel { version: "1.30.0".into(), ..known };
         assert!(!words(Tool::Uv, &unknown, folder.path()).iter().any(|word| word == "--require-hashes"));
+    }
+
+    #[test]
+    fn errors_are_told_and_not_what_is_around_them() {
+        assert_eq!(
+            last_words("WARNING: retrying\nERROR: no such version\nnotice: x\n"),
+            "ERROR: no such version"
+        );
+        assert_eq!(last_words("a\n  it broke\n\n"), "it broke");
+        assert_eq!(last_words(""), "");
+        assert!(last_words(&"é".repeat(5000)).chars().count() < 610);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub fn install(wheel: &Wheel, source: &dyn Source, cache: &Path) -> Result<Insta
     if let Some(library) = working(&target) {
         return Ok(Installed { library, verified: !wheel.hashes().is_empty(), present: true });
     }
+    source.ready(wheel)?;
     fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
     remove_abandoned(cache);
     let room = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(cache);
@@ -48,6 +49,11 @@ pub fn install(wheel: &Wheel, source: &dyn Source, cache: &Path) -> Result<Insta
     let verified = fill(wheel, source, room.path())?;
     let library = settle(room, &target)?;
     Ok(Installed { library, verified, present: false })
+}
+
+/// Whether a library that works is installed from this wheel.
+pub fn is_installed(wheel: &Wheel, cache: &Path) -> bool {
+    working(&cache.join(wheel.folder())).is_some()
 }
 
 /// Fetches, checks and unpacks into `room/ready`; whether the hash was checked.

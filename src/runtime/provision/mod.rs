@@ -13,10 +13,10 @@ mod probe;
 mod tests;
 mod wheel;
 
-pub use fetch::{Fetched, Source, Tool};
-pub use install::{Installed, install};
+pub use fetch::{Fetched, Nowhere, Source, Tool};
+pub use install::{Installed, install, is_installed};
 pub use places::{cache_dir, file_name};
-pub use probe::{Fault, probe};
+pub use probe::{Fault, cuda_fault, probe};
 pub use wheel::Wheel;
 
 use crate::{Error, Result};
@@ -150,6 +150,13 @@ pub fn search(request: &Request) -> Search {
         }
     }
     Search { library: None, passed }
+}
+
+/// The library named or in the cache; asks no Python and fetches nothing.
+pub fn quick(request: &Request) -> Option<Library> {
+    let near = |origin: &Origin| matches!(origin, Origin::Given | Origin::Cache);
+    let mut candidates = places::candidates(request).take_while(|(origin, _)| near(origin));
+    candidates.find_map(|(origin, path)| probe(&path, origin).ok())
 }
 
 /// The library to use; fetches nothing.

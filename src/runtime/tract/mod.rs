@@ -12,8 +12,6 @@ use tract_onnx::prelude::*;
 
 /// The name of this runtime in errors and reports.
 pub const NAME: &str = "tract";
-/// The version of tract that is built in.
-pub const VERSION: &str = "0.23.9";
 /// The newest operator set that tract is tested with; newer models mostly work.
 pub const TESTED_OPSET: i64 = 18;
 /// Newer operator sets were not published when this version of tract was: what their operators
