@@ -198,6 +198,25 @@ impl Program {
         }
     }
 
+    /// Seconds that each step takes: the least of `repeats` runs of an image `[C, H, W]`.
+    ///
+    /// # Panics
+    /// As [`Program::run`].
+    pub fn profile(&self, scratch: &mut Scratch, image: &[u8], repeats: usize) -> Vec<f64> {
+        let mut least = vec![f64::INFINITY; self.steps.len()];
+        self.run(scratch, image);
+        for _ in 0..repeats {
+            for (step, least) in self.steps.iter().zip(&mut least) {
+                let mut out = std::mem::replace(&mut scratch.0[step.to], Data::Bytes(Vec::new()));
+                let begin = std::time::Instant::now();
+                self.step(step, &scratch.0, &mut out);
+                *least = least.min(begin.elapsed().as_secs_f64());
+                scratch.0[step.to] = out;
+            }
+        }
+        least
+    }
+
     /// Copies output `i` of the last run, as `[C, H, W]`.
     ///
     /// # Panics
