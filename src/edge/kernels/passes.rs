@@ -226,10 +226,12 @@ fn finish<A: Number, R: Number, O: Output>(
             None => pieces!(count, |i, N| {
                 let [a, b] = [piece::<N, f32>(scale, i), piece(shift, i)];
                 let sums = piece::<N, A>(sums, i);
+                let mut done = [O::default(); N];
                 for j in 0..N {
                     let x = sums[j].float() * a[j] + b[j];
-                    out[i + j] = O::of(x.max(how.low).min(how.high), how.floor);
+                    done[j] = O::of(x.max(how.low).min(how.high), how.floor);
                 }
+                out[i..i + N].copy_from_slice(&done);
             }),
             Some(beside) => {
                 let begin = beside.at[pixel] as usize + start;
@@ -237,10 +239,12 @@ fn finish<A: Number, R: Number, O: Output>(
                 pieces!(count, |i, N| {
                     let [a, b] = [piece::<N, f32>(scale, i), piece(shift, i)];
                     let (sums, other) = (piece::<N, A>(sums, i), piece::<N, R>(other, i));
+                    let mut done = [O::default(); N];
                     for j in 0..N {
                         let x = sums[j].float() * a[j] + b[j] + other[j].float() * how.factor;
-                        out[i + j] = O::of(x.max(how.low).min(how.high), how.floor);
+                        done[j] = O::of(x.max(how.low).min(how.high), how.floor);
                     }
+                    out[i..i + N].copy_from_slice(&done);
                 });
             }
         }
@@ -283,9 +287,8 @@ fn mean_pool<T: Number>(
                     sums[j] += values[j].float();
                 }
             }
-            for j in 0..N {
-                out[i + j] = sums[j] / divisor;
-            }
+            sums.iter_mut().for_each(|sum| *sum /= divisor);
+            out[i..i + N].copy_from_slice(&sums);
         });
     }
 }
