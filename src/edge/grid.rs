@@ -54,11 +54,8 @@ impl Grid {
 
     /// The sum of both, if float32 holds it.
     pub fn plus(self, other: Self) -> Option<Self> {
-        let sum = Self {
-            low: self.low + other.low,
-            high: self.high + other.high,
-            step: self.step.min(other.step),
-        };
+        let sum =
+            Self { low: self.low + other.low, high: self.high + other.high, step: self.step.min(other.step) };
         sum.exact(sum.low.abs().max(sum.high.abs())).then_some(sum)
     }
 

@@ -19,8 +19,7 @@ pub fn link(lowering: Lowering<'_>, outputs: &[Value], kernels: &'static Kernels
 }
 
 fn maps(lowering: &Lowering<'_>) -> Vec<Map> {
-    let map =
-        |m: &MapDraft| Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes() };
+    let map = |m: &MapDraft| Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes() };
     lowering.maps.iter().map(map).collect()
 }
 

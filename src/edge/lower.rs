@@ -29,8 +29,13 @@ impl<'a> Lowering<'a> {
         image: &'a str,
         [channels, height, width]: [usize; 3],
     ) -> Option<(Self, Vec<(&'a str, Value)>)> {
-        let map =
-            MapDraft { channels, size: [height, width], border: [0; 4], grid: Some(Grid::IMAGE), narrow: true };
+        let map = MapDraft {
+            channels,
+            size: [height, width],
+            border: [0; 4],
+            grid: Some(Grid::IMAGE),
+            narrow: true,
+        };
         let mut lowering = Self {
             reader,
             maps: vec![map],
@@ -145,7 +150,13 @@ impl<'a> Lowering<'a> {
     }
 
     /// Adds a step, and the map that it fills.
-    pub(super) fn push(&mut self, mut draft: Draft, size: [usize; 2], grid: Option<Grid>, flat: bool) -> Value {
+    pub(super) fn push(
+        &mut self,
+        mut draft: Draft,
+        size: [usize; 2],
+        grid: Option<Grid>,
+        flat: bool,
+    ) -> Value {
         let channels = match &draft.op {
             Op::Product(_) => draft.finish.scale.len(),
             _ => self.maps[draft.from].channels,
@@ -242,8 +253,7 @@ impl<'a> Lowering<'a> {
         // Powers of two scale every rounding alike; other factors may be joined where bits may differ.
         let fits = |d: &Draft| {
             let shifted = d.finish.shift.iter().any(|s| *s != 0.0);
-            d.stage == Stage::Affine
-                && (!d.strict || (powers && (shift.is_none() || !shifted)))
+            d.stage == Stage::Affine && (!d.strict || (powers && (shift.is_none() || !shifted)))
         };
         let (i, made) = self.extended(node, value, fits);
         let finish = &mut self.drafts[i].finish;
@@ -365,7 +375,8 @@ impl<'a> Lowering<'a> {
     fn floor(&mut self, node: &'a NodeProto) -> Option<Value> {
         let value = self.plain(node, 0)?;
         // Limits are applied before the floor, which is the same for integers.
-        let fits = |d: &Draft| [d.finish.low, d.finish.high].iter().all(|x| !x.is_finite() || x.fract() == 0.0);
+        let fits =
+            |d: &Draft| [d.finish.low, d.finish.high].iter().all(|x| !x.is_finite() || x.fract() == 0.0);
         let (i, made) = self.extended(node, &value, fits);
         self.drafts[i].finish.floor = true;
         self.drafts[i].stage = Stage::Limited;

@@ -9,6 +9,8 @@ mod op;
 mod products;
 mod program;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use op::Lowered;
 pub use program::{Program, Scratch};

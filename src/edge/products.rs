@@ -121,9 +121,8 @@ impl<'a> Lowering<'a> {
             each.reduce(|a, b| Some(a?.join(b?)))?
         });
         let small = |w: &f64| w.fract() == 0.0 && (-128.0..=127.0).contains(w);
-        let integers_to = known
-            .filter(|_| grid.is_some() && bytes && weights.iter().all(small))
-            .map(|x| x.high as u8);
+        let integers_to =
+            known.filter(|_| grid.is_some() && bytes && weights.iter().all(small)).map(|x| x.high as u8);
         let (outputs, inputs, kh, kw) = weights.dim();
         let innermost = weights.permuted_axes([0, 2, 3, 1]);
         let product = Product {
@@ -167,10 +166,9 @@ impl<'a> Lowering<'a> {
         let count = pool.kernel[0] * pool.kernel[1];
         let sum = self.maps[value.map].grid.and_then(|g| g.product(vec![1.0; count].iter(), 0.0));
         let exact = sum.filter(|_| count.is_power_of_two());
-        let grid = exact.zip(self.maps[value.map].grid).map(|(_, g)| Grid {
-            step: g.step - count.trailing_zeros() as i32,
-            ..g
-        });
+        let grid = exact
+            .zip(self.maps[value.map].grid)
+            .map(|(_, g)| Grid { step: g.step - count.trailing_zeros() as i32, ..g });
         let draft = Draft { op: Op::Mean(pool), ..self.each(node.name(), value.map) };
         self.push(draft, size, grid, value.flat)
     }

@@ -294,7 +294,14 @@ impl Program {
         }
     }
 
-    fn finish<A: Number>(&self, step: &Step, how: &Finish, part: &Part<'_, A>, data: &[Data], out: &mut Data) {
+    fn finish<A: Number>(
+        &self,
+        step: &Step,
+        how: &Finish,
+        part: &Part<'_, A>,
+        data: &[Data],
+        out: &mut Data,
+    ) {
         match out {
             Data::Bytes(out) => self.finish_as(step, how, part, data, out),
             Data::Floats(out) => self.finish_as(step, how, part, data, out),

@@ -86,8 +86,7 @@ pub fn float(node: &NodeProto, name: &str, default: f32) -> f32 {
 /// A list attribute of N sizes; none if it has another length or negative numbers.
 pub fn sizes<const N: usize>(node: &NodeProto, name: &str, default: [usize; N]) -> Option<[usize; N]> {
     let Some(attribute) = node.attribute.iter().find(|a| a.name() == name) else { return Some(default) };
-    let sizes: Vec<usize> =
-        attribute.ints.iter().map(|x| usize::try_from(*x).ok()).collect::<Option<_>>()?;
+    let sizes: Vec<usize> = attribute.ints.iter().map(|x| usize::try_from(*x).ok()).collect::<Option<_>>()?;
     sizes.try_into().ok()
 }
 

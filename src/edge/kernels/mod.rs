@@ -13,8 +13,8 @@ mod passes;
 #[macro_use]
 mod tile;
 mod portable;
-#[cfg(target_arch = "aarch64")]
-mod arm;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -62,6 +62,8 @@ type Tiles<T> = &'static [(usize, Tile<T>)];
 /// A kind of product on one kind of CPU; `shapes[i]` computes i + 1 vectors of output channels.
 struct Table<T: Element> {
     lanes: usize,
+    /// Weights of a group lie together, `[lanes, GROUP]`; otherwise `[GROUP, lanes]`.
+    grouped: bool,
     shapes: &'static [Tiles<T>],
 }
 
@@ -110,8 +112,6 @@ impl Kernels {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         all.extend(x86::available());
-        #[cfg(target_arch = "aarch64")]
-        all.extend(arm::available());
         all.push(&PORTABLE);
         all
     }

@@ -126,8 +126,15 @@ impl<T: Choice> Packed<T> {
             let tiles = table.shapes[vectors - 1];
             blocks.push(Block { tiles, channels: channels.clone(), width, at: bytes.len() });
             for (row, step) in (0..rows).flat_map(|row| (0..steps).map(move |step| (row, step))) {
-                for (channel, i) in (first..first + width).flat_map(|c| (0..T::GROUP).map(move |i| (c, i))) {
-                    let place = step * T::GROUP + i;
+                // One line a vector: its lanes and the members of their groups.
+                for j in 0..width * T::GROUP {
+                    let (vector, within) = (j / (table.lanes * T::GROUP), j % (table.lanes * T::GROUP));
+                    let (lane, i) = if table.grouped {
+                        (within / T::GROUP, within % T::GROUP)
+                    } else {
+                        (within % table.lanes, within / table.lanes)
+                    };
+                    let (channel, place) = (first + vector * table.lanes + lane, step * T::GROUP + i);
                     // What a group reads beyond its run, it multiplies by nothing.
                     let inside = channels.contains(&channel) && place < run;
                     let w = if inside { weight(channel, row, place) } else { T::Weight::default() };
@@ -145,13 +152,7 @@ impl<T: Choice> Packed<T> {
     ///
     /// # Panics
     /// If a window reaches over the end of `x`.
-    pub fn run(
-        &self,
-        row_stride: usize,
-        x: &[T],
-        pixels: &Pixels,
-        mut each: impl FnMut(Part<'_, T::Sum>),
-    ) {
+    pub fn run(&self, row_stride: usize, x: &[T], pixels: &Pixels, mut each: impl FnMut(Part<'_, T::Sum>)) {
         let walk = Walk { rows: self.rows, row_stride, steps: self.steps };
         let reach = self.rows.saturating_sub(1) * row_stride + self.steps * T::GROUP;
         assert!(pixels.last + reach <= x.len(), "a window reaches over the end of its buffer");

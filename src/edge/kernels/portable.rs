@@ -33,7 +33,7 @@ unsafe fn store_float(out: *mut f32, sums: [f32; LANES]) {
 }
 
 #[inline(always)]
-unsafe fn load_int(w: *const i8) -> [[i8; 4]; LANES] {
+unsafe fn load_int(w: *const i8) -> [[i8; LANES]; 4] {
     // SAFETY: a line of weights is inside.
     unsafe { *w.cast() }
 }
@@ -45,11 +45,11 @@ unsafe fn spread_int(x: *const u8) -> [u8; 4] {
 }
 
 #[inline(always)]
-fn add_int(mut sums: [i32; LANES], x: [u8; 4], w: [[i8; 4]; LANES]) -> [i32; LANES] {
-    for i in 0..LANES {
-        for j in 0..4 {
-            // 16 bits hold the product of 8-bit numbers; many targets multiply them fastest.
-            sums[i] += i32::from(i16::from(x[j])) * i32::from(i16::from(w[i][j]));
+fn add_int(mut sums: [i32; LANES], x: [u8; 4], w: [[i8; LANES]; 4]) -> [i32; LANES] {
+    for j in 0..4 {
+        for i in 0..LANES {
+            // 16 bits hold the factors; many targets multiply them fastest.
+            sums[i] += i32::from(i16::from(x[j])) * i32::from(i16::from(w[j][i]));
         }
     }
     sums
@@ -67,10 +67,12 @@ tile! {
 }
 
 tile! {
-    int: u8, lanes LANES, sums [0i32; LANES], lines [[0i8; 4]; LANES],
+    int: u8, lanes LANES, sums [0i32; LANES], lines [[0i8; LANES]; 4],
     load load_int, spread spread_int, add add_int, store store_int
 }
 
-pub static FLOAT: Table<f32> = Table { lanes: LANES, shapes: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
+pub static FLOAT: Table<f32> =
+    Table { lanes: LANES, grouped: false, shapes: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
 
-pub static INT: Table<u8> = Table { lanes: LANES, shapes: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };
+pub static INT: Table<u8> =
+    Table { lanes: LANES, grouped: false, shapes: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };

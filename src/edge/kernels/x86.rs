@@ -33,6 +33,7 @@ static AVX2: Kernels =
 
 static FLOAT_512: Table<f32> = Table {
     lanes: 16,
+    grouped: true,
     shapes: &[
         &[(12, float_512::<1, 12>), (4, float_512::<1, 4>), (1, float_512::<1, 1>)],
         &[(12, float_512::<2, 12>), (4, float_512::<2, 4>), (1, float_512::<2, 1>)],
@@ -43,6 +44,7 @@ static FLOAT_512: Table<f32> = Table {
 
 static VNNI_512: Table<u8> = Table {
     lanes: 16,
+    grouped: true,
     shapes: &[
         &[(12, vnni_512::<1, 12>), (4, vnni_512::<1, 4>), (1, vnni_512::<1, 1>)],
         &[(12, vnni_512::<2, 12>), (4, vnni_512::<2, 4>), (1, vnni_512::<2, 1>)],
@@ -53,6 +55,7 @@ static VNNI_512: Table<u8> = Table {
 
 static FLOAT_256: Table<f32> = Table {
     lanes: 8,
+    grouped: true,
     shapes: &[
         &[(12, float_256::<1, 12>), (4, float_256::<1, 4>), (1, float_256::<1, 1>)],
         &[(6, float_256::<2, 6>), (4, float_256::<2, 4>), (1, float_256::<2, 1>)],
@@ -62,6 +65,7 @@ static FLOAT_256: Table<f32> = Table {
 
 static VNNI_256: Table<u8> = Table {
     lanes: 8,
+    grouped: true,
     shapes: &[
         &[(12, vnni_256::<1, 12>), (4, vnni_256::<1, 4>), (1, vnni_256::<1, 1>)],
         &[(6, vnni_256::<2, 6>), (4, vnni_256::<2, 4>), (1, vnni_256::<2, 1>)],
@@ -71,6 +75,7 @@ static VNNI_256: Table<u8> = Table {
 
 static INT_256: Table<u8> = Table {
     lanes: 8,
+    grouped: true,
     shapes: &[
         &[(8, int_256::<1, 8>), (4, int_256::<1, 4>), (1, int_256::<1, 1>)],
         &[(4, int_256::<2, 4>), (1, int_256::<2, 1>)],
@@ -78,8 +83,14 @@ static INT_256: Table<u8> = Table {
     ],
 };
 
-static WIDE_256: Table<u8> =
-    Table { lanes: 8, shapes: &[&[(4, wide_256::<1, 4>), (1, wide_256::<1, 1>)], &[(2, wide_256::<2, 2>), (1, wide_256::<2, 1>)]] };
+static WIDE_256: Table<u8> = Table {
+    lanes: 8,
+    grouped: true,
+    shapes: &[
+        &[(4, wide_256::<1, 4>), (1, wide_256::<1, 1>)],
+        &[(2, wide_256::<2, 2>), (1, wide_256::<2, 1>)],
+    ],
+};
 
 tile! {
     #[target_feature(enable = "avx512f")]
