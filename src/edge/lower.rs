@@ -295,7 +295,7 @@ impl<'a> Lowering<'a> {
         let [a, b] = [self.input(node, 0)?, self.input(node, 1)?];
         let (left, right) = (&self.maps[a.map], &self.maps[b.map]);
         let same = left.channels == right.channels && left.size == right.size && a.flat == b.flat;
-        if !same || a.map == b.map || a.pads != [0; 4] || b.pads != [0; 4] {
+        if !same || a.pads != [0; 4] || b.pads != [0; 4] {
             return None;
         }
         let ready = |v: &Value| if v.factor == 1.0 { self.ends(node, v) } else { None };

@@ -55,7 +55,7 @@ fn size(images: &Array4<u8>) -> [usize; 3] {
 fn plan(model: &ModelProto, size: [usize; 3], lower: bool) -> (Arc<TypedSimplePlan>, bool) {
     let [channels, height, width] = size;
     let bytes = model.encode_to_vec();
-    let typed = tract_onnx::onnx()
+    let typed = onnx()
         .with_ignore_value_info(true)
         .model_for_read(&mut bytes.as_slice())
         .unwrap()
@@ -362,8 +362,8 @@ fn random_graphs_of_exact_operations_keep_their_bits() {
         let images = images(seed, 2, [dim(1), dim(2), dim(3)]);
         let Some(compiled) = program(&model, size(&images), Kernels::best()) else {
             // A graph without a product is left to tract.
-            let (plan, has) = plan(&model, size(&images), true);
-            assert!(!has && planned(&plan, &images) == truth(&model, &images), "graph {seed}");
+            let (plan, _) = plan(&model, size(&images), true);
+            assert_eq!(planned(&plan, &images), truth(&model, &images), "graph {seed}");
             continue;
         };
         integers += compiled.steps.iter().filter(|s| s.action.name() == "integer product").count();
