@@ -25,6 +25,9 @@ pub mod tower;
 
 pub mod export;
 
+#[cfg(feature = "tract")]
+pub mod edge;
+
 pub mod runtime;
 
 pub mod embed;

@@ -2,6 +2,7 @@
 
 use super::batch::Workers;
 use super::{Embedder, check_images, check_output, support};
+use crate::edge;
 use crate::onnx::ModelProto;
 use crate::tower::{OUTPUT, TowerSpec};
 use crate::{Error, Result};
@@ -106,7 +107,7 @@ fn plan(spec: &TowerSpec, model: &ModelProto, bytes: &[u8], name: &str) -> Resul
         return Err(support::refusal(NAME, name, model, &lacking, advice, None));
     }
     // A damaged graph can make tract's loader panic; that is the model's fault, and an error here.
-    let built = catch_unwind(AssertUnwindSafe(|| build(spec, &onnx, bytes)));
+    let built = catch_unwind(AssertUnwindSafe(|| build(spec, &onnx, model, bytes)));
     let source = match built {
         Ok(Ok(plan)) => return Ok(plan),
         Ok(Err(e)) => e.into(),
@@ -122,14 +123,20 @@ fn plan(spec: &TowerSpec, model: &ModelProto, bytes: &[u8], name: &str) -> Resul
     Err(support::refusal(NAME, name, model, &[], &advice, Some(source)))
 }
 
-fn build(spec: &TowerSpec, onnx: &tract_onnx::Onnx, mut bytes: &[u8]) -> TractResult<Arc<TypedSimplePlan>> {
+fn build(
+    spec: &TowerSpec,
+    onnx: &tract_onnx::Onnx,
+    model: &ModelProto,
+    mut bytes: &[u8],
+) -> TractResult<Arc<TypedSimplePlan>> {
     let (channels, side) = (spec.preprocessing.channels(), spec.preprocessing.size());
     let image = u8::fact([1, channels, side, side]);
-    onnx.model_for_read(&mut bytes)?
+    let typed = onnx
+        .model_for_read(&mut bytes)?
         .with_outputs_by_name([OUTPUT])?
         .with_input_fact(0, image.into())?
-        .into_optimized()?
-        .into_runnable()
+        .into_typed()?;
+    edge::lower(typed, model)?.into_optimized()?.into_runnable()
 }
 
 /// What a panic said.

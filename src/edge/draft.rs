@@ -1,0 +1,114 @@
+//! The steps of a program while the graph is still being read: what is fused can still change.
+
+use super::grid::Grid;
+use super::kernels::Finish;
+
+/// A map to be; its border grows with the padding of those that read it.
+#[derive(Clone, Debug)]
+pub struct MapDraft {
+    pub channels: usize,
+    pub size: [usize; 2],
+    pub border: [usize; 4],
+    /// What is known of its elements.
+    pub grid: Option<Grid>,
+    /// Whether the step that fills it can store uint8.
+    pub narrow: bool,
+}
+
+impl MapDraft {
+    /// Whether it is held as uint8.
+    pub fn bytes(&self) -> bool {
+        self.narrow && self.grid.is_some_and(|g| g.bytes())
+    }
+}
+
+/// A value of the graph that is, or will be, in a map.
+#[derive(Clone, Debug)]
+pub struct Value {
+    pub map: usize,
+    /// `[N, C·H·W]` rather than `[N, C, H, W]`.
+    pub flat: bool,
+    /// Zeros around it that are not in the map: top, left, bottom, right.
+    pub pads: [usize; 4],
+    /// A power of two that the map's elements are still to be multiplied by.
+    pub factor: f32,
+    /// The step that fills the map, if it may still be extended: nothing else reads the map.
+    pub open: Option<usize>,
+}
+
+impl Value {
+    pub fn of(map: usize, flat: bool) -> Self {
+        Self { map, flat, pads: [0; 4], factor: 1.0, open: None }
+    }
+}
+
+/// How far the finish of a step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// May still be scaled and shifted.
+    Affine,
+    /// Another map was added.
+    Added,
+    /// There are limits or a floor.
+    Limited,
+}
+
+/// A convolution, or a product with a matrix (a window as large as the map).
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// `[O, kh, kw, C]`.
+    pub weights: Vec<f32>,
+    /// C.
+    pub inputs: usize,
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    /// Top and left.
+    pub pads: [usize; 2],
+    /// Computed with integers; no input is above this.
+    pub integers_to: Option<u8>,
+}
+
+/// A pool without padding.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Product(Product),
+    Each,
+    Max(Pool),
+    Mean(Pool),
+    Sum(Pool),
+    Sigmoid,
+    UnitLength(f32),
+}
+
+/// A step to be.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub name: String,
+    pub op: Op,
+    pub from: usize,
+    pub beside: Option<usize>,
+    pub to: usize,
+    /// For [`Op::Product`] and [`Op::Each`].
+    pub finish: Finish,
+    pub stage: Stage,
+    /// Its result is known to have the graph's very bits, and must keep them.
+    pub strict: bool,
+}
+
+/// A finish that changes nothing.
+pub fn nothing(channels: usize) -> Finish {
+    Finish {
+        scale: vec![1.0; channels],
+        shift: vec![0.0; channels],
+        factor: 1.0,
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+        floor: false,
+    }
+}

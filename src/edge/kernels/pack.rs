@@ -1,0 +1,197 @@
+//! Weights in the order in which the kernels read them, and the safe way into a kernel.
+
+use super::{Element, Kernels, TILE_SUMS, Table, Tiles};
+use std::ops::Range;
+
+/// The way over an image `[H, W, C]` that the window of one output pixel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// Rows of the window.
+    pub rows: usize,
+    /// Elements from one row of the image to the next.
+    pub row_stride: usize,
+    /// Steps along each row of the window, each over [`Element::GROUP`] elements.
+    pub steps: usize,
+}
+
+/// Where each pixel of a map begins in its buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    offsets: Vec<u32>,
+    last: usize,
+}
+
+impl Pixels {
+    /// None if there are no pixels, or more than 2³² elements before one.
+    pub fn new(offsets: &[usize]) -> Option<Self> {
+        let last = offsets.iter().copied().max()?;
+        let offsets = offsets.iter().map(|o| u32::try_from(*o).ok()).collect::<Option<_>>()?;
+        Some(Self { offsets, last })
+    }
+
+    /// The offsets, in elements.
+    pub fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+}
+
+/// 64 bytes that begin at a multiple of 64: loads of whole vectors never straddle cache lines.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+#[repr(C, align(64))]
+struct Sums<S>([S; TILE_SUMS]);
+
+/// Consecutive vectors of output channels that are summed together.
+struct Block<T: Element> {
+    tiles: Tiles<T>,
+    channels: Range<usize>,
+    /// Sums a pixel, with those of the last vector that are no channels.
+    width: usize,
+    /// Byte where the weights begin, a multiple of 64.
+    at: usize,
+}
+
+/// The weights of a convolution for one kernel.
+pub struct Packed<T: Element> {
+    blocks: Vec<Block<T>>,
+    lines: Vec<Line>,
+    rows: usize,
+    steps: usize,
+}
+
+/// Sums that are ready.
+pub struct Part<'a, S> {
+    /// The pixels, by their place in the map.
+    pub pixels: Range<usize>,
+    /// The output channels.
+    pub channels: Range<usize>,
+    /// Sums from one pixel to the next.
+    pub width: usize,
+    /// `[pixels, width]`.
+    pub sums: &'a [S],
+}
+
+/// The kernels of an element type.
+pub trait Choice: Element {
+    /// `highest`: no input is above it.
+    #[doc(hidden)]
+    fn table(kernels: &'static Kernels, highest: u8) -> TableOf<Self>
+    where
+        Self: Sized;
+    /// The bytes of a weight, in the order of this CPU.
+    #[doc(hidden)]
+    fn bytes(weight: Self::Weight) -> impl AsRef<[u8]>;
+}
+
+/// Hides the table from the trait's callers.
+pub struct TableOf<T: Element>(&'static Table<T>);
+
+impl Choice for f32 {
+    fn table(kernels: &'static Kernels, _: u8) -> TableOf<Self> {
+        TableOf(kernels.float)
+    }
+    fn bytes(weight: f32) -> impl AsRef<[u8]> {
+        weight.to_ne_bytes()
+    }
+}
+
+impl Choice for u8 {
+    fn table(kernels: &'static Kernels, highest: u8) -> TableOf<Self> {
+        TableOf(if highest > 127 { kernels.wide } else { kernels.int })
+    }
+    fn bytes(weight: i8) -> impl AsRef<[u8]> {
+        weight.to_ne_bytes()
+    }
+}
+
+impl<T: Choice> Packed<T> {
+    /// Packs the weights of `channels` outputs, each of `rows` runs of `run` elements:
+    /// `weight(channel, row, place in the run)`. No input is above `highest`.
+    pub fn new(
+        kernels: &'static Kernels,
+        highest: u8,
+        channels: usize,
+        [rows, run]: [usize; 2],
+        weight: impl Fn(usize, usize, usize) -> T::Weight,
+    ) -> Self {
+        let table = T::table(kernels, highest).0;
+        let steps = run.div_ceil(T::GROUP);
+        let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
+        let mut first = 0;
+        for vectors in shares(channels.div_ceil(table.lanes), table.shapes.len()) {
+            let width = vectors * table.lanes;
+            let channels = first..channels.min(first + width);
+            let tiles = table.shapes[vectors - 1];
+            blocks.push(Block { tiles, channels: channels.clone(), width, at: bytes.len() });
+            for (row, step) in (0..rows).flat_map(|row| (0..steps).map(move |step| (row, step))) {
+                // One line a vector: its lanes and the members of their groups.
+                for j in 0..width * T::GROUP {
+                    let (vector, within) = (j / (table.lanes * T::GROUP), j % (table.lanes * T::GROUP));
+                    let (lane, i) = if table.grouped {
+                        (within / T::GROUP, within % T::GROUP)
+                    } else {
+                        (within % table.lanes, within / table.lanes)
+                    };
+                    let (channel, place) = (first + vector * table.lanes + lane, step * T::GROUP + i);
+                    // What a group reads beyond its run, it multiplies by nothing.
+                    let inside = channels.contains(&channel) && place < run;
+                    let w = if inside { weight(channel, row, place) } else { T::Weight::default() };
+                    bytes.extend_from_slice(T::bytes(w).as_ref());
+                }
+            }
+            bytes.resize(bytes.len().next_multiple_of(64), 0);
+            first += width;
+        }
+        let lines = bytes.as_chunks::<64>().0.iter().map(|chunk| Line(*chunk)).collect();
+        Self { blocks, lines, rows, steps }
+    }
+
+    /// Sums the products for all pixels; `each` takes them tile by tile.
+    ///
+    /// # Panics
+    /// If a window reaches over the end of `x`.
+    pub fn run(&self, row_stride: usize, x: &[T], pixels: &Pixels, mut each: impl FnMut(Part<'_, T::Sum>)) {
+        let walk = Walk { rows: self.rows, row_stride, steps: self.steps };
+        let reach = self.rows.saturating_sub(1) * row_stride + self.steps * T::GROUP;
+        assert!(pixels.last + reach <= x.len(), "a window reaches over the end of its buffer");
+        let mut sums = Sums([T::Sum::default(); TILE_SUMS]);
+        for block in &self.blocks {
+            let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
+            let mut done = 0;
+            for &(count, tile) in block.tiles {
+                while pixels.offsets.len() - done >= count {
+                    let range = done..done + count;
+                    let offsets = &pixels.offsets[range.clone()];
+                    let part = &mut sums.0[..count * block.width];
+                    // SAFETY: the kernels were chosen for this CPU; the assertion bounds the walk of
+                    // every pixel; `new` packed rows × steps × width groups of weights at the block's
+                    // aligned place; `part` holds count × width sums.
+                    unsafe { tile(x.as_ptr(), offsets.as_ptr(), &walk, weights, part.as_mut_ptr()) };
+                    let channels = block.channels.clone();
+                    each(Part { pixels: range, channels, width: block.width, sums: part });
+                    done += count;
+                }
+            }
+        }
+    }
+}
+
+/// Splits `vectors` into as few shares of at most `most` as there can be, as even as can be.
+fn shares(vectors: usize, most: usize) -> impl Iterator<Item = usize> {
+    let count = vectors.div_ceil(most);
+    (0..count).map(move |i| vectors / count + usize::from(i < vectors % count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_even_and_complete() {
+        let of = |vectors| shares(vectors, 4).collect::<Vec<_>>();
+        assert_eq!((of(1), of(4), of(5)), (vec![1], vec![4], vec![3, 2]));
+        assert_eq!((of(6), of(9)), (vec![3, 3], vec![3, 3, 3]));
+    }
+}

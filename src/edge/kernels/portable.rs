@@ -1,0 +1,78 @@
+//! Kernels in plain Rust, for any CPU; the compiler vectorises them as far as the target allows.
+
+use super::{Element, Table, Walk};
+
+const LANES: usize = 8;
+
+#[inline(always)]
+unsafe fn load_float(w: *const f32) -> [f32; LANES] {
+    // SAFETY: a line of weights is inside.
+    unsafe { *w.cast() }
+}
+
+#[inline(always)]
+unsafe fn spread_float(x: *const f32) -> f32 {
+    // SAFETY: one number is inside.
+    unsafe { *x }
+}
+
+#[inline(always)]
+fn add_float(mut sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
+    for i in 0..LANES {
+        // Fused only where the target has it for certain: elsewhere it is a library call.
+        let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+        sums[i] = if fused { x.mul_add(w[i], sums[i]) } else { x * w[i] + sums[i] };
+    }
+    sums
+}
+
+#[inline(always)]
+unsafe fn store_float(out: *mut f32, sums: [f32; LANES]) {
+    // SAFETY: a vector of sums is inside.
+    unsafe { *out.cast() = sums }
+}
+
+#[inline(always)]
+unsafe fn load_int(w: *const i8) -> [[i8; LANES]; 4] {
+    // SAFETY: a line of weights is inside.
+    unsafe { *w.cast() }
+}
+
+#[inline(always)]
+unsafe fn spread_int(x: *const u8) -> [u8; 4] {
+    // SAFETY: a group of neighbours is inside.
+    unsafe { *x.cast() }
+}
+
+#[inline(always)]
+fn add_int(mut sums: [i32; LANES], x: [u8; 4], w: [[i8; LANES]; 4]) -> [i32; LANES] {
+    for j in 0..4 {
+        for i in 0..LANES {
+            // 16 bits hold the factors; many targets multiply them fastest.
+            sums[i] += i32::from(i16::from(x[j])) * i32::from(i16::from(w[j][i]));
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+unsafe fn store_int(out: *mut i32, sums: [i32; LANES]) {
+    // SAFETY: a vector of sums is inside.
+    unsafe { *out.cast() = sums }
+}
+
+tile! {
+    float: f32, lanes LANES, sums [0f32; LANES], lines [0f32; LANES],
+    load load_float, spread spread_float, add add_float, store store_float
+}
+
+tile! {
+    int: u8, lanes LANES, sums [0i32; LANES], lines [[0i8; LANES]; 4],
+    load load_int, spread spread_int, add add_int, store store_int
+}
+
+pub static FLOAT: Table<f32> =
+    Table { lanes: LANES, grouped: false, shapes: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
+
+pub static INT: Table<u8> =
+    Table { lanes: LANES, grouped: false, shapes: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };

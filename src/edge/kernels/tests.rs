@@ -1,0 +1,191 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::random::{self, Stream};
+
+/// A product of random shape.
+struct Case {
+    channels: usize,
+    rows: usize,
+    run: usize,
+    row_stride: usize,
+    pixels: usize,
+}
+
+impl Case {
+    fn of(rng: &mut Stream) -> Self {
+        let (rows, run) = (1 + random::below(rng, 5), 1 + random::below(rng, 130));
+        let channels = 1 + random::below(rng, 150);
+        let pixels = 1 + random::below(rng, 40);
+        Self { channels, rows, run, row_stride: run + random::below(rng, 30), pixels }
+    }
+
+    /// Windows that begin anywhere.
+    fn windows(&self, rng: &mut Stream) -> Pixels {
+        Pixels::new(&(0..self.pixels).map(|_| random::below(rng, 200)).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn elements(&self) -> usize {
+        200 + self.rows * self.row_stride + self.run + 4
+    }
+
+    /// The sums `[pixels, channels]` of kernels for weights `[channels, rows, run]`.
+    fn sums<T: Choice>(
+        &self,
+        kernels: &'static Kernels,
+        highest: u8,
+        x: &[T],
+        windows: &Pixels,
+        weights: &[T::Weight],
+    ) -> Vec<T::Sum> {
+        let at = |channel: usize, row: usize, i: usize| weights[(channel * self.rows + row) * self.run + i];
+        let packed = Packed::<T>::new(kernels, highest, self.channels, [self.rows, self.run], at);
+        let mut all = vec![T::Sum::default(); self.pixels * self.channels];
+        packed.run(self.row_stride, x, windows, |part| {
+            for (i, pixel) in part.pixels.enumerate() {
+                let count = part.channels.len();
+                let to = &mut all[pixel * self.channels + part.channels.start..][..count];
+                to.copy_from_slice(&part.sums[i * part.width..][..count]);
+            }
+        });
+        all
+    }
+
+    /// Calls `f` with pixel, channel, and the places in image and weights of each product.
+    fn each(&self, windows: &Pixels, mut f: impl FnMut(usize, usize, usize)) {
+        for (pixel, at) in windows.offsets().iter().enumerate() {
+            for (channel, row) in (0..self.channels).flat_map(|c| (0..self.rows).map(move |r| (c, r))) {
+                for i in 0..self.run {
+                    let x = *at as usize + row * self.row_stride + i;
+                    f(pixel * self.channels + channel, x, (channel * self.rows + row) * self.run + i);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_integer_kernel_gives_the_integers_that_are_summed_one_by_one() {
+    for seed in 0..60 {
+        let mut rng = random::stream(seed, "integer kernels", 0, 0);
+        let case = Case::of(&mut rng);
+        let windows = case.windows(&mut rng);
+        let highest = [127u8, 255][seed as usize % 2];
+        // Every third case has nothing but the ends of the ranges, where 16 bits would be too few.
+        let extreme = seed % 3 == 0;
+        let x: Vec<u8> = (0..case.elements())
+            .map(|_| if extreme { highest } else { random::below(&mut rng, usize::from(highest) + 1) as u8 })
+            .collect();
+        let weights: Vec<i8> = (0..case.channels * case.rows * case.run)
+            .map(|i| match (extreme, i % 7) {
+                (true, 0) => 127,
+                (true, _) => -128,
+                _ => (random::below(&mut rng, 256) as i32 - 128) as i8,
+            })
+            .collect();
+        let mut truth = vec![0i32; case.pixels * case.channels];
+        case.each(&windows, |to, i, j| truth[to] += i32::from(x[i]) * i32::from(weights[j]));
+        for kernels in Kernels::all() {
+            let sums = case.sums(kernels, highest, &x, &windows, &weights);
+            assert_eq!(sums, truth, "{} kernels, seed {seed}", kernels.name);
+        }
+    }
+}
+
+#[test]
+fn every_float_kernel_agrees_with_float64_and_sums_integers_exactly() {
+    for seed in 0..60 {
+        let mut rng = random::stream(seed, "float kernels", 0, 0);
+        let case = Case::of(&mut rng);
+        let windows = case.windows(&mut rng);
+        let whole = seed % 2 == 0;
+        let mut number = || {
+            let x = random::between(&mut rng, -1.0, 1.0);
+            if whole { (x * 60.0).round() } else { x }
+        };
+        let x: Vec<f32> = (0..case.elements()).map(|_| number()).collect();
+        let weights: Vec<f32> = (0..case.channels * case.rows * case.run).map(|_| number()).collect();
+        let mut truth = vec![0f64; case.pixels * case.channels];
+        case.each(&windows, |to, i, j| truth[to] += f64::from(x[i]) * f64::from(weights[j]));
+        // The bound of a sum of n products of numbers up to 1; integers below 2²⁴ are exact.
+        let terms = (case.rows * case.run) as f64;
+        let bound = if whole { 0.0 } else { terms * terms * f64::from(f32::EPSILON) };
+        for kernels in Kernels::all() {
+            let sums = case.sums(kernels, 0, &x, &windows, &weights);
+            let worst = sums.iter().zip(&truth).map(|(s, t)| (f64::from(*s) - t).abs()).fold(0.0, f64::max);
+            assert!(worst <= bound, "{} kernels, seed {seed}: off by {worst}", kernels.name);
+        }
+    }
+}
+
+/// What one pass of `Finish` gives for i32 sums `[pixels, width]`.
+fn finished<R: Number, O: Output>(
+    kernels: &Kernels,
+    how: &Finish,
+    part: &Part<'_, i32>,
+    beside: Option<Beside<'_, R>>,
+    at: &Pixels,
+) -> Vec<O> {
+    let mut out = vec![O::default(); at.offsets().len() * how.scale.len()];
+    kernels.finish(how, part, beside, &mut out, at.offsets());
+    out
+}
+
+#[test]
+fn every_pass_gives_the_bits_of_scalar_arithmetic() {
+    for seed in 0..40 {
+        let mut rng = random::stream(seed, "passes", 0, 0);
+        let (channels, pixels) = (1 + random::below(&mut rng, 60), 1 + random::below(&mut rng, 9));
+        let width = channels + random::below(&mut rng, 16);
+        let at: Vec<usize> = (0..pixels).map(|p| p * channels).collect();
+        let at = Pixels::new(&at).unwrap();
+        let sums: Vec<i32> =
+            (0..pixels * width).map(|_| random::below(&mut rng, 1 << 25) as i32 - (1 << 24)).collect();
+        let how = Finish {
+            scale: (0..channels).map(|_| 2f32.powi(-(random::below(&mut rng, 20) as i32))).collect(),
+            shift: (0..channels).map(|_| random::between(&mut rng, -9.0, 9.0)).collect(),
+            factor: 0.25,
+            low: 0.0,
+            high: 127.0,
+            floor: true,
+        };
+        let part = Part { pixels: 0..pixels, channels: 0..channels, width, sums: &sums };
+        let other: Vec<u8> = (0..pixels * channels).map(|_| random::below(&mut rng, 256) as u8).collect();
+        let other_floats: Vec<f32> = other.iter().map(|x| f32::from(*x) * 0.37).collect();
+        let scalar = |beside: Option<&[f32]>| -> Vec<f32> {
+            let place = |i: usize| (i / channels, i % channels);
+            let value = |i: usize| {
+                let (pixel, c) = place(i);
+                let mut x = sums[pixel * width + c] as f32 * how.scale[c] + how.shift[c];
+                x += beside.map_or(0.0, |b| b[i] * how.factor);
+                x.clamp(how.low, how.high).floor()
+            };
+            (0..pixels * channels).map(value).collect()
+        };
+        let bytes: Vec<f32> = other.iter().map(|x| f32::from(*x)).collect();
+        let small = |x: Vec<f32>| x.into_iter().map(|x| x as u8).collect::<Vec<u8>>();
+        for kernels in Kernels::all() {
+            let of_bytes = Beside { data: &other[..], at: at.offsets() };
+            let of_floats = Beside { data: &other_floats[..], at: at.offsets() };
+            let name = kernels.name;
+            assert_eq!(finished::<f32, f32>(kernels, &how, &part, None, &at), scalar(None), "{name}");
+            let made: Vec<u8> = finished(kernels, &how, &part, Some(of_bytes), &at);
+            assert_eq!(made, small(scalar(Some(&bytes))), "{name}");
+            let made: Vec<u8> = finished(kernels, &how, &part, Some(of_floats), &at);
+            assert_eq!(made, small(scalar(Some(&other_floats))), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_portable_kernels_are_always_there_and_last() {
+    let all = Kernels::all();
+    assert_eq!(all.last().unwrap().name, "portable");
+    assert_eq!(Kernels::best().name, all[0].name);
+}
+
+#[test]
+#[should_panic(expected = "reaches over the end")]
+fn a_window_over_the_end_is_refused() {
+    let packed = Packed::<f32>::new(Kernels::best(), 0, 3, [2, 4], |_, _, _| 1.0);
+    packed.run(10, &[0.0; 20], &Pixels::new(&[0, 7]).unwrap(), |_| ());
+}
