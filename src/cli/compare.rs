@@ -1,18 +1,19 @@
 //! `siamese compare`: do two runtimes recognise the same things with one tower?
 
+use super::shared::{SetName, inputs, labelled, print_json};
 use super::{Context, Outcome};
-use crate::compare::adapters::Wish;
 use crate::compare::run::{Request, Tower, compare};
 use crate::compare::sample::{Asked, Images};
 use crate::compare::side::Side;
 use crate::compare::values::Tolerance;
+use crate::compare::wish::Wish;
 use crate::compare::{page, text};
-use crate::data::{self, mnist, omniglot};
+use crate::data;
 use crate::image::{self, Preprocessing};
 use crate::{Error, Result};
 use clap::Args;
 use indicatif::ProgressBar;
-use ndarray::{Array4, Axis};
+use ndarray::Axis;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `compare`.
@@ -22,10 +23,12 @@ pub struct Compare {
     tower: PathBuf,
     /// Pictures to compare on: files, folders of pictures, or a folder of class folders.
     images: Vec<PathBuf>,
-    /// Compare on the data set in this folder (Omniglot's evaluation part, MNIST's test part or class
-    /// folders).
+    /// Compare on the data set in this folder.
     #[arg(long, value_name = "DIR", conflicts_with = "images")]
     data: Option<PathBuf>,
+    /// Which part of it [default: Omniglot's evaluation part, MNIST's test images, class folders].
+    #[arg(long, value_enum, requires = "data")]
+    set: Option<SetName>,
     /// Compare on so many images of random strokes [default, where nothing else is named: 500].
     #[arg(long, value_name = "N", conflicts_with_all = ["images", "data"])]
     random: Option<usize>,
@@ -112,11 +115,7 @@ pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
         page::page(&result, &images)?.write(path)?;
     }
     if context.json {
-        let json = serde_json::to_string_pretty(&result);
-        println!(
-            "{}",
-            json.map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?
-        );
+        print_json(&result)?;
     } else {
         print!("{}", text::summary(&result));
         if arguments.reduce.is_some() && result.reduced.is_none() {
@@ -178,7 +177,7 @@ fn tract(_: Wish) -> Result<Box<dyn Side>> {
 
 fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
     let images = match (&arguments.data, arguments.images.as_slice()) {
-        (Some(dir), _) => data_set(dir, how)?,
+        (Some(dir), _) => Images::Labelled(labelled(&data::data_dir(Some(dir))?, arguments.set, how)?),
         (None, []) => {
             let count = arguments.random.unwrap_or(500);
             Images::random(count, how.channels(), how.size(), arguments.seed)
@@ -189,38 +188,15 @@ fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
     Ok(images.limited(arguments.limit))
 }
 
-fn data_set(dir: &Path, how: &Preprocessing) -> Result<Images> {
-    let data = if omniglot::has(dir, omniglot::Part::Evaluation) {
-        omniglot(dir, omniglot::Part::Evaluation, how)?
-    } else if mnist::has(dir, mnist::Part::Test) {
-        mnist(dir, mnist::Part::Test, how)?
-    } else {
-        data::folder(dir, how)?
-    };
-    Ok(Images::Labelled(data))
-}
-
 fn has_folders(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()))
 }
 
 /// Pictures, and those in folders.
 fn pictures(paths: &[PathBuf], how: &Preprocessing) -> Result<Images> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
-        let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        inside.retain(|file| image::is_picture_name(file));
-        inside.sort();
-        files.extend(inside);
-    }
-    let mut images = Array4::zeros((files.len(), how.channels(), how.size(), how.size()));
-    for (file, mut place) in files.iter().zip(images.axis_iter_mut(Axis(0))) {
-        place.assign(&image::load(file, how)?);
-    }
-    Ok(Images::Plain { name: format!("{} pictures", files.len()), images })
+    let pictures = inputs(paths)?.map(|input| image::load(input?.path, how)).collect::<Result<Vec<_>>>()?;
+    let shown: Vec<_> = pictures.iter().map(|picture| picture.view()).collect();
+    let images = ndarray::stack(Axis(0), &shown)
+        .map_err(|e| Error::invalid_because("pictures", "there is none to compare on", e))?;
+    Ok(Images::Plain { name: format!("{} pictures", pictures.len()), images })
 }

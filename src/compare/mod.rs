@@ -7,6 +7,7 @@
 //! [`reduce`] cuts it out, and [`portability`] tells whether a gallery may travel. [`run`] does it all
 //! for two [`side`]s; [`text`] and [`page`] show it.
 
+#[cfg(any(feature = "ort", feature = "tract"))]
 pub mod adapters;
 pub mod certificate;
 pub mod cut;
@@ -24,6 +25,7 @@ pub mod side;
 pub mod sweep;
 pub mod text;
 pub mod values;
+pub mod wish;
 
 #[cfg(test)]
 mod tests;
