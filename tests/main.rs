@@ -5,5 +5,6 @@ mod data;
 mod demo;
 mod eval;
 mod gallery;
+mod export;
 mod runtime;
 mod towers;
