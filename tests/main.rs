@@ -4,7 +4,7 @@
 mod data;
 mod demo;
 mod eval;
-mod gallery;
 mod export;
+mod gallery;
 mod runtime;
 mod towers;

@@ -186,10 +186,11 @@ fn compare(
     unseen: &crate::data::Dataset,
     watch: &mut dyn Watch,
 ) -> Result<Vec<Comparison>> {
-    use crate::compare::adapters::{OrtSide, TractSide, Wish};
+    use crate::compare::adapters::{OrtSide, TractSide};
     use crate::compare::run::{self, Tower};
     use crate::compare::sample::{Asked, Images};
     use crate::compare::values::Tolerance;
+    use crate::compare::wish::Wish;
     let ort = OrtSide::new(request.library.clone(), crate::runtime::Device::Cpu, Wish::default())?;
     let tract = TractSide::new(Wish::default())?;
     let images = Images::Labelled(unseen.clone());

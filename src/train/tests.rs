@@ -93,7 +93,7 @@ impl Observer for Watch<'_> {
         self.0.notes.push(text.into());
     }
 
-    fn evaluate(&mut self, step: u64, params: &Params) -> crate::Result<Option<Figure>> {
+    fn evaluate(&mut self, step: u64, params: &Params) -> Result<Option<Figure>> {
         let figure = self.0.evaluator.as_ref().map(|e| e.figure(params)).transpose()?;
         self.0.figures.extend(figure.clone().map(|f| (step, f)));
         Ok(figure)
@@ -113,7 +113,7 @@ impl Setup {
         Self { recipe, material, threads: 1, every_steps: 4 }
     }
 
-    fn train(&self, dir: &Path, resume: bool, seen: &mut Seen) -> crate::Result<Summary> {
+    fn train(&self, dir: &Path, resume: bool, seen: &mut Seen) -> Result<Summary> {
         let stop = std::mem::take(&mut seen.stop);
         let job = Job {
             recipe: &self.recipe,
@@ -167,7 +167,7 @@ fn a_run_learns_and_leaves_everything_behind() {
     assert!(best > 0.5, "{best}");
     assert_eq!(summary.params_step, *step);
     let trained = crate::export::trained(dir.path()).unwrap();
-    assert_eq!(trained.told.accuracy, [figure.accuracy.clone()]);
+    assert_eq!(trained.told.accuracy, std::slice::from_ref(&figure.accuracy));
     assert_eq!(trained.told.data_sha256, Some(setup.material.facts.sha256.clone()));
     let tower = crate::export::float(&trained.recipe, &trained.params, &trained.told).unwrap();
     assert!(tower.graph.is_some());
