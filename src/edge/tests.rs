@@ -369,7 +369,7 @@ fn random_graphs_of_exact_operations_keep_their_bits() {
         integers += compiled.steps.iter().filter(|s| s.action.name() == "integer product").count();
         assert_exact(&model, &images, &format!("graph {seed}: {:#?}", compiled.describe()));
     }
-    assert!(integers > 40, "only {integers} products were computed with integers");
+    assert!(integers >= 20, "only {integers} products were computed with integers");
 }
 
 #[test]
