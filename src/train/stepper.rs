@@ -36,7 +36,7 @@ impl Stepper {
     /// A session for `graph` that begins with `state` (keyed by state input).
     ///
     /// # Errors
-    /// Those of [`session`]; a state that lacks a tensor of the graph.
+    /// Those of `session`; a state that lacks a tensor of the graph.
     pub fn new(
         graph: &StepGraph,
         mut state: Params,
