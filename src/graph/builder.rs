@@ -28,7 +28,11 @@ pub struct Graph {
     scope: String,
     scalars: HashMap<u32, Value>,
     lists: HashMap<Vec<i64>, Value>,
+    windows: HashMap<WindowKey, Value>,
 }
+
+/// An image and the windows over it: kernel, strides and the rest.
+pub(super) type WindowKey = (Value, [usize; 2], super::ConvAttrs);
 
 #[derive(Clone, Debug)]
 struct Info {
@@ -53,6 +57,16 @@ pub(super) struct Node {
     pub output: Value,
     pub name: String,
     pub flow: Flow,
+    /// The operator as which the result is differentiated, where it was made of several nodes.
+    pub whole: Option<Box<Whole>>,
+}
+
+/// An operator made of several nodes that has a derivative rule of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Whole {
+    pub op: &'static str,
+    pub inputs: Vec<Value>,
+    pub attributes: Vec<(&'static str, Attribute)>,
 }
 
 /// An attribute of a node.
@@ -75,6 +89,15 @@ pub(super) enum Flow {
 }
 
 impl Node {
+    /// The node as derivatives see it.
+    pub fn differentiated(&self) -> Self {
+        let mut node = self.clone();
+        if let Some(whole) = node.whole.take() {
+            (node.op, node.inputs, node.attributes) = (whole.op, whole.inputs, whole.attributes);
+        }
+        node
+    }
+
     pub fn ints(&self, name: &str) -> &[i64] {
         match self.attributes.iter().find(|(n, _)| *n == name) {
             Some((_, Attribute::Ints(values))) => values,
@@ -101,6 +124,7 @@ impl Graph {
             scope: String::new(),
             scalars: HashMap::new(),
             lists: HashMap::new(),
+            windows: HashMap::new(),
         }
     }
 
@@ -203,8 +227,35 @@ impl Graph {
         let index = self.nodes.len();
         let output = self.value(dtype, shape, Source::Node(index));
         let name = self.node_name(op, index);
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), attributes, output, name, flow: Flow::Rule });
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), attributes, output, name, flow: Flow::Rule, whole: None });
         output
+    }
+
+    /// Lets the node that computes `v` be differentiated as one operator of its own.
+    pub(super) fn stands_for(
+        &mut self,
+        v: Value,
+        op: &'static str,
+        inputs: Vec<Value>,
+        attributes: Vec<(&'static str, Attribute)>,
+    ) {
+        if let Source::Node(index) = self.values[v.0].source {
+            self.nodes[index].whole = Some(Box::new(Whole { op, inputs, attributes }));
+        }
+    }
+
+    /// What `make` computes over the windows of an image, made at its first use.
+    pub(super) fn once_over(
+        &mut self,
+        key: WindowKey,
+        make: impl FnOnce(&mut Self) -> OpResult,
+    ) -> OpResult {
+        if let Some(&value) = self.windows.get(&key) {
+            return Ok(value);
+        }
+        let value = make(self)?;
+        self.windows.insert(key, value);
+        Ok(value)
     }
 
     /// Sets how derivatives pass the node that computes `v`.

@@ -4,7 +4,7 @@
 //! as it broadcasts to it: the derivative of a mean stays small until an operator needs it in full.
 
 use super::builder::{Flow, Graph, Node, Value};
-use super::vjp;
+use super::{DType, vjp};
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
 
@@ -51,7 +51,7 @@ pub fn gradients(g: &mut Graph, loss: Value, wrt: &[Value], how: GradOptions) ->
 /// The values of interest and all that derivatives reach from them.
 fn dependents(g: &Graph, wrt: &[Value]) -> HashSet<Value> {
     let mut depends: HashSet<Value> = wrt.iter().copied().collect();
-    for node in g.nodes() {
+    for node in g.nodes().iter().map(Node::differentiated) {
         let flows = match node.flow {
             Flow::Stop => false,
             Flow::StraightThrough => true,
@@ -74,7 +74,7 @@ impl Walk {
     fn run(&mut self, g: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Value>> {
         let end = g.producer(loss).map_or(0, |index| index + 1);
         for index in (0..end).rev() {
-            let node = g.nodes()[index].clone();
+            let node = g.nodes()[index].differentiated();
             if !node.inputs.iter().any(|v| self.depends.contains(v)) {
                 continue;
             }
@@ -145,7 +145,11 @@ fn unbroadcast(g: &mut Graph, cotangent: Value, v: Value) -> Result<Value> {
     if axes.is_empty() {
         return Ok(cotangent);
     }
-    let sum = g.reduce_sum(cotangent, &axes, true)?;
+    let sum = if axes == [0, 1, 2] && have.len() == 4 && g.dtype(cotangent) == DType::F32 {
+        g.channel_sums(cotangent)?
+    } else {
+        g.reduce_sum(cotangent, &axes, true)?
+    };
     let kept = g.shape(sum)[extra..].to_vec();
     g.reshape(sum, &kept)
 }

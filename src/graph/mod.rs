@@ -15,7 +15,7 @@ mod vjp;
 
 pub use builder::{Graph, Value};
 pub use grad::{ConvWeightGrad, GradOptions, gradients};
-pub use ops::ConvAttrs;
+pub use ops::{Channels, ConvAttrs};
 pub use tensor::{DType, Tensor, numbers};
 
 #[cfg(test)]

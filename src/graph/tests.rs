@@ -211,6 +211,55 @@ const LINEAR: &[Case] = &[
     }),
 ];
 
+const LAST: &[Case] = &[
+    case("conv_last, valid", &[&[2, 6, 5, 3], &[4, 3, 3, 2], &[4]], |g, x| {
+        g.conv_last(x[0], x[1], Some(x[2]), ConvAttrs::default())
+    }),
+    case("conv_last, same", &[&[2, 5, 6, 2], &[3, 2, 3, 3]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(1, [1; 4], 1, 1))
+    }),
+    case("conv_last, even kernel, same", &[&[1, 5, 5, 2], &[2, 2, 4, 4]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(1, [1, 1, 2, 2], 1, 1))
+    }),
+    case("conv_last, more padding than the kernel", &[&[1, 4, 3, 2], &[2, 2, 2, 2]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(1, [3, 0, 2, 4], 1, 1))
+    }),
+    case("conv_last, stride 2", &[&[2, 7, 8, 2], &[3, 2, 3, 3]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(2, [1; 4], 1, 1))
+    }),
+    case("conv_last, stride 2, uneven", &[&[1, 8, 8, 2], &[3, 2, 3, 3], &[3]], |g, x| {
+        g.conv_last(x[0], x[1], Some(x[2]), attrs(2, [0, 0, 1, 1], 1, 1))
+    }),
+    case("conv_last, stride 3, rows unreached", &[&[1, 9, 8, 2], &[2, 2, 2, 2]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(3, [0; 4], 1, 1))
+    }),
+    case("conv_last, dilated and strided", &[&[1, 9, 9, 1], &[2, 1, 3, 3]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(2, [1; 4], 2, 1))
+    }),
+    case("conv_last, 1x1", &[&[2, 4, 4, 3], &[2, 3, 1, 1]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(1, [0; 4], 1, 1))
+    }),
+    case("conv_last, 1x1, stride 2", &[&[2, 5, 4, 3], &[2, 3, 1, 1]], |g, x| {
+        g.conv_last(x[0], x[1], None, attrs(2, [0; 4], 1, 1))
+    }),
+    case("channel_sums", &[&[2, 3, 2, 4]], |g, x| g.channel_sums(x[0])),
+    case("a factor of each channel", &[&[2, 3, 2, 4], &[4]], |g, x| g.mul(x[0], x[1])),
+    case("average_pool_last", &[&[2, 4, 6, 2]], |g, x| g.average_pool_last(x[0], [2, 2])),
+    case("average_pool_last, odd size", &[&[1, 8, 5, 2]], |g, x| g.average_pool_last(x[0], [3, 3])),
+];
+
+const NORM: &[Case] = &[
+    case("batch_norm", &[&[4, 3, 2, 2], &[3, 1, 1], &[3, 1, 1]], |g, x| {
+        Ok(g.batch_norm(x[0], x[1], x[2], 1e-3, Channels::First)?.y)
+    }),
+    case("batch_norm, channels last", &[&[4, 2, 2, 3], &[3], &[3]], |g, x| {
+        Ok(g.batch_norm(x[0], x[1], x[2], 1e-3, Channels::Last)?.y)
+    }),
+    case("batch_norm of vectors", &[&[5, 3], &[3], &[3]], |g, x| {
+        Ok(g.batch_norm(x[0], x[1], x[2], 1e-3, Channels::Last)?.y)
+    }),
+];
+
 const POOL: &[Case] = &[
     case("max_pool", &[&[2, 2, 4, 6]], |g, x| g.max_pool(x[0], [2, 2], [2, 2])),
     case("max_pool, odd size", &[&[1, 2, 7, 5]], |g, x| g.max_pool(x[0], [2, 2], [2, 2])),
@@ -221,7 +270,7 @@ const POOL: &[Case] = &[
 
 #[test]
 fn every_rule_agrees_with_central_differences() {
-    for case in [ELEMENTWISE, REDUCE, LAYOUT, LINEAR, POOL].concat_cases() {
+    for case in [ELEMENTWISE, REDUCE, LAYOUT, LINEAR, LAST, NORM, POOL].concat_cases() {
         for conv_weight in [ConvWeightGrad::Cpu, ConvWeightGrad::Swapped] {
             for seed in 0..3 {
                 let worst = worst(case, GradOptions { conv_weight }, seed).unwrap();
@@ -243,6 +292,32 @@ impl<const N: usize> Tables for [&'static [Case]; N] {
     fn concat_cases(&self) -> impl Iterator<Item = &'static Case> {
         self.iter().flat_map(|table| table.iter())
     }
+}
+
+/// Both orders of the axes are the same convolution, the same mean and the same pool.
+#[test]
+fn channels_last_is_the_same_operator() {
+    let strided = attrs(2, [1, 2, 0, 1], 1, 1);
+    let mut g = Graph::new("t");
+    let x = g.input("x", DType::F32, &[2, 7, 6, 3]);
+    let w = g.input("w", DType::F32, &[4, 3, 3, 2]);
+    let first = g.channels_first(x).unwrap();
+    let y = g.conv(first, w, None, strided).unwrap();
+    let y = g.average_pool(y, [2, 2], [2, 2]).unwrap();
+    let y = g.channels_last(y).unwrap();
+    let z = g.conv_last(x, w, None, strided).unwrap();
+    let z = g.average_pool_last(z, [2, 2]).unwrap();
+    assert_eq!(g.shape(y), g.shape(z));
+    g.output("first", y);
+    g.output("last", z);
+    let mut rng = Pcg64Mcg::seed_from_u64(3);
+    let inputs = Values::from([
+        ("x".to_string(), random(&[2, 7, 6, 3], &mut rng)),
+        ("w".to_string(), random(&[4, 3, 3, 2], &mut rng)),
+    ]);
+    let outputs = reference::run(&g.to_model(), inputs).unwrap();
+    let apart = &outputs["first"] - &outputs["last"];
+    assert!(apart.iter().all(|d| d.abs() < 1e-12), "{apart}");
 }
 
 /// A checker that passes everything proves nothing: rules that are wrong on purpose must be found.
@@ -321,6 +396,8 @@ fn errors_name_operator_node_and_shapes() {
         (g.add(a, labels).unwrap_err(), &["F32", "I64"]),
         (g.reshape(a, &[5]).unwrap_err(), &["Reshape", "[5]"]),
         (g.conv(a, b, None, ConvAttrs::default()).unwrap_err(), &["Conv", "4 axes"]),
+        (g.conv_last(a, b, None, attrs(1, [0; 4], 1, 2)).unwrap_err(), &["ConvLast", "no groups"]),
+        (g.channel_sums(a).unwrap_err(), &["4 axes", "[2, 3]"]),
         (g.reduce_sum(a, &[2], true).unwrap_err(), &["ReduceSum", "axis 2"]),
         (g.slice(a, &[0], &[9], &[0], &[1]).unwrap_err(), &["Slice", "9"]),
         (g.relu(labels).unwrap_err(), &["Relu", "I64"]),

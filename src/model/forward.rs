@@ -3,7 +3,7 @@
 use super::plan::{Placed, pads, plan};
 use super::recipe::{Layer, Padding, Recipe};
 use super::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM};
-use crate::graph::{ConvAttrs, DType, Graph, Value};
+use crate::graph::{Channels, ConvAttrs, DType, Graph, Value};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -54,11 +54,27 @@ pub fn forward(
     values: &BTreeMap<String, Value>,
     mode: Mode,
 ) -> Result<Forward> {
+    forward_with(g, recipe, image, values, mode, Channels::First)
+}
+
+/// The same with the axis of the channels chosen for all that lies between the image and the first
+/// flat layer; the meaning of the parameters does not depend on it.
+///
+/// # Errors
+/// Those of [`forward`].
+pub fn forward_with(
+    g: &mut Graph,
+    recipe: &Recipe,
+    image: Value,
+    values: &BTreeMap<String, Value>,
+    mode: Mode,
+    channels: Channels,
+) -> Result<Forward> {
     let ink = g.cast(image, DType::F32)?;
     let level = g.scalar(1.0 / 255.0);
     let scaled = g.mul(ink, level)?;
-    let mut builder = Builder { g, values, mode, masks: Vec::new(), next_stats: Vec::new() };
-    let mut x = scaled;
+    let mut builder = Builder { g, values, mode, channels, masks: Vec::new(), next_stats: Vec::new() };
+    let mut x = builder.in_order(scaled)?;
     for p in plan(recipe)? {
         let outer = builder.g.scope(&p.name);
         let y = builder.layer(&p, x);
@@ -72,11 +88,41 @@ struct Builder<'a> {
     g: &'a mut Graph,
     values: &'a BTreeMap<String, Value>,
     mode: Mode,
+    channels: Channels,
     masks: Vec<MaskSpec>,
     next_stats: Vec<(String, Value)>,
 }
 
 impl Builder<'_> {
+    /// The image `[N, 1, H, W]` with its channel where the layers want it; with one channel that is
+    /// no move.
+    fn in_order(&mut self, image: Value) -> Result<Value> {
+        let &[n, c, h, w] = self.g.shape(image) else { return Ok(image) };
+        match self.channels {
+            Channels::First => Ok(image),
+            Channels::Last => self.g.reshape(image, &[n, h, w, c]),
+        }
+    }
+
+    /// Whether `x` is an image with channels last.
+    fn is_last(&self, x: Value) -> bool {
+        self.channels == Channels::Last && self.g.shape(x).len() == 4
+    }
+
+    /// What `layer` gives for an image, whose channels it wants first.
+    fn channels_first(
+        &mut self,
+        x: Value,
+        layer: impl FnOnce(&mut Graph, Value) -> Result<Value>,
+    ) -> Result<Value> {
+        if !self.is_last(x) {
+            return layer(self.g, x);
+        }
+        let x = self.g.channels_first(x)?;
+        let y = layer(self.g, x)?;
+        if self.g.shape(y).len() == 4 { self.g.channels_last(y) } else { Ok(y) }
+    }
+
     fn layer(&mut self, p: &Placed, x: Value) -> Result<Value> {
         let name = p.name.as_str();
         match p.layer {
@@ -87,11 +133,16 @@ impl Builder<'_> {
             Layer::Relu => self.g.relu(x),
             Layer::Sigmoid => self.g.sigmoid(x),
             Layer::BatchNorm => self.batch_norm(name, x),
-            Layer::MaxPool { size } => self.g.max_pool(x, [size, size], [size, size]),
+            Layer::MaxPool { size } => {
+                self.channels_first(x, |g, x| g.max_pool(x, [size, size], [size, size]))
+            }
+            Layer::AveragePool { size } if self.is_last(x) => self.g.average_pool_last(x, [size, size]),
             Layer::AveragePool { size } => self.g.average_pool(x, [size, size], [size, size]),
+            Layer::GlobalAveragePool if self.is_last(x) => self.g.reduce_mean(x, &[1, 2], false),
             Layer::GlobalAveragePool => self.g.reduce_mean(x, &[2, 3], false),
             Layer::Residual { stride, .. } => self.residual(p, x, stride),
-            Layer::Flatten => self.g.flatten(x, 1),
+            // The order in which the weights of the layer behind expect the values.
+            Layer::Flatten => self.channels_first(x, |g, x| g.flatten(x, 1)),
             Layer::Fc { .. } => self.fc(name, x, p.bias || self.mode == Mode::Folded),
             Layer::Dropout(rate) => self.dropout(name, x, rate),
             Layer::L2Norm => unit_length(self.g, x),
@@ -101,11 +152,16 @@ impl Builder<'_> {
     fn conv(&mut self, name: &str, x: Value, window: Window, bias: bool) -> Result<Value> {
         let weight = self.value(name, "weight")?;
         let bias = if bias { Some(self.value(name, "bias")?) } else { None };
-        let [h, w] = [2, 3].map(|axis| {
+        let axes = if self.is_last(x) { [1, 2] } else { [2, 3] };
+        let [h, w] = axes.map(|axis| {
             let side = self.g.shape(x)[axis];
             pads(side, window.kernel, window.stride, window.padding)
         });
         let strides = [window.stride; 2];
+        if self.is_last(x) {
+            let pads = [h[0], w[0], h[1], w[1]];
+            return self.g.conv_last(x, weight, bias, ConvAttrs { strides, pads, ..ConvAttrs::default() });
+        }
         // Uneven padding is a node of its own: CUDA has no kernel for the gradient otherwise.
         if h[0] != h[1] || w[0] != w[1] {
             let padded = self.g.pad(x, &[0, 0, h[0], w[0], 0, 0, h[1], w[1]], 0.0)?;
@@ -148,29 +204,16 @@ impl Builder<'_> {
         if self.mode == Mode::Infer {
             let (mean, var) = (self.per_channel(mean, x)?, self.per_channel(var, x)?);
             let centred = self.g.sub(x, mean)?;
-            return self.normalise(centred, var, scale, shift);
+            return Ok(self.g.scale_centred(centred, var, scale, shift, BATCH_NORM_EPSILON)?.0);
         }
-        let axes: Vec<i64> = (0..self.g.shape(x).len() as i64).filter(|axis| *axis != 1).collect();
-        let count: usize = axes.iter().map(|axis| self.g.shape(x)[*axis as usize]).product();
-        let batch_mean = self.g.reduce_mean(x, &axes, true)?;
-        let centred = self.g.sub(x, batch_mean)?;
-        let square = self.g.mul(centred, centred)?;
-        let batch_var = self.g.reduce_mean(square, &axes, true)?;
-        self.next_stat(name, "mean", mean, batch_mean, 1.0)?;
+        let normalised = self.g.batch_norm(x, scale, shift, BATCH_NORM_EPSILON, self.channels)?;
+        self.next_stat(name, "mean", mean, normalised.mean, 1.0)?;
         // The running variance is the unbiased estimate, as everyone's implementation has it.
+        let counted = |shape: &[usize]| shape.iter().product::<usize>();
+        let count = counted(self.g.shape(x)) / counted(self.g.shape(mean));
         let unbiased = count as f32 / (count.max(2) - 1) as f32;
-        self.next_stat(name, "var", var, batch_var, unbiased)?;
-        self.normalise(centred, batch_var, scale, shift)
-    }
-
-    fn normalise(&mut self, centred: Value, var: Value, scale: Value, shift: Value) -> Result<Value> {
-        let epsilon = self.g.scalar(BATCH_NORM_EPSILON);
-        let shifted = self.g.add(var, epsilon)?;
-        let deviation = self.g.sqrt(shifted)?;
-        // One pass over the large tensor for the product, one for the sum.
-        let factor = self.g.div(scale, deviation)?;
-        let scaled = self.g.mul(centred, factor)?;
-        self.g.add(scaled, shift)
+        self.next_stat(name, "var", var, normalised.var, unbiased)?;
+        Ok(normalised.y)
     }
 
     /// `old + momentum·(factor·batch − old)`, `[C]`.
@@ -199,9 +242,9 @@ impl Builder<'_> {
         self.g.mul(x, mask)
     }
 
-    /// `[C]` so that it broadcasts over `x`: `[C, 1, 1]` for images.
+    /// `[C]` so that it broadcasts over `x`: `[C, 1, 1]` for images with channels first.
     fn per_channel(&mut self, v: Value, x: Value) -> Result<Value> {
-        if self.g.shape(x).len() == 2 {
+        if self.g.shape(x).len() == 2 || self.is_last(x) {
             return Ok(v);
         }
         let channels = self.g.shape(v)[0];

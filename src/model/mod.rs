@@ -17,7 +17,7 @@ mod validate;
 pub use cost::{Cost, cost};
 pub use fold::fold;
 pub(crate) use forward::unit_length;
-pub use forward::{Forward, MaskSpec, Mode, forward};
+pub use forward::{Forward, MaskSpec, Mode, forward, forward_with};
 pub use init::{initialise, seeded};
 pub(crate) use plan::pads;
 pub use plan::{Placed, plan};

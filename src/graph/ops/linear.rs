@@ -4,7 +4,7 @@ use crate::graph::builder::{Attribute, OpResult, broadcast};
 use crate::graph::{Graph, Value};
 
 /// Attributes of a 2-D convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvAttrs {
     /// Along H and W.
     pub strides: [usize; 2],
@@ -23,7 +23,7 @@ impl Default for ConvAttrs {
 }
 
 impl ConvAttrs {
-    fn attributes(&self, kernel: &[usize]) -> Vec<(&'static str, Attribute)> {
+    pub(super) fn attributes(&self, kernel: &[usize]) -> Vec<(&'static str, Attribute)> {
         let ints = |xs: &[usize]| Attribute::Ints(xs.iter().map(|&x| x as i64).collect());
         vec![
             ("kernel_shape", ints(kernel)),
@@ -92,7 +92,7 @@ impl Graph {
             let padded = self.pad(x, &[0, 0, top, left, 0, 0, bottom, right], 0.0)?;
             return self.conv(padded, w, bias, ConvAttrs { pads: [0; 4], ..attrs });
         }
-        let shape = self.conv_shape(x, w, &attrs)?;
+        let shape = self.conv_shape(self.shape(x), self.shape(w), &attrs)?;
         if let Some(b) = bias.filter(|b| self.shape(*b) != [shape[1]]) {
             return Err(self.misfit("Conv", format!("bias {:?} for {} filters", self.shape(b), shape[1])));
         }
@@ -102,8 +102,13 @@ impl Graph {
         Ok(self.node("Conv", &inputs, attributes, dtype, shape))
     }
 
-    fn conv_shape(&self, x: Value, w: Value, attrs: &ConvAttrs) -> crate::Result<Vec<usize>> {
-        let (input, kernel) = (self.shape(x), self.shape(w));
+    /// `[N, F, H′, W′]` of [`Graph::conv`].
+    pub(super) fn conv_shape(
+        &self,
+        input: &[usize],
+        kernel: &[usize],
+        attrs: &ConvAttrs,
+    ) -> crate::Result<Vec<usize>> {
         let fail =
             |why: &str| self.misfit("Conv", format!("{why}: input {input:?}, kernel {kernel:?}, {attrs:?}"));
         let (&[n, c, h, width], &[filters, inner, kh, kw]) = (input, kernel) else {

@@ -1,12 +1,15 @@
 //! Forward operators, a file a family; `vjp` mirrors these files.
 
 mod elementwise;
+mod last;
 mod layout;
 mod linear;
+mod norm;
 mod pool;
 mod reduce;
 
 pub use linear::ConvAttrs;
+pub use norm::Channels;
 
 use super::Graph;
 

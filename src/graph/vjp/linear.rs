@@ -41,7 +41,7 @@ pub(super) fn conv(g: &mut Graph, call: &Call) -> Result<Cotangents> {
     })
 }
 
-fn attributes(call: &Call) -> ConvAttrs {
+pub(super) fn attributes(call: &Call) -> ConvAttrs {
     let at = |name, i: usize| call.node.ints(name)[i] as usize;
     ConvAttrs {
         strides: [0, 1].map(|i| at("strides", i)),

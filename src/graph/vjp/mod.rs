@@ -4,8 +4,10 @@
 //! neither accumulate nor un-broadcast: the walk does. The files mirror those of `ops`.
 
 mod elementwise;
+mod last;
 mod layout;
 mod linear;
+mod norm;
 mod pool;
 mod reduce;
 
@@ -50,6 +52,8 @@ pub(super) fn apply(g: &mut Graph, call: &Call) -> Result<Cotangents> {
         "MatMul" => linear::matmul(g, call),
         "Gemm" => linear::gemm(g, call),
         "Conv" => linear::conv(g, call),
+        "ConvLast" => last::conv(g, call),
+        "BatchNorm" => norm::batch_norm(g, call),
         "MaxPool" => pool::max_pool(g, call),
         "AveragePool" => pool::average_pool(g, call),
         "ReduceSum" | "ReduceMean" | "ReduceMax" | "Softmax" | "LogSoftmax" => reduce::rule(g, call),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::graph::check;
-use crate::model::{fold, tests::shipped};
+use crate::model::{fold, forward, tests::shipped};
 use crate::onnx::{DimensionValue, ModelProto, ValueInfoProto, type_proto};
 use std::collections::BTreeSet;
 
@@ -140,6 +140,38 @@ fn running_statistics_converge_and_folding_changes_nothing() {
     let one = images.slice_axis(ndarray::Axis(0), (3..4).into()).to_owned();
     let alone = embed(&recipe, &params, &one, Mode::Infer);
     alone.iter().zip(infer.index_axis(ndarray::Axis(0), 3)).for_each(|(a, b)| close(*a, *b));
+}
+
+/// The lowering for the CPU keeps channels last and multiplies matrices; the one for CUDA convolves. Both
+/// are one and the same step.
+#[test]
+fn every_target_takes_the_same_step() {
+    let recipe = recipe(json!({
+        "size": 9,
+        "tower": [
+            {"conv": {"filters": 2, "kernel": 3, "padding": "same"}}, "batch-norm", "relu", {"dropout": 0.5},
+            {"conv": {"filters": 3, "kernel": 4, "stride": 2, "padding": "same"}}, "relu",
+            {"residual": {"filters": 3}}, {"residual": {"filters": 2, "stride": 2}},
+            {"average-pool": {"size": 2}}, "flatten", {"fc": {"units": 3}},
+        ],
+    }));
+    let classes = TrainingClasses::distinct(2);
+    let mut setup = Setup::new(&recipe, &classes);
+    let cuda = setup.run();
+    setup.graph = build(&recipe, &classes, Target::Cpu).unwrap();
+    let ops = |ops: &Tensors| ops.keys().cloned().collect::<BTreeSet<_>>();
+    // The mask lies where its layer's channels do.
+    let mask = setup.inputs.get_mut("mask.dropout1").unwrap();
+    *mask = mask.view().permuted_axes(vec![0, 2, 3, 1]).as_standard_layout().into_owned();
+    let nodes = setup.graph.model.graph.as_ref().unwrap();
+    assert!(nodes.node.iter().all(|n| n.op_type.as_deref() != Some("Conv")), "the CPU has products instead");
+    let cpu = setup.run();
+    assert_eq!(ops(&cuda), ops(&cpu));
+    for (name, value) in &cuda {
+        // The bias of a layer before a normalisation does nothing: its steps are rounding alone.
+        let far = (&cpu[name] - value).into_iter().find(|d| d.abs() > 1e-9);
+        assert_eq!(far, None, "{name}");
+    }
 }
 
 #[test]
