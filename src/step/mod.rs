@@ -174,7 +174,8 @@ fn channels(recipe: &Recipe, target: Target) -> Channels {
         Layer::MaxPool { .. } => false,
         _ => true,
     };
-    let last = target == Target::Cpu && recipe.tower.iter().all(fits);
+    let convolves = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Residual { .. });
+    let last = target == Target::Cpu && recipe.tower.iter().any(convolves) && recipe.tower.iter().all(fits);
     if last { Channels::Last } else { Channels::First }
 }
 
