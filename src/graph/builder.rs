@@ -227,7 +227,15 @@ impl Graph {
         let index = self.nodes.len();
         let output = self.value(dtype, shape, Source::Node(index));
         let name = self.node_name(op, index);
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), attributes, output, name, flow: Flow::Rule, whole: None });
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.to_vec(),
+            attributes,
+            output,
+            name,
+            flow: Flow::Rule,
+            whole: None,
+        });
         output
     }
 
@@ -245,11 +253,7 @@ impl Graph {
     }
 
     /// What `make` computes over the windows of an image, made at its first use.
-    pub(super) fn once_over(
-        &mut self,
-        key: WindowKey,
-        make: impl FnOnce(&mut Self) -> OpResult,
-    ) -> OpResult {
+    pub(super) fn once_over(&mut self, key: WindowKey, make: impl FnOnce(&mut Self) -> OpResult) -> OpResult {
         if let Some(&value) = self.windows.get(&key) {
             return Ok(value);
         }

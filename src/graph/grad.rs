@@ -20,8 +20,8 @@ pub struct GradOptions {
 pub enum ConvWeightGrad {
     /// A convolution with batch and channel axes swapped: one kernel on CUDA.
     Swapped,
-    /// A matrix product an image over columns made of slices, summed over the batch: about twice as
-    /// fast on ONNX Runtime's CPU provider.
+    /// A matrix product an image over columns, summed over the batch: about twice as fast on ONNX
+    /// Runtime's CPU provider.
     #[default]
     Cpu,
 }

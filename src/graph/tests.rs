@@ -206,6 +206,9 @@ const LINEAR: &[Case] = &[
     case("conv, a channel a group, stride 2", &[&[1, 3, 6, 6], &[3, 1, 3, 3]], |g, x| {
         g.conv(x[0], x[1], None, attrs(2, [1; 4], 1, 3))
     }),
+    case("conv, many channels", &[&[2, 32, 4, 5], &[3, 32, 3, 2], &[3]], |g, x| {
+        g.conv(x[0], x[1], Some(x[2]), attrs(2, [1, 0, 1, 0], 1, 1))
+    }),
     case("conv, 1x1", &[&[2, 3, 4, 4], &[2, 3, 1, 1]], |g, x| {
         g.conv(x[0], x[1], None, attrs(2, [0; 4], 1, 1))
     }),

@@ -31,7 +31,9 @@ impl Graph {
             return self.conv_last(padded, w, bias, ConvAttrs { pads: [0; 4], ..attrs });
         }
         let [n, h, width, f] = self.conv_last_shape(x, w, attrs)?;
-        let &[_, c, kh, kw] = self.shape(w) else { return Err(self.misfit("ConvLast", "a kernel has 4 axes")) };
+        let &[_, c, kh, kw] = self.shape(w) else {
+            return Err(self.misfit("ConvLast", "a kernel has 4 axes"));
+        };
         let columns = self.columns(x, [kh, kw], attrs)?;
         let matrix = self.transpose(w, &[2, 3, 1, 0])?;
         let matrix = self.reshape(matrix, &[kh * kw * c, f])?;
@@ -113,7 +115,8 @@ impl Graph {
 
 /// Indices of the pixels under each tap of the kernel, place after place, in an image of `width` columns.
 fn taps(width: usize, places: [usize; 2], kernel: [usize; 2], attrs: ConvAttrs) -> Vec<i64> {
-    let along = |axis: usize, place: usize, tap: usize| place * attrs.strides[axis] + tap * attrs.dilations[axis];
+    let along =
+        |axis: usize, place: usize, tap: usize| place * attrs.strides[axis] + tap * attrs.dilations[axis];
     let mut indices = Vec::with_capacity(places[0] * places[1] * kernel[0] * kernel[1]);
     for y in 0..places[0] {
         for x in 0..places[1] {

@@ -38,7 +38,8 @@ fn weight(g: &mut Graph, call: &Call, attrs: ConvAttrs) -> Result<Value> {
 type Phase = Vec<(usize, i64)>;
 
 fn phases(axis: usize, taps: usize, attrs: ConvAttrs) -> Vec<Phase> {
-    let [stride, dilation, pad] = [attrs.strides[axis], attrs.dilations[axis], attrs.pads[axis]].map(|n| n as i64);
+    let [stride, dilation, pad] =
+        [attrs.strides[axis], attrs.dilations[axis], attrs.pads[axis]].map(|n| n as i64);
     let reaches = |r: i64| {
         let off = move |i: usize| r + pad - dilation * i as i64;
         (0..taps).filter(move |&i| off(i) % stride == 0).map(move |i| (i, off(i) / stride)).collect()
@@ -89,7 +90,9 @@ impl View {
             pads[5 + axis] = beyond.max(0) as usize;
         }
         let padded = g.pad(dy, &pads, 0.0)?;
-        let &[n, h, width, f] = g.shape(padded) else { return Err(g.misfit("ConvLast", "4 axes are needed")) };
+        let &[n, h, width, f] = g.shape(padded) else {
+            return Err(g.misfit("ConvLast", "4 axes are needed"));
+        };
         let places = g.reshape(padded, &[n, h * width, f])?;
         Ok(Self { places, width, before: [pads[1] as i64, pads[2] as i64], pixels })
     }

@@ -73,6 +73,7 @@ fn weight(g: &mut Graph, call: &Call, attrs: ConvAttrs) -> Result<Value> {
         let dy = channels(g, call.dy, group, attrs.groups)?;
         parts.push(match call.how.conv_weight {
             ConvWeightGrad::Swapped => swapped(g, x, dy, own, attrs)?,
+            ConvWeightGrad::Cpu if own[1] >= GATHERED => gathered(g, x, dy, own, attrs)?,
             ConvWeightGrad::Cpu => by_products(g, x, dy, own, attrs)?,
         });
     }
@@ -94,6 +95,25 @@ fn swapped(g: &mut Graph, x: Value, dy: Value, kernel: [usize; 4], attrs: ConvAt
     // With a stride the result may have rows that belong to no tap of the kernel.
     let dw = g.slice(dw, &[0, 0], &kernel[2..], &[2, 3], &[1, 1])?;
     g.transpose(dw, &EXCHANGED)
+}
+
+/// Channels from which on a pixel is worth a move of its own: `Gather` of pixels runs on all cores,
+/// `Slice` and `Concat` on one, but they move whole rows.
+const GATHERED: usize = 32;
+
+/// Per image the product of `dY: [F, P]` with the columns `[P, kH·kW·C]` of the image with channels last;
+/// then the sum over the batch.
+fn gathered(g: &mut Graph, x: Value, dy: Value, kernel: [usize; 4], attrs: ConvAttrs) -> Result<Value> {
+    let [f, c, kh, kw] = kernel;
+    let (n, places) = (g.shape(dy)[0], g.shape(dy)[2] * g.shape(dy)[3]);
+    let x = g.channels_last(x)?;
+    let columns = g.columns(x, [kh, kw], attrs)?;
+    let columns = g.reshape(columns, &[n, places, kh * kw * c])?;
+    let dy = g.reshape(dy, &[n, f, places])?;
+    let products = g.matmul(dy, columns)?;
+    let sum = g.reduce_sum(products, &[0], false)?;
+    let channels_last = g.reshape(sum, &[f, kh, kw, c])?;
+    g.transpose(channels_last, &[0, 3, 1, 2])
 }
 
 /// Per image the product of the columns `[kH·kW·C, P]`, a slice a tap, with `dYᵀ: [P, F]`; then the

@@ -20,8 +20,8 @@ pub enum Device {
     Cuda,
 }
 
-/// How far ONNX Runtime may rewrite a graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+/// How far ONNX Runtime may rewrite a graph; each level does what those before it do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptLevel {
     /// As written.
