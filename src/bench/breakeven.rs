@@ -61,7 +61,8 @@ pub const COUNTS: [u32; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
 pub fn horizon(lines: &[Line]) -> f64 {
     let pairs = lines.iter().enumerate().flat_map(|(i, a)| lines[i + 1..].iter().map(move |b| (a, b)));
     let farthest = pairs.filter_map(|(a, b)| a.crosses(b)).filter(|n| *n < 1e5).fold(0.0, f64::max);
-    let balanced = lines.iter().map(|l| l.start_ms / l.image_ms).filter(|n| n.is_finite()).fold(0.0, f64::max);
+    let balanced =
+        lines.iter().map(|l| l.start_ms / l.image_ms).filter(|n| n.is_finite()).fold(0.0, f64::max);
     if farthest > 0.0 { 2.0 * farthest } else { balanced.clamp(10.0, 1e5) }
 }
 
@@ -87,7 +88,8 @@ mod tests {
 
     #[test]
     fn verdicts_are_on_pairs_of_runtimes() {
-        let all = [line("ort float", 57.0, 0.2), line("tract float", 7.0, 0.3), line("tract exact", 6.0, 0.1)];
+        let all =
+            [line("ort float", 57.0, 0.2), line("tract float", 7.0, 0.3), line("tract exact", 6.0, 0.1)];
         let said = verdicts(&all);
         let expected = [
             "tract float is ahead up to 500 images, then ort float",

@@ -56,7 +56,10 @@ pub fn read(folder: &Path) -> Result<Vec<Bench>> {
     let mut found = Vec::new();
     walk(folder, &mut found)?;
     if found.is_empty() {
-        return Err(Error::invalid(folder.display(), "holds no result of criterion; run `cargo bench` first"));
+        return Err(Error::invalid(
+            folder.display(),
+            "holds no result of criterion; run `cargo bench` first",
+        ));
     }
     found.sort_by(|a, b| (&a.group, &a.id).cmp(&(&b.group, &b.id)));
     Ok(found)
@@ -103,7 +106,11 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 pub fn markdown(benches: &[Bench]) -> String {
     let mut text = String::new();
     for group in benches.chunk_by(|a, b| a.group == b.group) {
-        let _ = writeln!(text, "### {}\n\n| bench | median | 95 % interval | each second |\n|---|---|---|---|", group[0].group);
+        let _ = writeln!(
+            text,
+            "### {}\n\n| bench | median | 95 % interval | each second |\n|---|---|---|---|",
+            group[0].group
+        );
         for b in group {
             let rate = b.elements.map_or(String::new(), |n| format!("{:.0}", n as f64 * 1e9 / b.median_ns));
             let [low, high] = b.interval_95_ns.map(time);
@@ -146,7 +153,8 @@ mod tests {
                 "point_estimate":{0},"standard_error":1.0}}"#,
                 median
             );
-            std::fs::write(folder.join("estimates.json"), format!(r#"{{"mean":{one},"median":{one}}}"#)).unwrap();
+            std::fs::write(folder.join("estimates.json"), format!(r#"{{"mean":{one},"median":{one}}}"#))
+                .unwrap();
         }
         let benches = read(dir.path()).unwrap();
         assert_eq!(benches.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["ort/1", "tract/1"]);

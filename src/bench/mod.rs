@@ -17,9 +17,7 @@ mod statistics;
 mod testing;
 pub mod text;
 
-pub use results::{
-    Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Method, Row, TowerFile,
-};
+pub use results::{Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Method, Row, TowerFile};
 pub use run::{Request, length, run};
 pub use statistics::{Latency, Spread, quantile};
 

@@ -27,12 +27,12 @@ pub fn page(told: &Benchmark) -> Result<Page> {
     page.figures(ratios.iter().map(|(value, who)| (value.clone(), who.as_str())));
     page.text(&format!("Time of one image on one thread; {} is 1.", told.reference));
     page.section("Latency and throughput");
-    let head = ["", "threads", "images", "ratio", "p50, µs", "p90", "p95", "p99", "images/s", "cores"];
+    let head =
+        ["", "threads", "images", "ratio", "at best", "p50, µs", "p90", "p95", "p99", "images/s", "cores"];
     page.table(
         &head,
         told.rows.iter().map(|row| {
-            let mut line =
-                vec![row.what.who(), row.what.threads.to_string(), row.what.batch.to_string()];
+            let mut line = vec![row.what.who(), row.what.threads.to_string(), row.what.batch.to_string()];
             line.extend(cells(row));
             line
         }),
@@ -52,8 +52,14 @@ pub fn page(told: &Benchmark) -> Result<Page> {
 
 fn starts(told: &Benchmark, page: &mut Page) {
     page.section("Start and footprint");
-    let head =
-        ["", "process to first embedding, ms", "load, ms", "first run, ms", "peak memory, MB", "model + code, MB"];
+    let head = [
+        "",
+        "process to first embedding, ms",
+        "load, ms",
+        "first run, ms",
+        "peak memory, MB",
+        "model + code, MB",
+    ];
     page.table(
         &head,
         told.single().map(|row| {

@@ -30,8 +30,10 @@ pub struct Benchmark {
     pub rows: Vec<Row>,
     /// What the ratios are to: the label of a row with one thread and one image.
     pub reference: String,
-    /// The greatest [`Spread::noise`] of a median latency among the rows.
+    /// The greatest [`Spread::noise`] of a median call among the rows.
     pub noise: f64,
+    /// The same of the fastest calls.
+    pub fastest_noise: f64,
     /// The comparison with an earlier result, if one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<Comparison>,
@@ -135,10 +137,14 @@ pub struct Row {
     pub withheld: Option<String>,
     /// The median call of each round, microseconds.
     pub call_us: Option<Spread>,
+    /// The fastest call of each round, microseconds: what other work on the machine disturbs least.
+    pub fastest_us: Option<Spread>,
     /// Images a second, of each round.
     pub images_per_second: Option<Spread>,
     /// Its median call over that of the reference with the same threads and batch, round by round.
     pub ratio: Option<Spread>,
+    /// The same of the fastest calls.
+    pub fastest_ratio: Option<Spread>,
     /// CPU time over wall time while calls were timed.
     pub cores_used: Option<Spread>,
     /// From the start of the process to its first embedding, seen from outside, milliseconds.

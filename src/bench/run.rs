@@ -1,9 +1,7 @@
 //! Starts the measuring processes in turn and puts together what they saw.
 
 use super::child::{First, Steady};
-use super::results::{
-    Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Method, Row, TowerFile,
-};
+use super::results::{Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Method, Row, TowerFile};
 use super::statistics::{Latency, Spread, quantile};
 use crate::export;
 use crate::runtime::doctor::Machine;
@@ -73,11 +71,17 @@ pub fn run(request: &Request, mut progress: impl FnMut(&str, usize, usize)) -> R
         program_bytes: length(&request.program)?,
         onnx_runtime: request.library.as_ref().map(|(_, facts)| facts.clone()),
         reference: reference.map(|r| r.what.who()).unwrap_or_default(),
-        noise: rows.iter().filter_map(|r| r.call_us).map(|s| s.noise()).fold(0.0, f64::max),
+        noise: greatest(rows.iter().filter_map(|r| r.call_us)),
+        fastest_noise: greatest(rows.iter().filter_map(|r| r.fastest_us)),
         towers,
         rows,
         against: None,
     })
+}
+
+/// The greatest noise.
+fn greatest(spreads: impl Iterator<Item = Spread>) -> f64 {
+    spreads.map(|s| s.noise()).fold(0.0, f64::max)
 }
 
 /// Every configuration with its file: the towers of a runtime side by side.
@@ -173,7 +177,8 @@ fn measure(request: &Request, what: &Configuration, file: &Path) -> Result<Seen>
         }
         _ => return Err(failed(&format!("its process ended with {status} (see above)"))),
     }
-    let read = |line: Option<std::io::Result<String>>| line.and_then(std::result::Result::ok).unwrap_or_default();
+    let read =
+        |line: Option<std::io::Result<String>>| line.and_then(std::result::Result::ok).unwrap_or_default();
     let parsed = |e| Error::invalid_because(what.label(), "its process told something else than times", e);
     let first = serde_json::from_str(&read(first)).map_err(parsed)?;
     let steady = serde_json::from_str(&read(rest)).map_err(parsed)?;
@@ -185,6 +190,11 @@ fn median_us(seen: &Seen) -> f64 {
     let mut calls: Vec<f64> = seen.steady.calls_ns.iter().map(|ns| *ns as f64 / 1e3).collect();
     calls.sort_unstable_by(f64::total_cmp);
     quantile(&calls, 0.5)
+}
+
+/// The fastest call of a round, microseconds.
+fn fastest_us(seen: &Seen) -> f64 {
+    seen.steady.calls_ns.iter().min().map_or(f64::NAN, |ns| *ns as f64 / 1e3)
 }
 
 fn row(what: &Configuration, seen: &[Seen]) -> Row {
@@ -200,8 +210,10 @@ fn row(what: &Configuration, seen: &[Seen]) -> Row {
     Row {
         latency: Latency::of(calls()).filter(|_| shown),
         call_us: each(&|s| Some(median_us(s))).filter(|_| shown),
+        fastest_us: each(&|s| Some(fastest_us(s))).filter(|_| shown),
         images_per_second: each(&rate).filter(|_| shown),
         ratio: None,
+        fastest_ratio: None,
         cores_used,
         withheld,
         cold_start_ms: each(&|s| Some(s.cold_start_ms)),
@@ -229,8 +241,11 @@ fn ratios(rows: &mut [Row], seen: &[Vec<Seen>]) {
         let like = |r: &Row| r.what.threads == what.threads && r.what.batch == what.batch;
         let Some(j) = rows.iter().position(like) else { continue };
         if rows[i].withheld.is_none() && rows[j].withheld.is_none() {
-            let pairs = seen[i].iter().zip(&seen[j]);
-            rows[i].ratio = Spread::of(pairs.map(|(a, b)| median_us(a) / median_us(b)));
+            let over = |figure: fn(&Seen) -> f64| {
+                Spread::of(seen[i].iter().zip(&seen[j]).map(|(a, b)| figure(a) / figure(b)))
+            };
+            let (medians, fastest) = (over(median_us), over(fastest_us));
+            (rows[i].ratio, rows[i].fastest_ratio) = (medians, fastest);
         }
     }
 }

@@ -39,11 +39,7 @@ impl Spread {
     /// The same in another unit.
     #[must_use]
     pub fn times(self, factor: f64) -> Self {
-        Self {
-            median: self.median * factor,
-            least: self.least * factor,
-            greatest: self.greatest * factor,
-        }
+        Self { median: self.median * factor, least: self.least * factor, greatest: self.greatest * factor }
     }
 }
 
