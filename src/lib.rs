@@ -43,6 +43,8 @@ pub mod report;
 
 pub mod compare;
 
+pub mod bench;
+
 pub mod demo;
 
 pub mod cli;

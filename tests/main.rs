@@ -1,6 +1,7 @@
 //! The one integration-test binary; a module a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bench;
 mod data;
 mod demo;
 mod eval;

@@ -1,6 +1,7 @@
 //! The command line: one file a verb; arguments → typed configuration → one library call →
 //! rendering. Results go to stdout, progress and logs to stderr.
 
+mod bench;
 mod calibrate;
 mod classify;
 mod compare;
@@ -104,6 +105,11 @@ enum Verb {
     Calibrate(calibrate::Command),
     /// Compare a tower on two runtimes: numbers, predictions with a proof, bits, layers.
     Compare(compare::Compare),
+    /// Measure a tower: latency, throughput, cold start, memory, break-even.
+    Bench(bench::Arguments),
+    /// The measuring process of `bench`.
+    #[command(name = crate::bench::CHILD, hide = true)]
+    BenchProcess(bench::Process),
 }
 
 #[cfg(feature = "ort")]
@@ -150,6 +156,8 @@ impl Cli {
             Verb::Verify(command) => verify::run(&self.context, command),
             Verb::Calibrate(command) => calibrate::run(&self.context, command),
             Verb::Compare(arguments) => compare::run(&self.context, arguments),
+            Verb::Bench(arguments) => bench::run(&self.context, arguments),
+            Verb::BenchProcess(arguments) => bench::process(&self.context, arguments),
         }
     }
 }

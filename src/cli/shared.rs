@@ -36,7 +36,7 @@ impl RuntimeArgs {
     }
 
     /// The runtime with its options, where this build has it.
-    fn options(&self, context: &Context) -> Result<Runtime> {
+    pub fn options(&self, context: &Context) -> Result<Runtime> {
         // Without a feature its arm is the error below.
         let _ = context;
         match self.runtime {

@@ -1,0 +1,40 @@
+//! Criterion's benches: `cargo bench` runs them all, `cargo bench -- FILTER` some of them.
+//!
+//! They need no data: towers have their recipe's shape and seeded first weights, unless a trained one is
+//! in `onnx/`. The towers are left in `target/tmp/towers`, so that `siamese bench` can be asked about the
+//! very same files; `siamese bench --criterion target/criterion` makes a table of the results.
+//!
+//! Group names say what is compared, ids which of them it is.
+
+mod embedding;
+mod preparing;
+mod recognising;
+mod starting;
+mod towers;
+#[cfg(feature = "ort")]
+mod training;
+
+use criterion::Criterion;
+use std::error::Error;
+use std::time::Duration;
+
+/// What a bench may fail with.
+type Done = Result<(), Box<dyn Error>>;
+
+fn main() -> Done {
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500))
+        .configure_from_args();
+    let towers = towers::all()?;
+    let runtimes = towers::Runtimes::find();
+    embedding::benches(&mut criterion, &towers, &runtimes)?;
+    starting::benches(&mut criterion, &towers, &runtimes)?;
+    preparing::benches(&mut criterion)?;
+    #[cfg(feature = "ort")]
+    training::benches(&mut criterion, &runtimes)?;
+    recognising::benches(&mut criterion, &towers, &runtimes)?;
+    criterion.final_summary();
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! The in-program benchmark: each runtime in a process of its own, in turn, several rounds.
+//!
+//! [`run()`] starts the processes and gives a [`Benchmark`]; [`child`] is what each of them does;
+//! [`against`] decides whether something has become slower; [`text`] and [`page`] show it. The criterion
+//! benches in `benches/` measure parts; [`criterion`] turns their files into a table.
+
+pub mod against;
+pub mod breakeven;
+pub mod child;
+pub mod criterion;
+pub mod page;
+mod process;
+mod results;
+mod run;
+mod statistics;
+#[cfg(test)]
+mod testing;
+pub mod text;
+
+pub use results::{Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Method, Row, TowerFile};
+pub use run::{Request, length, run};
+pub use statistics::{Latency, Spread, quantile};
+
+/// The hidden verb of the measuring process.
+pub const CHILD: &str = "bench-process";

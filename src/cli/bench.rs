@@ -1,0 +1,222 @@
+//! `siamese bench`: how fast is a tower on each runtime?
+
+use super::{Context, Outcome, bar, print_json};
+use crate::bench::{self, Benchmark, LibraryFacts, Method, Request, against, child, criterion, page, text};
+use crate::runtime::{Runtime, RuntimeName};
+use crate::tower::{TowerKind, TowerSpec};
+use crate::{Error, Result};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The tower.
+    #[arg(required_unless_present = "criterion")]
+    tower: Option<PathBuf>,
+    /// Its exact version [default: tower.exact.onnx beside tower.onnx, if it is there].
+    #[arg(long, value_name = "FILE")]
+    exact: Option<PathBuf>,
+    /// Measure only these runtimes; ratios are to the first.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    runtime: Vec<RuntimeName>,
+    /// Numbers of threads; 0 is all cores.
+    #[arg(long, value_delimiter = ',', default_value = "1,0")]
+    threads: Vec<usize>,
+    /// Images of a call.
+    #[arg(long, value_delimiter = ',', default_value = "1,64", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Vec<u16>,
+    /// Processes for each configuration.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Seconds that each process is timed.
+    #[arg(long, default_value_t = 0.3, value_parser = seconds)]
+    seconds: f64,
+    /// Seconds that each process runs before.
+    #[arg(long, default_value_t = 0.1, value_parser = seconds)]
+    warm_up: f64,
+    /// What the images are drawn by.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Compare with an earlier `--json`; exit code 1 if something is slower beyond the noise.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Write a page with the break-even curve.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Measure nothing: print what `cargo bench` left in this folder as Markdown.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tower", "exact", "against", "report"])]
+    criterion: Option<PathBuf>,
+}
+
+/// Arguments of the measuring process.
+#[derive(Debug, Args)]
+pub struct Process {
+    tower: PathBuf,
+    #[arg(long, value_enum)]
+    runtime: RuntimeName,
+    #[arg(long)]
+    threads: usize,
+    #[arg(long)]
+    batch: usize,
+    #[arg(long, value_parser = seconds)]
+    warm_up: f64,
+    #[arg(long, value_parser = seconds)]
+    seconds: f64,
+    #[arg(long)]
+    seed: u64,
+}
+
+/// A time that can be waited for.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("{text} is no number of seconds"))?;
+    let fits = (0.0..=3600.0).contains(&value);
+    if fits { Ok(value) } else { Err(format!("{text} is not within 0 to 3600 seconds")) }
+}
+
+/// Runs the verb.
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    if let Some(folder) = &arguments.criterion {
+        let benches = criterion::read(folder)?;
+        if context.json {
+            print_json(&benches)?;
+        } else {
+            print!("{}", criterion::markdown(&benches));
+        }
+        return Ok(Outcome::Yes);
+    }
+    // An earlier result that cannot be read should not cost a minute.
+    let then = arguments.against.as_deref().map(against::read).transpose()?;
+    let request = request(context, arguments)?;
+    let bar = bar(0, "process");
+    let told = bench::run(&request, |what, done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        bar.set_message(what.to_string());
+    });
+    bar.finish_and_clear();
+    let mut told = told?;
+    if let (Some(then), Some(file)) = (&then, &arguments.against) {
+        told.against = Some(against::compare(then, &told, file)?);
+    }
+    show(context, arguments, &told)?;
+    let holds = told.against.as_ref().is_none_or(against::Comparison::holds);
+    Ok(if holds { Outcome::Yes } else { Outcome::No })
+}
+
+fn show(context: &Context, arguments: &Arguments, told: &Benchmark) -> Result<()> {
+    if let Some(path) = &arguments.report {
+        page::page(told)?.write(path)?;
+    }
+    if context.json {
+        return print_json(told);
+    }
+    print!("{}", text::summary(told));
+    Ok(())
+}
+
+fn request(context: &Context, arguments: &Arguments) -> Result<Request> {
+    let tower = arguments.tower.as_deref().unwrap_or(Path::new(""));
+    let mut towers = vec![tower.to_path_buf()];
+    let (spec, _) = TowerSpec::read(tower)?;
+    match &arguments.exact {
+        Some(exact) => {
+            let (other, _) = TowerSpec::read(exact)?;
+            if other.kind != TowerKind::Exact || spec.kind == TowerKind::Exact {
+                let why = "name a float tower, and with --exact the exact one of the same recipe";
+                return Err(Error::invalid(exact.display(), why));
+            }
+            towers.push(exact.clone());
+        }
+        None => towers.extend(beside(tower).filter(|_| spec.kind == TowerKind::Float)),
+    }
+    let runtimes = runtimes(&arguments.runtime)?;
+    let library = library(context, &runtimes)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = arguments.threads.iter().map(|&n| if n == 0 { cores } else { n });
+    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    Ok(Request {
+        towers,
+        runtimes: runtimes.iter().map(|r| name(*r).to_string()).collect(),
+        threads: distinct(threads),
+        batches: distinct(arguments.batch.iter().map(|&n| usize::from(n))),
+        method: Method {
+            rounds: arguments.rounds.into(),
+            warm_up_seconds: arguments.warm_up,
+            seconds: arguments.seconds,
+            seed: arguments.seed,
+        },
+        program,
+        library,
+    })
+}
+
+/// `tower.exact.onnx` beside `tower.onnx`.
+fn beside(tower: &Path) -> Option<PathBuf> {
+    let exact = tower.with_extension("exact.onnx");
+    exact.is_file().then_some(exact)
+}
+
+fn distinct(numbers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut kept = Vec::new();
+    numbers.for_each(|n| {
+        if !kept.contains(&n) {
+            kept.push(n);
+        }
+    });
+    kept
+}
+
+fn name(runtime: RuntimeName) -> &'static str {
+    match runtime {
+        RuntimeName::Ort => "ort",
+        RuntimeName::Tract => "tract",
+    }
+}
+
+/// Those named, else all that are built in.
+fn runtimes(named: &[RuntimeName]) -> Result<Vec<RuntimeName>> {
+    let built_in = [(RuntimeName::Ort, cfg!(feature = "ort")), (RuntimeName::Tract, cfg!(feature = "tract"))];
+    let has = |name: RuntimeName| built_in.contains(&(name, true));
+    if let Some(lacking) = named.iter().find(|name| !has(**name)) {
+        let what = format!("this build of siamese has no {lacking:?} runtime");
+        return Err(Error::missing(what, "build it with that feature, or name the other runtime"));
+    }
+    if !named.is_empty() {
+        return Ok(named.to_vec());
+    }
+    Ok(built_in.into_iter().filter_map(|(name, here)| here.then_some(name)).collect())
+}
+
+#[cfg(feature = "ort")]
+fn library(context: &Context, runtimes: &[RuntimeName]) -> Result<Option<(PathBuf, LibraryFacts)>> {
+    if !runtimes.contains(&RuntimeName::Ort) {
+        return Ok(None);
+    }
+    let found = crate::runtime::provision::ensure(&context.library(false))?;
+    let facts = LibraryFacts { version: found.version.to_string(), bytes: bench::length(&found.path)? };
+    Ok(Some((found.path, facts)))
+}
+
+#[cfg(not(feature = "ort"))]
+fn library(_: &Context, _: &[RuntimeName]) -> Result<Option<(PathBuf, LibraryFacts)>> {
+    Ok(None)
+}
+
+/// The measuring process.
+pub(super) fn process(context: &Context, arguments: &Process) -> Result<Outcome> {
+    let runtime = runtime(context, arguments)?;
+    let job = child::Job {
+        batch: arguments.batch,
+        warm_up: Duration::from_secs_f64(arguments.warm_up),
+        time: Duration::from_secs_f64(arguments.seconds),
+        seed: arguments.seed,
+    };
+    child::run(&runtime, &arguments.tower, &job, &mut std::io::stdout().lock())?;
+    Ok(Outcome::Yes)
+}
+
+fn runtime(context: &Context, arguments: &Process) -> Result<Runtime> {
+    super::shared::RuntimeArgs { runtime: arguments.runtime, threads: arguments.threads }.options(context)
+}

@@ -1,0 +1,100 @@
+//! `siamese bench` as a user runs it; short, so the times mean nothing, but all of them are there.
+
+use crate::towers;
+use assert_cmd::Command;
+use serde_json::Value;
+use siamese::tower::{Distance, TowerKind};
+use std::path::Path;
+
+/// A float tower with its exact one beside it.
+fn both(dir: &Path) {
+    towers::squares(&dir.join("tower.onnx"), 16, 4, TowerKind::Float, Distance::L2);
+    towers::squares(&dir.join("tower.exact.onnx"), 16, 4, TowerKind::Exact, Distance::L2);
+}
+
+fn bench(dir: &Path, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::cargo_bin("siamese").unwrap();
+    let short = ["--rounds", "2", "--seconds", "0.01", "--warm-up", "0"];
+    command.current_dir(dir).arg("bench").args(arguments).args(short).output().unwrap()
+}
+
+fn json(output: &std::process::Output) -> Value {
+    assert!(output.status.code().is_some_and(|c| c <= 1), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn every_runtime_and_tower_is_measured_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    both(dir.path());
+    let output = bench(dir.path(), &["tower.onnx", "--batch", "1,3", "--json", "--report", "b.html"]);
+    let told = json(&output);
+    let rows = told["rows"].as_array().unwrap();
+    let runtimes = usize::from(cfg!(feature = "ort")) + usize::from(cfg!(feature = "tract"));
+    let threads = if std::thread::available_parallelism().unwrap().get() > 1 { 2 } else { 1 };
+    assert_eq!(rows.len(), runtimes * 2 * 2 * threads);
+    for row in rows {
+        for figure in ["cold_start_ms", "load_ms", "first_run_ms"] {
+            assert!(row[figure]["median"].as_f64().unwrap() > 0.0, "{figure} of {row}");
+        }
+        // Longer than load and first run, which it includes: the clocks agree.
+        let inside =
+            row["load_ms"]["least"].as_f64().unwrap() + row["first_run_ms"]["least"].as_f64().unwrap();
+        assert!(row["cold_start_ms"]["greatest"].as_f64().unwrap() > inside, "{row}");
+        assert!(row["withheld"].is_string() || row["latency"]["p50_us"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    assert!(std::fs::read_to_string(dir.path().join("b.html")).unwrap().contains("Break-even"));
+    assert!(String::from_utf8_lossy(&output.stderr).is_empty(), "no noise where there is no terminal");
+}
+
+/// The decision itself is a unit test; here the exit codes are.
+#[cfg(feature = "tract")]
+#[test]
+fn an_earlier_result_is_compared_with() {
+    let dir = tempfile::tempdir().unwrap();
+    both(dir.path());
+    let few = ["tower.exact.onnx", "--runtime", "tract", "--threads", "1", "--batch", "1"];
+    let told = json(&bench(dir.path(), &[&few[..], &["--json"]].concat()));
+    let scaled = |factor: f64| {
+        let mut then = told.clone();
+        for row in then["rows"].as_array_mut().unwrap() {
+            for figure in ["call_us", "fastest_us", "cold_start_ms", "load_ms", "peak_rss_bytes"] {
+                let median = row[figure]["median"].as_f64().unwrap() * factor;
+                row[figure] = serde_json::json!({"median": median, "least": median, "greatest": median});
+            }
+        }
+        std::fs::write(dir.path().join("then.json"), then.to_string()).unwrap();
+    };
+    let against = [&few[..], &["--against", "then.json"]].concat();
+    // A thousand times as slow, or as fast, is beyond any noise.
+    scaled(1000.0);
+    let output = bench(dir.path(), &against);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("none is worse beyond the noise"), "{text}");
+    scaled(0.001);
+    let output = bench(dir.path(), &against);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("5 worse beyond the noise"), "{text}");
+}
+
+#[test]
+fn wrong_use_says_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    both(dir.path());
+    std::fs::write(dir.path().join("then.json"), "{}").unwrap();
+    for (arguments, words) in [
+        (&["no.onnx"][..], "no.onnx"),
+        (&["tower.onnx", "--against", "then.json"], "--json > FILE"),
+        (&["tower.onnx", "--exact", "tower.onnx"], "float tower"),
+        (&["tower.onnx", "--threads", "many"], "--threads"),
+        (&["--criterion", "."], "cargo bench"),
+        (&[], "TOWER"),
+    ] {
+        let output = bench(dir.path(), arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains(words), "{arguments:?}: {text}");
+    }
+}
