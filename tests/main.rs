@@ -7,5 +7,7 @@ mod demo;
 mod eval;
 mod export;
 mod gallery;
+#[cfg(feature = "ort")]
+mod golden;
 mod runtime;
 mod towers;
