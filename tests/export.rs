@@ -195,6 +195,8 @@ fn a_foreign_model_becomes_a_tower() {
     let embed = |m| Program::new(m).unwrap().embed(images().view()).unwrap();
     assert_eq!(embed(&imported), embed(&model));
     assert!(refused(&["import", text(&out), "-o", text(&out)]).contains("a tower already"));
+    let said = refused(&["import", text(&foreign), "-o", text(&foreign)]);
+    assert!(said.contains("is the model itself"), "{said}");
     assert!(refused(&["import", text(&foreign), "--size", "17", "-o", text(&out)]).contains("--size 17"));
     assert!(refused(&["import", text(&foreign), "--rgb", "-o", text(&out)]).contains("takes 1 channels"));
     fs::write(&foreign, b"not a model").unwrap();

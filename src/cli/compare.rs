@@ -198,5 +198,5 @@ fn pictures(paths: &[PathBuf], how: &Preprocessing) -> Result<Images> {
     let shown: Vec<_> = pictures.iter().map(|picture| picture.view()).collect();
     let images = ndarray::stack(Axis(0), &shown)
         .map_err(|e| Error::invalid_because("pictures", "there is none to compare on", e))?;
-    Ok(Images::Plain { name: format!("{} pictures", pictures.len()), images })
+    Ok(Images::Plain { name: "pictures".into(), images })
 }

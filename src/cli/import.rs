@@ -7,7 +7,7 @@ use crate::tower::Distance;
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -81,6 +81,12 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         return Err(Error::invalid("--dim or --size", "is 0; it must be at least 1"));
     }
     let imported = export::import(&arguments.model, &options(arguments))?;
+    if same_file(&arguments.model, &arguments.out) {
+        return Err(Error::invalid(
+            arguments.out.display(),
+            "is the model itself; name another file with -o",
+        ));
+    }
     let spec = export::save(&imported.model, &arguments.out)?;
     if context.json {
         print_json(&json!({ "file": arguments.out, "tower": spec, "notes": imported.notes }))?;
@@ -96,6 +102,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     imported.notes.iter().for_each(|note| println!("note: {note}"));
     println!("`siamese compare {out}` tells whether all runtimes agree on it");
     Ok(Outcome::Yes)
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn options(a: &Arguments) -> ImportOptions {

@@ -3,7 +3,7 @@
 use super::certificate::Fragile;
 use super::run::Comparison;
 use super::sample::Images;
-use super::text::{cells, layer_cells, number, share, side, suspicion, tolerance, ulps};
+use super::text::{COLLAPSED, cells, layer_cells, number, ratio, share, side, suspicion, tolerance, ulps};
 use crate::Result;
 use crate::report::html::Page;
 use crate::report::picture;
@@ -28,13 +28,16 @@ pub fn page(c: &Comparison, images: &Images) -> Result<Page> {
     c.faults.iter().for_each(|fault| {
         page.text(fault);
     });
+    if c.collapsed {
+        page.text(COLLAPSED);
+    }
     let p = &c.predictions;
     page.figures([
         (p.flipped.to_string(), "predictions flipped"),
         (share(p.agreed, p.queries), "agreed"),
         (share(p.certified, p.queries), "certified: a flip is impossible"),
         (number(c.values.max_abs), "largest |a−b|"),
-        (number(p.margin_over_divergence()), "smallest margin ÷ largest divergence"),
+        (ratio(p), "smallest margin ÷ largest divergence"),
     ]);
     page.section("What was run");
     page.table(

@@ -11,6 +11,7 @@ use super::sample::{Asked, Draw, Images};
 use super::side::Side;
 use super::sweep::{Setting, Sweep, exact_settings, in_batches, noise_settings, sweep};
 use super::values::{self, Tolerance, Values};
+use crate::eval;
 use crate::onnx::ModelProto;
 use crate::tower::{INPUT, TowerKind, TowerSpec};
 use crate::{Error, Result};
@@ -108,6 +109,8 @@ pub struct Comparison {
     pub images: usize,
     /// The numbers.
     pub values: Values,
+    /// Whether A maps all images to nearly one point, so that agreement shows little.
+    pub collapsed: bool,
     /// The episodes.
     pub predictions: Predictions,
     /// Classes of an episode, and known drawings of each.
@@ -169,6 +172,7 @@ pub fn compare(request: &Request<'_>) -> Result<Comparison> {
         data: request.images.name().into(),
         images: request.images.len(),
         values,
+        collapsed: eval::collapsed(a.view()),
         predictions,
         way_shot: [request.asked.way, request.asked.shot],
         portability,

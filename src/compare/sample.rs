@@ -38,7 +38,7 @@ impl Images {
                 }
             }
         }
-        Self::Plain { name: format!("{count} images of random strokes, seed {seed}"), images }
+        Self::Plain { name: format!("random strokes, seed {seed}"), images }
     }
 
     /// `[N, C, S, S]`.
@@ -86,24 +86,56 @@ impl Images {
         data.classes.get(*data.labels.get(i)? as usize).map(|class| class.name.as_str())
     }
 
-    /// Evenly spread `most` of the images, or all where there are fewer.
+    /// Evenly spread `most` of the images, or all where there are fewer. Of many classes some are left
+    /// out, so that the others keep drawings enough for an episode.
     pub fn limited(self, most: usize) -> Self {
         let count = self.len();
         if most == 0 || count <= most {
             return self;
         }
-        let places: Vec<usize> = (0..most).map(|i| i * count / most).collect();
+        let places = match &self {
+            Self::Labelled(data) => thinned_classes(data, most),
+            Self::Plain { .. } => spread(count, most),
+        };
+        let thinned = |name: &str| format!("{name}, {} of {count}", places.len());
         match self {
             Self::Labelled(data) => {
-                let name = format!("{most} images of {}", data.name);
+                let name = thinned(&data.name);
                 Self::Labelled(Dataset { name, ..data.subset(&places) })
             }
             Self::Plain { name, images } => {
                 let images = images.select(ndarray::Axis(0), &places);
-                Self::Plain { name: format!("{most} of {name}"), images }
+                Self::Plain { name: thinned(&name), images }
             }
         }
     }
+}
+
+/// `most` of `count` places, evenly spread.
+fn spread(count: usize, most: usize) -> Vec<usize> {
+    (0..most).map(|i| i * count / most).collect()
+}
+
+/// At most `most` places: evenly spread over all images if that leaves each class two drawings, which an
+/// episode takes, else a few drawings of each of evenly spread classes.
+fn thinned_classes(data: &Dataset, most: usize) -> Vec<usize> {
+    const DRAWINGS: usize = 4;
+    let places = spread(data.len(), most);
+    let mut left = vec![0; data.classes.len()];
+    places.iter().for_each(|&place| left[data.labels[place] as usize] += 1);
+    let classes: Vec<_> = data.by_class().into_iter().filter(|members| !members.is_empty()).collect();
+    if left.iter().filter(|&&drawings| drawings > 1).count() == classes.len() {
+        return places;
+    }
+    let kept = spread(classes.len(), (most / DRAWINGS).clamp(1, classes.len()));
+    let share = most / kept.len();
+    let mut places: Vec<usize> = kept
+        .into_iter()
+        .map(|class| &classes[class])
+        .flat_map(|members| spread(members.len(), share.min(members.len())).into_iter().map(|i| members[i]))
+        .collect();
+    places.sort_unstable();
+    places
 }
 
 /// The kind of episodes asked for.
@@ -189,6 +221,7 @@ impl Draw {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::data::Class;
 
     #[test]
     fn random_images_are_strokes_and_repeat() {
@@ -196,6 +229,28 @@ mod tests {
         assert_eq!(one.all(), two.all());
         assert_ne!(one.all(), Images::random(5, 1, 28, 4).all());
         assert!(one.all().outer_iter().all(|i| (1..700).contains(&i.iter().filter(|&&p| p > 0).count())));
+    }
+
+    #[test]
+    fn many_classes_are_thinned_to_some_that_still_make_episodes() {
+        let named = |name: String| Class { name, alphabet: 0 };
+        let data = |classes: u32, drawings: usize| Dataset {
+            name: "many".into(),
+            images: Array4::zeros((classes as usize * drawings, 1, 2, 2)),
+            labels: (0..classes).flat_map(|class| std::iter::repeat_n(class, drawings)).collect(),
+            classes: (0..classes).map(|class| named(class.to_string())).collect(),
+            alphabets: vec!["only".into()],
+            drawers: vec![0; classes as usize * drawings],
+            sources: vec![String::new(); classes as usize * drawings],
+        };
+        let asked = Asked { episodes: 1, way: 5, shot: 1, seed: 9 };
+        for (classes, drawings, most, left) in [(100, 20, 60, 60), (10, 20, 60, 60), (100, 2, 60, 30)] {
+            let images = Images::Labelled(data(classes, drawings)).limited(most);
+            assert_eq!(images.len(), left, "{classes} × {drawings}");
+            let episode = Draw::new(&images, &asked).unwrap().episode(1);
+            assert_eq!((episode.supports.len(), episode.queries.len()), (5, 5));
+            assert!(images.name().contains(&format!("{left} of ")), "{}", images.name());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A comparison as readable text.
 
+use super::certificate::Predictions;
 use super::layers::{Layer, Layers};
 use super::run::{Comparison, SideFacts};
 use super::sweep::{Run, Sweep};
@@ -7,11 +8,18 @@ use super::values::Values;
 use crate::tower::TowerKind;
 use std::fmt::Write as _;
 
+/// What to know where every image has nearly the same embedding.
+pub const COLLAPSED: &str = "the tower maps all these images to nearly one point: that the runtimes agree on it shows little; \
+                             compare on images that it tells apart";
+
 /// The whole summary.
 pub fn summary(c: &Comparison) -> String {
     let mut text = String::new();
     head(&mut text, c);
     numbers(&mut text, &c.values);
+    if c.collapsed {
+        line(&mut text, "collapsed", COLLAPSED);
+    }
     decisions(&mut text, c);
     if let Some(settings) = &c.settings {
         sweep(&mut text, settings, c);
@@ -158,7 +166,7 @@ fn decisions(text: &mut String, c: &Comparison) {
             "smallest {}, largest divergence seen {} (ratio {}), largest bound {}; least margin in bounds {}",
             number(p.smallest_margin),
             number(p.largest_divergence),
-            number(p.margin_over_divergence()),
+            ratio(p),
             number(p.largest_bound),
             number(p.safety)
         ),
@@ -269,14 +277,14 @@ fn layers(text: &mut String, found: &Layers) {
     line(text, "suspect", suspicion(found));
     for t in &found.tapping {
         let said = if t.bit_equal {
-            "equal in every bit".into()
+            "are equal in every bit".into()
         } else {
             format!("differ by {}", number(t.max_abs))
         };
         line(
             text,
             "taps",
-            format!("{}: final outputs with and without inner tensors shown are {said}", t.runtime),
+            format!("{}: final outputs with and without inner tensors shown {said}", t.runtime),
         );
     }
     if let Some(nearer) = found.nearer {
@@ -349,6 +357,12 @@ pub fn share(part: usize, whole: usize) -> String {
 /// A number with three digits.
 pub fn number(x: f64) -> String {
     if x == 0.0 || (0.01..1e4).contains(&x.abs()) { trim(&format!("{x:.3}")) } else { format!("{x:.1e}") }
+}
+
+/// Smallest margin ÷ largest divergence, where there is a divergence.
+pub fn ratio(p: &Predictions) -> String {
+    let ratio = p.margin_over_divergence();
+    if ratio.is_finite() { number(ratio) } else { "–".into() }
 }
 
 fn trim(text: &str) -> String {

@@ -79,7 +79,7 @@ fn agreement(summary: &Summary, page: &mut Page) {
             p.queries.to_string(),
             p.flipped.to_string(),
             format!("{:.3} %", 100.0 * p.certified as f64 / p.queries.max(1) as f64),
-            format!("{:.1e}", c.values.max_abs),
+            crate::compare::text::number(c.values.max_abs),
             bits.map_or("differ in the last bits".into(), |hash| format!("one SHA-256: {}…", &hash[..12])),
         ]
     });

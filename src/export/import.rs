@@ -1,6 +1,7 @@
 //! Foreign ONNX models → towers: the pixels' scaling goes into the graph, input and output get their
 //! names, and what the chosen output does not need is left out.
 
+use super::batch::free as free_batch;
 use super::external::read_in;
 use super::rewrite::{self, Wrapping};
 use crate::graph::check::highest_opset;
@@ -97,18 +98,19 @@ fn wrap(model: &mut ModelProto, path: &Path, options: &ImportOptions, source: St
     let mut notes = check_opset(model)?;
     let graph = model.graph.as_mut().ok_or_else(|| Error::invalid("the model", "holds no graph"))?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let input = picture_input(graph, &options.pixels)?;
     read_in(graph, folder)?;
     tower::finite(graph)?;
-    let input = picture_input(graph, &options.pixels)?;
     let preprocessing = input.preprocessing(&options.pixels);
     preprocessing.validate("the pixels")?;
     let (mean, std) =
         (per_channel("--mean", &options.mean, &input)?, per_channel("--std", &options.std, &input)?);
-    if std.contains(&0.0) || !(options.scale.is_finite() && options.scale != 0.0) {
-        return Err(Error::invalid(
-            "--std",
-            "and the scale divide or multiply every pixel; they must not be 0",
-        ));
+    if std.contains(&0.0) {
+        return Err(Error::invalid("--std", "is 0, and every pixel is divided by it; give a number above 0"));
+    }
+    if !options.scale.is_finite() || options.scale == 0.0 {
+        let why = format!("is {}; every pixel is multiplied by it: give a number above 0", options.scale);
+        return Err(Error::invalid("--scale", why));
     }
     let output = rewrite::choose_output(graph, options.output.as_deref(), options.dim)?;
     let wrapping = Wrapping {
@@ -123,7 +125,7 @@ fn wrap(model: &mut ModelProto, path: &Path, options: &ImportOptions, source: St
         output,
     };
     if let Some(batch) = input.batch {
-        notes.extend(rewrite::free_batch(graph, batch)?);
+        notes.extend(free_batch(graph, batch)?);
     }
     let dim = wrapping.output.dim;
     rewrite::wrap(graph, wrapping)?;
@@ -229,14 +231,18 @@ fn side(h: Option<i64>, w: Option<i64>, given: Option<usize>) -> Result<usize, S
     match known.as_slice() {
         [] => Err("takes pictures of any size; say which with --size".into()),
         [first, rest @ ..] if rest.iter().all(|n| n == first) => Ok(*first),
-        _ if h.zip(w).is_some_and(|(h, w)| h != w) => Err(format!("is not square: {known:?}")),
+        _ if h.zip(w).is_some_and(|(h, w)| h != w) => {
+            Err(format!("takes {h}×{w} pixels", h = known[0], w = known[1])
+                + "; the pictures of a tower are square: a model that takes other shapes cannot become one")
+        }
         _ => Err(format!("takes pictures of {} pixels, not of --size {}", known[0], given.unwrap_or(0))),
     }
 }
 
 fn per_channel(option: &str, values: &[f32], input: &Input) -> Result<Vec<f32>> {
     if values.iter().any(|x| !x.is_finite()) || !(values.len() == 1 || values.len() == input.channels) {
-        let why = format!("is {values:?}; give one number, or one for each of {} channels", input.channels);
+        let why =
+            format!("is {values:?}; give one finite number, or one for each of {} channels", input.channels);
         return Err(Error::invalid(option, why));
     }
     Ok(values.iter().copied().cycle().take(input.channels).collect())

@@ -2,7 +2,9 @@
 use super::*;
 use crate::graph::{DType, Graph, Tensor, reference};
 use crate::image::Preprocessing;
-use crate::onnx::{StringStringEntryProto, TensorProto, data_type};
+use crate::onnx::{
+    AttributeProto, NodeProto, StringStringEntryProto, TensorProto, attribute_type, data_type,
+};
 use crate::tower::{Distance, INPUT, OUTPUT, Provenance};
 use ndarray::{Array4, ArrayD, IxDyn, array};
 use std::collections::BTreeMap;
@@ -32,6 +34,10 @@ fn foreign(channels_last: bool) -> Graph {
     let flat = g.reshape(features, &[1, 4]).unwrap();
     let w = weights(&mut g, "classifier", &[7, 4]);
     let scores = g.gemm(flat, w, None, false, true).unwrap();
+    // Reshaped to [1, …] as the pictures are, but no picture.
+    let offset = weights(&mut g, "offset", &[7]);
+    let offset = g.reshape(offset, &[1, 7]).unwrap();
+    let scores = g.add(scores, offset).unwrap();
     g.output("features", features);
     g.output("scores", scores);
     g
@@ -57,6 +63,29 @@ fn pictures() -> Array4<u8> {
     Array4::from_shape_fn((2, 3, 6, 6), |(n, c, y, x)| ((n * 131 + c * 71 + y * 37 + x * 11) % 256) as u8)
 }
 
+/// Shapes in `Constant` nodes, as other exporters write them, in place of weights.
+fn shapes_as_constants(model: &mut ModelProto) {
+    let graph = model.graph.as_mut().unwrap();
+    let (shapes, weights) = std::mem::take(&mut graph.initializer)
+        .into_iter()
+        .partition(|t| graph.node.iter().any(|n| n.op_type() == "Reshape" && n.input[1] == t.name()));
+    graph.initializer = weights;
+    let shapes: Vec<TensorProto> = shapes;
+    assert!(!shapes.is_empty());
+    let constant = |tensor: TensorProto| NodeProto {
+        op_type: Some("Constant".into()),
+        output: vec![tensor.name().into()],
+        attribute: vec![AttributeProto {
+            name: Some("value".into()),
+            t: Some(tensor),
+            r#type: Some(attribute_type::TENSOR),
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    };
+    graph.node.splice(0..0, shapes.into_iter().map(constant));
+}
+
 #[test]
 fn an_imported_model_computes_what_it_computed() {
     for (channels_last, bgr, output) in [
@@ -65,7 +94,10 @@ fn an_imported_model_computes_what_it_computed() {
         (false, true, "scores"),
         (true, true, "features"),
     ] {
-        let model = foreign(channels_last).to_model();
+        let mut model = foreign(channels_last).to_model();
+        if bgr {
+            shapes_as_constants(&mut model);
+        }
         let (_folder, path) = saved(&model);
         let imported = import(&path, &ImportOptions { bgr, ..options(output) }).unwrap();
         let out = path.with_file_name("tower.onnx");
@@ -108,7 +140,7 @@ fn what_the_embedding_does_not_need_is_left_out() {
     let told = Provenance::read(&imported.model).unwrap();
     assert!(told.source.unwrap().starts_with("foreign.onnx, SHA-256 "));
     let scores = import(&path, &options("scores")).unwrap();
-    assert!(scores.notes.iter().any(|n| n.contains("reshapes now keep the batch axis")));
+    assert!(scores.notes.iter().any(|n| n.contains("a reshape to this batch keeps the batch axis")));
 }
 
 /// A change to the model or the options, and what the error must say.
@@ -140,7 +172,7 @@ fn external(model: &mut ModelProto, location: &str) {
 
 #[test]
 fn models_and_options_that_do_not_fit_are_refused() {
-    let faults: [Fault; 22] = [
+    let faults: [Fault; 24] = [
         (
             "several outputs",
             |_, o| o.output = None,
@@ -157,6 +189,8 @@ fn models_and_options_that_do_not_fit_are_refused() {
         ("mean", |_, o| o.mean = vec![0.0; 2], "--mean"),
         ("NaN mean", |_, o| o.mean = vec![f32::NAN], "--mean"),
         ("std", |_, o| o.std = vec![0.0], "--std"),
+        ("scale", |_, o| o.scale = f32::NAN, "--scale: is NaN"),
+        ("an inner value", |_, o| o.output = Some("nowhere".into()), "the last values inside are [\""),
         ("crop", |_, o| o.pixels.crop = Some(2.0), "crop"),
         ("alpha", |_, o| o.distance = Distance::WeightedL1 { alpha: vec![1.0] }, "α has 1"),
         ("opset", |m, _| m.opset_import[0].version = Some(99), "opset 99"),

@@ -4,6 +4,7 @@
 //! into integers, so that no runtime can differ in a bit; [`import()`] wraps a foreign model;
 //! [`inspect()`] tells what is in a file.
 
+mod batch;
 mod calibrate;
 mod exact;
 mod external;

@@ -1,6 +1,6 @@
 //! Changing a foreign graph: new ends, a free batch axis, no dead nodes.
 
-use crate::graph::{Tensor, numbers};
+use crate::graph::Tensor;
 use crate::onnx::{
     AttributeProto, Dimension, DimensionValue, GraphProto, NodeProto, TensorShapeProto, TypeProto,
     ValueInfoProto, attribute_type, data_type, type_proto,
@@ -49,8 +49,10 @@ pub(super) fn choose_output(graph: &GraphProto, name: Option<&str>, dim: Option<
             let known = outputs.iter().chain(&graph.value_info).find(|v| v.name() == name).cloned();
             let unknown =
                 inner.then(|| ValueInfoProto { name: Some(name.into()), ..ValueInfoProto::default() });
-            let missing =
-                || Error::invalid(format!("--output {name}"), format!("is not in the model; {}", there()));
+            let missing = || {
+                let why = format!("is not in the model; {}; {}", there(), last_values(graph));
+                Error::invalid(format!("--output {name}"), why)
+            };
             known.or(unknown).ok_or_else(missing)?
         }
     };
@@ -77,43 +79,26 @@ pub(super) fn choose_output(graph: &GraphProto, name: Option<&str>, dim: Option<
         (Some(told), _) if told > 0 && long <= 1 => told as usize,
         (None, Some(dim)) if dim > 0 && long <= 1 => dim,
         _ => {
-            let why = format!(
-                "has the shape {}, not [N, D]: choose another with --output, or say D with --dim where it is \
-                 [N, D, 1, 1]; {}",
-                contract::show(&shape),
-                there()
-            );
+            let told = if shape.is_empty() {
+                "has a shape that the model does not tell: say D with --dim where it is [N, D] or [N, D, 1, 1]"
+                    .into()
+            } else {
+                let shape = contract::show(&shape);
+                format!("has the shape {shape}, not [N, D]: say D with --dim where it is [N, D, 1, 1]")
+            };
+            let why = format!("{told}, or choose another with --output; {}; {}", there(), last_values(graph));
             return Err(Error::invalid(at(), why));
         }
     };
     Ok(Chosen { name: value.name().into(), flat: shape.len() == 2, dim, kind })
 }
 
-/// Makes a batch of any size of one that was fixed: reshapes to `[batch, …]` copy the batch axis instead.
-/// Tells what was changed.
-pub(super) fn free_batch(graph: &mut GraphProto, batch: i64) -> Result<Vec<String>> {
-    let mut notes = vec![format!("the batch was fixed at {batch}; it is free now")];
-    let shapes: HashSet<&str> = graph
-        .node
-        .iter()
-        .filter(|n| n.op_type() == "Reshape")
-        .filter_map(|n| n.input.get(1).map(String::as_str))
-        .collect();
-    let mut changed = Vec::new();
-    for tensor in graph.initializer.iter_mut().filter(|t| shapes.contains(t.name())) {
-        let mut dims: Vec<i64> = numbers(tensor)?.iter().map(|&d| d as i64).collect();
-        if dims.len() > 1 && dims[0] == batch {
-            dims[0] = 0;
-            let array = ndarray::arr1(&dims).into_dyn();
-            *tensor = Tensor::I64(array).to_proto(tensor.name());
-            changed.push(tensor.name().to_string());
-        }
-    }
-    if !changed.is_empty() {
-        notes.push(format!("reshapes now keep the batch axis: {}", changed.join(", ")));
-    }
-    graph.value_info.clear();
-    Ok(notes)
+/// What the last nodes of a graph give: the embedding of a classifier is often among them.
+fn last_values(graph: &GraphProto) -> String {
+    let outputs: HashSet<&str> = graph.output.iter().map(|o| o.name()).collect();
+    let given = graph.node.iter().rev().filter_map(|n| n.output.first());
+    let inner: Vec<_> = given.filter(|o| !outputs.contains(o.as_str())).take(4).collect();
+    format!("the last values inside are {inner:?}, the last of all first")
 }
 
 /// Puts the new ends on and leaves out what the embedding does not need.

@@ -108,7 +108,8 @@ impl Paper {
     /// middle between the picture's extremes, so that a shaded photograph works as a scan does.
     /// A picture of one tone is all paper, or all ink where the caller knows the ink's tone.
     fn find(levels: &[u8], width: usize, polarity: Polarity) -> Self {
-        let (lowest, highest) = levels.iter().fold((255, 0), |(a, b), &x| (a.min(x), b.max(x)));
+        let lowest = levels.iter().fold(255, |a, &x| x.min(a));
+        let highest = levels.iter().fold(0, |a, &x| x.max(a));
         let middle = (u16::from(lowest) + u16::from(highest)).div_ceil(2);
         let is_light = |level: u8| u16::from(level) >= middle;
         if lowest == highest {
@@ -176,7 +177,8 @@ fn average_areas(levels: &[u8], width: usize, height: usize, w: usize, h: usize)
     let mut narrow = vec![0_u64; w];
     let mut reached = usize::MAX;
     for (y, overlap) in down.iter().enumerate() {
-        for (source, weight) in overlap.iter() {
+        for source in overlap.first..=overlap.last {
+            let weight = overlap.weight(source);
             if source != reached {
                 narrow_row(&levels[source * width..(source + 1) * width], &across, &mut narrow);
                 reached = source;
@@ -193,7 +195,12 @@ fn average_areas(levels: &[u8], width: usize, height: usize, w: usize, h: usize)
 /// One source row, summed into the target's columns.
 fn narrow_row(row: &[u8], across: &[Overlap], narrow: &mut [u64]) {
     for (sum, overlap) in narrow.iter_mut().zip(across) {
-        *sum = overlap.iter().map(|(source, weight)| u64::from(row[source]) * weight).sum();
+        let Overlap { first, last, .. } = *overlap;
+        // The weights in the middle are all the same; a run of one pixel is all first.
+        let middle: u32 = row[(first + 1).min(last)..last].iter().map(|&level| u32::from(level)).sum();
+        let ends = u64::from(row[first]) * overlap.first_weight
+            + if last > first { u64::from(row[last]) * overlap.last_weight } else { 0 };
+        *sum = u64::from(middle) * overlap.middle_weight + ends;
     }
 }
 
@@ -207,15 +214,13 @@ struct Overlap {
 }
 
 impl Overlap {
-    fn iter(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        (self.first..=self.last).map(|i| {
-            let weight = match i {
-                _ if i == self.first => self.first_weight,
-                _ if i == self.last => self.last_weight,
-                _ => self.middle_weight,
-            };
-            (i, weight)
-        })
+    /// The weight of a source pixel in the run.
+    fn weight(&self, source: usize) -> u64 {
+        match source {
+            _ if source == self.first => self.first_weight,
+            _ if source == self.last => self.last_weight,
+            _ => self.middle_weight,
+        }
     }
 }
 

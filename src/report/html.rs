@@ -46,24 +46,32 @@ impl Page {
         self
     }
 
-    /// A table; numbers are set to the right.
+    /// A table; numbers are set to the right, and so are the heads of columns of numbers.
     pub fn table<R, C>(&mut self, head: &[&str], rows: R) -> &mut Self
     where
         R: IntoIterator,
         R::Item: IntoIterator<Item = C>,
         C: Display,
     {
-        self.body.push_str("<div class=\"wide\"><table>\n<tr>");
-        for cell in head {
-            self.push(format_args!("<th>{}</th>", escape(cell)));
+        let rows: Vec<Vec<String>> =
+            rows.into_iter().map(|row| row.into_iter().map(|cell| cell.to_string()).collect()).collect();
+        let numeric = |column: usize| {
+            let mut cells = rows.iter().filter_map(|row| row.get(column)).filter(|cell| !cell.is_empty());
+            cells.clone().next().is_some() && cells.all(|cell| is_number(cell))
+        };
+        let class = |number: bool| if number { " class=\"n\"" } else { "" };
+        self.body.push_str("<div class=\"wide\"><table>\n");
+        if head.iter().any(|cell| !cell.is_empty()) {
+            self.body.push_str("<tr>");
+            for (column, cell) in head.iter().enumerate() {
+                self.push(format_args!("<th{}>{}</th>", class(numeric(column)), escape(cell)));
+            }
+            self.body.push_str("</tr>\n");
         }
-        self.body.push_str("</tr>\n");
-        for row in rows {
+        for row in &rows {
             self.body.push_str("<tr>");
             for cell in row {
-                let text = cell.to_string();
-                let class = if is_number(&text) { " class=\"n\"" } else { "" };
-                self.push(format_args!("<td{class}>{}</td>", escape(&text)));
+                self.push(format_args!("<td{}>{}</td>", class(is_number(cell)), escape(cell)));
             }
             self.body.push_str("</tr>\n");
         }
@@ -123,9 +131,12 @@ impl Page {
     }
 }
 
+/// Whether a cell is a number, with a unit or an interval perhaps, and no hash or sentence.
 fn is_number(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '−' || c == '+' || c == '<')
+    text.starts_with(|c: char| c.is_ascii_digit() || "-−+<≤".contains(c))
         && text.contains(|c: char| c.is_ascii_digit())
+        && text.chars().count() <= 24
+        && text.split_whitespace().count() <= 5
 }
 
 /// Text as HTML text or attribute value.
@@ -156,6 +167,18 @@ mod tests {
         let html = page.render();
         assert!(!html.contains("<script") && !html.contains("<img"));
         assert!(html.contains("a &amp; b") && html.contains("it&#39;s"));
+    }
+
+    #[test]
+    fn numbers_stand_to_the_right_and_hashes_do_not() {
+        let mut page = Page::new("t", "a");
+        let hash = "93ef731d3091dd9af8292f3f8d1bd089fa149d601f182d6f6a7908cc1a9f9297";
+        page.table(&["what", "value"], [["share", "71.79 % – 80.31 %"], ["bound", "1.0e-6"]]);
+        page.table(&["", ""], [["SHA-256", hash], ["machine", "linux"]]);
+        let html = page.render();
+        assert!(html.contains("<th>what</th><th class=\"n\">value</th>"), "{html}");
+        assert_eq!(html.matches("<td class=\"n\">").count(), 2, "{html}");
+        assert_eq!(html.matches("<th").count(), 2, "no row of empty heads: {html}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::sync::Once;
 
 /// Grid lines and frames.
 const GREY: RGBColor = RGBColor(128, 128, 128);
+/// Stands for the page's own colour, behind legends, until the page is shown.
+const PAPER: RGBColor = RGBColor(1, 2, 3);
 /// Width and height of a chart, pixels.
 const SIZE: (u32, u32) = (760, 420);
 /// Series colours that can be told apart in light and dark, and by the colour-blind (Okabe, Ito).
@@ -69,7 +71,7 @@ impl Chart {
     /// Where no point can be shown.
     pub fn svg(&self) -> Result<String> {
         let mut text = String::new();
-        self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area())?;
+        self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), PAPER)?;
         Ok(adapt(&text))
     }
 
@@ -80,16 +82,16 @@ impl Chart {
     pub fn png(&self, path: &Path) -> Result<()> {
         let area = BitMapBackend::new(path, SIZE).into_drawing_area();
         area.fill(&WHITE).map_err(|e| failed(&e))?;
-        self.draw(area)
+        self.draw(area, WHITE)
     }
 
-    fn draw<B: DrawingBackend>(&self, area: DrawingArea<B, Shift>) -> Result<()> {
+    fn draw<B: DrawingBackend>(&self, area: DrawingArea<B, Shift>, paper: RGBColor) -> Result<()> {
         register_font();
         let shown = self.shown();
         let (xs, ys) = ranges(&shown)
             .ok_or_else(|| Error::invalid(format!("chart of {}", self.y), "there is no point to show"))?;
         let ys = if self.style == Style::Area { 0.0..ys.end } else { ys };
-        self.draw_series(&area, &shown, xs, ys).map_err(|e| failed(&e))?;
+        self.draw_series(&area, &shown, (xs, ys), paper).map_err(|e| failed(&e))?;
         area.present().map_err(|e| failed(&e))
     }
 
@@ -97,8 +99,8 @@ impl Chart {
         &self,
         area: &DrawingArea<B, Shift>,
         shown: &[Series],
-        xs: Range<f64>,
-        ys: Range<f64>,
+        (xs, ys): (Range<f64>, Range<f64>),
+        paper: RGBColor,
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
@@ -140,6 +142,7 @@ impl Chart {
                 .configure_series_labels()
                 .position(place)
                 .label_font(font)
+                .background_style(paper.mix(0.85))
                 .border_style(GREY.mix(0.4))
                 .draw()?;
         }
@@ -215,7 +218,8 @@ fn ranges(series: &[Series]) -> Option<(Range<f64>, Range<f64>)> {
 /// A number on an axis, in at most four figures.
 fn tick(value: f64) -> String {
     match value.abs() {
-        0.0 => "0".into(),
+        // What steps along an axis leave of zero.
+        a if a < 1e-12 => "0".into(),
         a if !(1e-3..1e5).contains(&a) => format!("{value:.0e}"),
         a if a >= 100.0 => format!("{value:.0}"),
         _ => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').into(),
@@ -224,7 +228,8 @@ fn tick(value: f64) -> String {
 
 /// Lets the SVG scale and take the colour of the page's text.
 fn adapt(svg: &str) -> String {
-    svg.replace("fill=\"#000000\"", "fill=\"currentColor\"")
+    svg.replace("fill=\"#010203\"", "class=\"paper\"")
+        .replace("fill=\"#000000\"", "fill=\"currentColor\"")
         .replace("stroke=\"#000000\"", "stroke=\"currentColor\"")
 }
 
@@ -260,6 +265,18 @@ mod tests {
         let path = folder.path().join("loss.png");
         chart.png(&path).unwrap();
         assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), SIZE);
+    }
+
+    #[test]
+    fn ticks_are_short_and_zero_is_zero() {
+        let said = [0.0, -1.1e-16, 1e-4, -0.25, 123.4, 2e6].map(tick);
+        assert_eq!(said, ["0", "0", "1e-4", "-0.25", "123", "2e6"]);
+    }
+
+    #[test]
+    fn a_legend_stands_on_the_colour_of_the_page() {
+        let svg = chart(vec![(0.0, 3.0), (1.0, 2.0)]).svg().unwrap();
+        assert!(svg.contains("class=\"paper\"") && !svg.contains("#010203"), "{svg}");
     }
 
     #[test]

@@ -89,9 +89,11 @@ pub(crate) fn tensor(value: &ValueInfoProto) -> Result<(i32, Vec<Dim>)> {
     Ok((tensor.elem_type(), known.collect()))
 }
 
-/// `[N, 1, 32, 32]`.
+/// `[N, 1, 32, 32]`; an unknown size of another axis than the first is `?`.
 pub(crate) fn show(shape: &[Dim]) -> String {
-    let dims: Vec<String> = shape.iter().map(|d| d.map_or("N".into(), |n| n.to_string())).collect();
+    let unknown = |axis: usize| if axis == 0 { "N" } else { "?" };
+    let dims: Vec<String> =
+        shape.iter().enumerate().map(|(i, d)| d.map_or(unknown(i).into(), |n| n.to_string())).collect();
     format!("[{}]", dims.join(", "))
 }
 

@@ -98,7 +98,9 @@ impl TowerSpec {
         spec.sha256 = sha256;
         spec.dim = contract::check(model, &spec)?;
         spec.distance.fits(spec.dim)?;
-        finite(model.graph.as_ref().ok_or_else(|| Error::invalid("the model", "holds no graph"))?)?;
+        let graph = model.graph.as_ref().ok_or_else(|| Error::invalid("the model", "holds no graph"))?;
+        weights::whole(graph)?;
+        finite(graph)?;
         if spec.kind == TowerKind::Exact {
             let proven = prove(model)?;
             contract::same_bounds(&Provenance::read(model)?.bounds, &proven)?;

@@ -2,7 +2,7 @@
 use super::*;
 use crate::graph::{ConvAttrs, DType, Graph, Tensor};
 use crate::model::Recipe;
-use crate::onnx::DimensionValue;
+use crate::onnx::{DimensionValue, StringStringEntryProto};
 use ndarray::{Array4, ArrayD, IxDyn};
 
 /// A hand-made exact tower: `[N, 1, 4, 4]` → conv 2 channels → `[N, 8]`.
@@ -100,7 +100,7 @@ fn contradictions_are_errors() {
         };
         t.shape.as_mut().unwrap().dim[axis].value = Some(DimensionValue::Value(value));
     };
-    let faults: [Fault; 15] = [
+    let faults: [Fault; 16] = [
         ("no metadata", |m| m.metadata_props.clear(), "siamese import"),
         ("newer format", |m| m.set_metadata("siamese.format", "9"), "reads \"1\""),
         ("kind", |m| m.set_metadata("siamese.kind", "fixed"), "float or exact"),
@@ -120,6 +120,7 @@ fn contradictions_are_errors() {
         ("huge weight", |m| bias(m, 2f32.powi(24)), "channel 0"),
         ("changed weight", |m| bias(m, 9.0), "changed after its export"),
         ("NaN", |m| bias(m, f32::NAN), "conv1.bias at 0"),
+        ("outside", |m| outside(m, "../secret.bin"), "lies outside the file (\"../secret.bin\")"),
     ];
     for (what, fault, words) in faults {
         let mut model = exact_model();
@@ -133,6 +134,15 @@ fn contradictions_are_errors() {
     let mut unknown = exact_model();
     dim(&mut unknown, false, 1, -1);
     assert!(read(&unknown).unwrap_err().to_string().contains("known D"));
+}
+
+/// Moves a weight into another file.
+fn outside(model: &mut ModelProto, place: &str) {
+    let tensor = &mut model.graph.as_mut().unwrap().initializer[0];
+    tensor.raw_data = None;
+    tensor.data_location = Some(1);
+    let entry = StringStringEntryProto { key: Some("location".into()), value: Some(place.into()) };
+    tensor.external_data = vec![entry];
 }
 
 /// Sets the first bias.

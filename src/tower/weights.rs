@@ -79,6 +79,20 @@ impl Weights {
     }
 }
 
+/// Whether a model holds all its weights itself, as a tower must: its SHA-256 is that of one file.
+pub(super) fn whole(graph: &GraphProto) -> Result<()> {
+    let Some(outside) = graph.initializer.iter().find(|tensor| tensor.data_location == Some(1)) else {
+        return Ok(());
+    };
+    let place = outside.external_data.iter().find(|entry| entry.key.as_deref() == Some("location"));
+    let place = place.and_then(|entry| entry.value.as_deref()).unwrap_or("no file is named");
+    let why = format!(
+        "lies outside the file ({place:?}); a tower holds all its weights: make one of the model with \
+         `siamese import`"
+    );
+    Err(Error::invalid(format!("weight {}", outside.name()), why))
+}
+
 /// Whether every weight of a model is a finite number.
 ///
 /// # Errors

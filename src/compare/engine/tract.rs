@@ -3,6 +3,7 @@
 use super::{Blob, Engine};
 use crate::graph::DType;
 use crate::onnx::ModelProto;
+use crate::runtime::tract::optimised;
 use crate::{Error, Result};
 use prost::Message;
 use tract_onnx::prelude::*;
@@ -26,15 +27,32 @@ impl Engine for TractEngine {
     }
 }
 
+/// Whole numbers in a row, as the shape that a `Reshape` reads: tract plans with their values.
+fn is_list(value: &Blob) -> bool {
+    matches!(value, Blob::I64(list) if list.ndim() <= 1)
+}
+
+/// The model with some of its inputs as weights.
+fn holding(model: &ModelProto, fixed: &[&(String, Blob)]) -> ModelProto {
+    let mut model = model.clone();
+    if let Some(graph) = &mut model.graph {
+        graph.input.retain(|input| fixed.iter().all(|(name, _)| name != input.name()));
+        graph.initializer.extend(fixed.iter().map(|(name, value)| value.to_proto(name)));
+    }
+    model
+}
+
 fn execute(model: &ModelProto, inputs: &[(String, Blob)]) -> TractResult<Vec<Tensor>> {
-    let plan = onnx()
+    let all = inputs.iter().all(|(_, value)| is_list(value));
+    let (fixed, given): (Vec<_>, Vec<_>) = inputs.iter().partition(|(_, value)| !all && is_list(value));
+    let typed = onnx()
         // What inference finds is compared; what a file claims of inner tensors is not needed.
         .with_ignore_value_info(true)
-        .model_for_read(&mut model.encode_to_vec().as_slice())?
-        .into_optimized()?
-        .into_runnable()?;
+        .model_for_read(&mut holding(model, &fixed).encode_to_vec().as_slice())?
+        .into_typed()?;
+    let plan = optimised(&typed)?.into_runnable()?;
     let values =
-        inputs.iter().map(|(_, value)| Ok(tensor(value)?.into_tvalue())).collect::<TractResult<TVec<_>>>()?;
+        given.iter().map(|(_, value)| Ok(tensor(value)?.into_tvalue())).collect::<TractResult<TVec<_>>>()?;
     plan.run(values)?.into_iter().map(|value| numeric(value.into_tensor())).collect()
 }
 
@@ -96,6 +114,23 @@ mod tests {
             said.nearer.is_some_and(|n| n != Nearer::A)
                 || said.layers.last().unwrap().cumulative.a == Some(0.0)
         );
+    }
+
+    #[test]
+    fn a_shape_that_another_node_gives_is_known_when_tract_plans() {
+        let mut g = crate::graph::Graph::new("reshape");
+        let x = g.input("x", DType::F32, &[2, 3]);
+        let y = g.reshape(x, &[3, 2]).unwrap();
+        g.output("y", y);
+        let mut model = g.to_model();
+        let graph = model.graph.as_mut().unwrap();
+        let shape = graph.node[0].input[1].clone();
+        let list = Blob::I64(ndarray::arr1(&[3i64, 2]).into_dyn());
+        graph.initializer.clear();
+        graph.input.push(list.value_info(&shape));
+        let x = ndarray::arr2(&[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]).into_dyn();
+        let found = TractEngine.run(&model, &[("x".into(), Blob::F32(x)), (shape, list)]).unwrap();
+        assert_eq!((found[0].shape(), found[0].to_f64()[[2, 0]]), (&[3usize, 2][..], 5.0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The packages that ONNX Runtime's libraries are published in, and what is known of them.
 
+use super::Version;
 use crate::{Error, Result};
 
 /// The version installed when none is named.
@@ -57,11 +58,13 @@ impl Wheel {
     pub fn here(version: Option<&str>, cuda: bool) -> Result<Self> {
         let version = version.unwrap_or(if cuda { DEFAULT_CUDA } else { DEFAULT_CPU });
         let plain = version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
-        if version.parse::<super::Version>().is_err() || !plain {
-            return Err(Error::invalid(
-                "--version",
-                format!("`{version}` is not a version such as {DEFAULT_CPU}"),
-            ));
+        let Some(parsed) = version.parse::<Version>().ok().filter(|_| plain) else {
+            let why = format!("`{version}` is not a version such as {DEFAULT_CPU}");
+            return Err(Error::invalid("--version", why));
+        };
+        if parsed < Version::OLDEST {
+            let why = format!("{version} is too old; {} or newer is needed", Version::OLDEST);
+            return Err(Error::invalid("--version", why));
         }
         let platforms = platforms(std::env::consts::OS, std::env::consts::ARCH).ok_or_else(|| {
             let what = format!(
@@ -155,5 +158,7 @@ mod tests {
         for bad in ["", "latest", "1.32", "1.32.0 --index-url x", "1.32.0;rm", "-1.2.3"] {
             assert!(Wheel::here(Some(bad), false).is_err(), "{bad}");
         }
+        let old = Wheel::here(Some("1.21.9"), false).unwrap_err().to_string();
+        assert!(old.contains("too old; 1.22.0 or newer"), "{old}");
     }
 }

@@ -136,7 +136,24 @@ fn build(
         .with_outputs_by_name([OUTPUT])?
         .with_input_fact(0, image.into())?
         .into_typed()?;
-    edge::lower(typed, model)?.into_optimized()?.into_runnable()
+    optimised(&edge::lower(typed, model)?)?.into_runnable()
+}
+
+/// tract's optimised form of a model. One of its passes moves axes of length 1 about and trips over some
+/// graphs; those are optimised without that pass.
+///
+/// # Errors
+/// In tract's words, where it cannot run the model.
+pub(crate) fn optimised(typed: &TypedModel) -> TractResult<TypedModel> {
+    typed.clone().into_optimized().or_else(|first| without_moved_axes(typed.clone()).map_err(|_| first))
+}
+
+fn without_moved_axes(mut typed: TypedModel) -> TractResult<TypedModel> {
+    let mut passes = tract_onnx::tract_core::optim::Optimizer::declutter();
+    passes.passes.retain(|pass| !format!("{pass:?}").starts_with("ChangeAxes"));
+    passes.session().optimize(&mut typed)?;
+    typed.optimize()?;
+    Ok(typed)
 }
 
 /// What a panic said.
