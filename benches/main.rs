@@ -26,6 +26,8 @@ fn main() -> Done {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1500))
+        // Its plots want a system font, which `plotters` as it is built here does not look for.
+        .without_plots()
         .configure_from_args();
     let towers = towers::all()?;
     let runtimes = towers::Runtimes::find();

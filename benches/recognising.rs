@@ -41,7 +41,7 @@ fn search(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Decode, embed, search among 200 drawings.
+/// Decode, embed, search among 400 drawings.
 fn whole(criterion: &mut Criterion, towers: &[Tower], runtimes: &Runtimes) -> Done {
     let mut group = criterion.benchmark_group("from PNG to class, 1 thread");
     let png = png(105)?;

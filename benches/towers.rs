@@ -84,9 +84,9 @@ fn model(recipe: &Recipe, kind: TowerKind) -> siamese::Result<ModelProto> {
     }
 }
 
-/// Drawings of every recipe's size: 200 of 20 characters.
+/// Drawings of any size: 400 of 20 characters.
 pub fn glyphs(size: usize) -> siamese::Result<Dataset> {
-    generate(&GlyphSpec { alphabets: 2, characters: 10, drawers: 10, seed: SEED }, size)
+    generate(&GlyphSpec { alphabets: 2, characters: 10, drawers: 20, seed: SEED }, size)
 }
 
 /// The runtimes of this build and machine.
