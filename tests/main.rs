@@ -11,3 +11,5 @@ mod gallery;
 mod golden;
 mod runtime;
 mod towers;
+#[cfg(feature = "ort")]
+mod training;

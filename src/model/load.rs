@@ -22,7 +22,7 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::load`].
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        let recipe: Self = serde_json::from_str(text).map_err(|e| explain(name, e))?;
+        let recipe: Self = serde_json::from_str(text).map_err(|e| explain(name, &e))?;
         recipe.validate().map_err(|e| match e {
             Error::Invalid { at, why, source } => Error::Invalid { at: format!("{name}: {at}"), why, source },
             other => other,
@@ -31,15 +31,36 @@ impl Recipe {
     }
 }
 
-fn explain(name: &str, error: serde_json::Error) -> Error {
-    let at = format!("{name}, line {}", error.line());
+/// serde's words, once and with the place before them; its error would only say them again.
+fn explain(name: &str, error: &serde_json::Error) -> Error {
     let said = error.to_string();
-    let why = match said.rsplit_once(" at line ") {
-        Some((why, _)) => why.to_string(),
-        None => said,
-    };
-    let hint = did_you_mean(&why).map(|s| format!("; did you mean `{s}`?")).unwrap_or_default();
-    Error::invalid_because(at, format!("{why}{hint}"), error)
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
+    let hint = did_you_mean(said).map(|s| format!("; did you mean `{s}`?")).unwrap_or_default();
+    let (line, column) = (error.line(), error.column());
+    Error::invalid(format!("{name}, line {line}, column {column}"), format!("{}{hint}", in_words(said)))
+}
+
+/// The same without the names of Rust's types.
+fn in_words(said: &str) -> String {
+    let mut words = said.to_string();
+    for (rust, plain) in [
+        ("unit variant, expected struct variant", "a name alone, expected its settings, {\"NAME\": {…}}"),
+        ("map, expected unit", "settings, expected the name alone, \"NAME\""),
+        ("unknown variant", "unknown name"),
+        ("unknown field", "unknown key"),
+        ("missing field", "missing key"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected f32", "expected a number"),
+        ("expected a sequence", "expected a list, [ … ]"),
+        ("invalid type: map", "invalid type: settings in braces"),
+        ("expected ident", "this is not JSON: a text must stand in quotation marks"),
+        ("expected value", "this is not JSON: a value must stand here"),
+        ("EOF while parsing", "the file ends within"),
+    ] {
+        words = words.replace(rust, plain);
+    }
+    words
 }
 
 /// serde says ``unknown field `a`, expected one of `b`, `c` ``: the candidate nearest to the first.

@@ -4,6 +4,9 @@ use super::recipe::{Layer, Padding, Recipe};
 use crate::{Error, Result};
 use std::collections::HashMap;
 
+/// Most channels or units of a layer.
+const MAX_WIDTH: usize = 1 << 20;
+
 /// A layer in its place: named, with the shapes that go in and come out (without the batch axis:
 /// `[C, H, W]` or `[D]`).
 #[derive(Clone, Debug, PartialEq)]
@@ -99,12 +102,12 @@ fn output_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>, String> {
     match *layer {
         Layer::Conv { filters, kernel, stride, padding } => {
             let [_, h, w] = image_shape(input)?;
-            at_least_one("filters", filters)?;
+            width("filters", filters)?;
             Ok(vec![filters, window(h, kernel, stride, padding)?, window(w, kernel, stride, padding)?])
         }
         Layer::Residual { filters, stride } => {
             let [_, h, w] = image_shape(input)?;
-            at_least_one("filters", filters)?;
+            width("filters", filters)?;
             Ok(vec![filters, window(h, 3, stride, Padding::Half)?, window(w, 3, stride, Padding::Half)?])
         }
         Layer::MaxPool { size } | Layer::AveragePool { size } => {
@@ -114,7 +117,7 @@ fn output_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>, String> {
         Layer::GlobalAveragePool => image_shape(input).map(|[c, _, _]| vec![c]),
         Layer::Flatten => Ok(vec![input.iter().product()]),
         Layer::Fc { units } => {
-            at_least_one("units", units)?;
+            width("units", units)?;
             match input {
                 [_] => Ok(vec![units]),
                 _ => Err("takes [D]: put \"flatten\" or \"global-average-pool\" before it".into()),
@@ -133,6 +136,12 @@ fn output_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>, String> {
 
 fn image_shape(input: &[usize]) -> Result<[usize; 3], String> {
     input.try_into().map_err(|_| "takes [C, H, W]".to_string())
+}
+
+/// Channels or units: a number that a machine can hold.
+fn width(what: &str, n: usize) -> Result<(), String> {
+    at_least_one(what, n)?;
+    if n > MAX_WIDTH { Err(format!("{n} {what} are too many: {MAX_WIDTH} are the most")) } else { Ok(()) }
 }
 
 fn at_least_one(what: &str, n: usize) -> Result<(), String> {

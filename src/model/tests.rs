@@ -129,6 +129,34 @@ fn a_misspelt_key_is_refused_with_its_line_and_a_suggestion() {
 }
 
 #[test]
+fn faults_of_a_recipe_are_told_once_and_in_plain_words() {
+    let good = include_str!("../../onnx/omniglot-edge/recipe.json");
+    for (right, wrong, told) in [
+        (
+            "\"size\": 32",
+            "\"size\": \"big\"",
+            "invalid type: string \"big\", expected a whole number, 0 or more",
+        ),
+        ("\"size\": 32", "\"size\": -3", "integer `-3`, expected a whole number, 0 or more"),
+        ("\"lr\": 0.002", "\"lr\": \"0.1\"", "string \"0.1\", expected a number"),
+        ("\"relu\"", "{\"relu\": {}}", "settings, expected the name alone"),
+        (
+            "{\"cosine\": {\"scale\": 20.0, \"margin\": 0.2}}",
+            "\"cosine\"",
+            "a name alone, expected its settings",
+        ),
+        ("\"size\": 32,", "", "missing key `size`"),
+        ("\"steps\": 20000", "\"steps\": many", "not JSON"),
+    ] {
+        assert!(good.contains(right), "{right}");
+        let error = Recipe::parse(&good.replacen(right, wrong, 1), "r.json").unwrap_err();
+        assert!(std::error::Error::source(&error).is_none(), "told twice");
+        let said = error.to_string();
+        assert!(said.starts_with("r.json, line ") && said.contains(told), "{told}: {said}");
+    }
+}
+
+#[test]
 fn values_out_of_range_are_refused_with_their_place() {
     let good = shipped_named("omniglot-edge");
     good.validate().unwrap();
@@ -146,6 +174,14 @@ fn values_out_of_range_are_refused_with_their_place() {
         (Recipe { l2: factor("convv", 1.0), ..good.clone() }, "did you mean `conv"),
         (Recipe { lr_factors: factor("conv", -1.0), ..good.clone() }, "lr_factors[0].value"),
         (Recipe { tower: Vec::new(), ..good.clone() }, "tower"),
+        (
+            with_tower(8, vec![Layer::Flatten, Layer::Fc { units: 1 << 40 }]),
+            "layer fc1: 1099511627776 units are too many",
+        ),
+        (
+            with_tower(1024, vec![conv(1 << 20, 3, Padding::Same), Layer::Flatten, Layer::Fc { units: 2 }]),
+            "layer fc1: its [2, 1099511627776] are",
+        ),
     ] {
         let said = broken.validate().unwrap_err().to_string();
         assert!(said.contains(place), "{place}: {said}");

@@ -1,7 +1,6 @@
 //! What a recipe's values must be, beyond their types.
 
 use super::load::nearest;
-use super::plan::plan;
 use super::recipe::{
     Augment, Data, EvalProtocol, Init, LayerFactor, Loss, Optimiser, Recipe, Sampling, Schedule,
 };
@@ -14,6 +13,8 @@ const MAX_SIZE: usize = 1024;
 const MAX_BATCH: usize = 1 << 16;
 /// Steps are counted in a float32 inside the training graph, exactly up to here.
 const MAX_STEPS: u64 = 1 << 24;
+/// Most numbers that a layer may learn: 4 GiB of float32, and a training keeps several of each.
+const MAX_PARAMETER: u128 = 1 << 30;
 
 impl Recipe {
     /// Checks that the values are in range and fit each other, and that the layers' shapes fit.
@@ -34,7 +35,7 @@ impl Recipe {
         self.check_schedule()?;
         self.check_evaluation()?;
         self.augment.as_ref().map_or(Ok(()), check_augment)?;
-        plan(self)?;
+        self.check_parameters()?;
         self.check_layer_factors("l2", &self.l2)?;
         self.check_layer_factors("lr_factors", &self.lr_factors)
     }
@@ -178,6 +179,18 @@ impl Recipe {
             }
             EvalProtocol::NearestTruth | EvalProtocol::Accuracy => Ok(()),
         }
+    }
+
+    /// The layers fit, and none is larger than a memory.
+    fn check_parameters(&self) -> Result<()> {
+        for spec in param_specs(self)? {
+            let count: u128 = spec.shape.iter().map(|n| *n as u128).product();
+            if count > MAX_PARAMETER {
+                let why = format!("its {:?} are {count} numbers; {MAX_PARAMETER} are the most", spec.shape);
+                return Err(Error::invalid(format!("recipe {}, layer {}", self.name, spec.layer()), why));
+            }
+        }
+        Ok(())
     }
 
     /// Every prefix must reach a layer that learns something, and factors must not be negative.

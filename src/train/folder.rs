@@ -1,6 +1,6 @@
 //! The folder of a run: what is in it, under which names.
 
-use super::checkpoint::{read_params, replace, write_params};
+use super::checkpoint::{PARTIAL, read_params, replace, write_params};
 use super::identity::{Identity, Surroundings};
 use crate::export::{DATA_FILE, PARAMS_FILE};
 use crate::model::Params;
@@ -125,8 +125,13 @@ impl Folder {
         Err(Error::invalid(self.path.display(), why))
     }
 
-    /// Writes what a run begins with, and cuts from the log what lies beyond `step`.
+    /// Writes what a run begins with, removes what a kill left half written, and cuts from the log
+    /// what lies beyond `step`.
     pub(super) fn begin(&self, identity: &Identity, graph: &StepGraph, step: u64) -> Result<()> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|e| e.path());
+        for partial in entries.filter(|p| p.to_string_lossy().ends_with(PARTIAL)) {
+            let _ = fs::remove_file(partial);
+        }
         let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
         replace(&self.path.join("recipe.json"), &pretty(&identity.recipe))?;
         replace(&self.path.join(DATA_FILE), &pretty(&identity.data))?;

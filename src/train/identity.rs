@@ -85,13 +85,32 @@ impl Identity {
             matches!(key, "about" | "evaluation" | "init_from") || key == "steps" && !self.steps_matter
         };
         let differing = keys.into_iter().filter(|key| !free(key) && earlier.get(key) != self.recipe.get(key));
-        let text = |value: Option<&Value>| value.map_or("nothing".into(), shortened);
         differing
             .map(|key| {
-                format!("`{key}` is {} there, {} here", text(earlier.get(key)), text(self.recipe.get(key)))
+                let (at, there, here) = first_difference(key.clone(), earlier.get(key), self.recipe.get(key));
+                format!("`{at}` is {there} there, {here} here")
             })
             .collect()
     }
+}
+
+/// Where in two values their first difference is, and what stands there in each.
+fn first_difference(at: String, there: Option<&Value>, here: Option<&Value>) -> (String, String, String) {
+    let deeper = match (there, here) {
+        (Some(Value::Array(a)), Some(Value::Array(b))) => (0..a.len().max(b.len()))
+            .map(|i| (format!("{at}[{i}]"), a.get(i), b.get(i)))
+            .find(|(_, a, b)| a != b),
+        // Choices are objects of one key; others keep theirs.
+        (Some(Value::Object(a)), Some(Value::Object(b))) if a.keys().eq(b.keys()) => {
+            a.keys().map(|k| (format!("{at}.{k}"), a.get(k), b.get(k))).find(|(_, a, b)| a != b)
+        }
+        _ => None,
+    };
+    if let Some((at, there, here)) = deeper {
+        return first_difference(at, there, here);
+    }
+    let text = |value: Option<&Value>| value.map_or("nothing".into(), shortened);
+    (at, text(there), text(here))
 }
 
 /// A value as text, cut where it is long.
@@ -149,6 +168,18 @@ mod tests {
         let there = serde_json::to_value(identity("mnist-conv3-embed", |_| {})).unwrap();
         let text = here.must_be(&there, Path::new("c")).unwrap_err().to_string();
         assert!(text.contains("`seed` is 0 there, 7 here") && !text.contains("about"), "{text}");
+    }
+
+    #[test]
+    fn the_first_difference_within_a_long_value_is_found() {
+        let a = serde_json::json!([{"conv": {"filters": 4, "kernel": 3}}, "relu", {"fc": {"units": 8}}]);
+        let b =
+            serde_json::json!([{"conv": {"filters": 4, "kernel": 3}}, "relu", {"fc": {"units": 9}}, "relu"]);
+        let found = first_difference("tower".into(), Some(&a), Some(&b));
+        assert_eq!(found, ("tower[2].fc.units".into(), "8".into(), "9".into()));
+        let shorter = serde_json::json!([a[0], "relu"]);
+        let found = first_difference("tower".into(), Some(&a), Some(&shorter));
+        assert_eq!(found, ("tower[2]".into(), "{\"fc\":{\"units\":8}}".into(), "nothing".into()));
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Run<'_> {
         let due = self.saved.0.elapsed() >= job.checkpoints.every
             || step.is_multiple_of(job.checkpoints.every_steps);
         if due || stopping || last {
-            self.save(step)?;
+            self.save(step).inspect_err(|_| observer.note(&format!("not saved; {}", self.kept())))?;
         }
         if stopping {
             let run = job.folder.path().display();
@@ -246,11 +246,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn diverged(&self, step: u64, what: &str) -> Error {
-        let kept = match self.saved.1 {
+    /// What a failure leaves to go on from.
+    fn kept(&self) -> String {
+        match self.saved.1 {
             0 => "no checkpoint had been written yet".into(),
             saved => format!("the checkpoint of step {saved} is kept"),
-        };
+        }
+    }
+
+    fn diverged(&self, step: u64, what: &str) -> Error {
+        let kept = self.kept();
         let why = format!(
             "at step {step} {what}: the training diverged; {kept}. Lower the learning rate or set clip_norm in \
              the recipe, and train into another folder with --out"

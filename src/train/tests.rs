@@ -263,7 +263,7 @@ fn a_run_is_continued_by_its_own_recipe_and_data_only() {
     };
     assert!(told(&setup, false).contains("holds a run already"));
     let wider = Setup::new(plain(json!({"tower": ["flatten", {"fc": {"units": 5}}]})));
-    assert!(told(&wider, true).contains("`tower` is "), "{}", told(&wider, true));
+    assert!(told(&wider, true).contains("`tower[1].fc.units` is 4 there, 5 here"), "{}", told(&wider, true));
     let shorter = Setup::new(plain(json!({"steps": 5})));
     assert!(told(&shorter, true).contains("beyond the 5 steps"), "{}", told(&shorter, true));
     let mut data = blots();

@@ -40,6 +40,11 @@ pub fn library(request: &Request) -> Result<&'static Library> {
 fn loaded(request: &Request) -> Result<&'static Loaded> {
     // Two threads must not both build: the second environment would be refused for ever.
     static BUILDING: Mutex<()> = Mutex::new(());
+    // Before hundreds of megabytes are fetched that could not be used.
+    if let Some(fault) = request.cuda.then(provision::driver_fault).flatten() {
+        let what = format!("CUDA cannot be used: there is no NVIDIA driver on this machine ({fault})");
+        return Err(Error::missing(what, "install the driver, or choose the CPU"));
+    }
     if let Some(loaded) = LOADED.get() {
         return serves(loaded, request);
     }

@@ -150,6 +150,14 @@ pub fn cuda_fault(library: &Library) -> Option<String> {
     open(&provider("shared")).and_then(|()| open(&provider("cuda"))).err()
 }
 
+/// Why there is no NVIDIA driver on this machine, in the loader's words (`libcuda.so.1: cannot open …`);
+/// `None` where there is one.
+pub fn driver_fault() -> Option<String> {
+    let name = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
+    // SAFETY: the driver's own library, which the CUDA provider would load next; kept open.
+    unsafe { libloading::Library::new(name) }.map(std::mem::forget).err().map(|e| e.to_string())
+}
+
 /// Refuses an ELF file that ends before its last segment: the loader would map it and the
 /// process would die of SIGBUS at the first touch. Other formats are left to the loader.
 fn check_length(path: &Path, length: u64) -> Result<(), Fault> {

@@ -1,0 +1,263 @@
+//! `siamese train` as a user runs it: killed, stopped, and given what is wrong.
+
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use siamese::train::{Folder, read_params};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+/// Something small with everything that makes state. Its evaluations write a line after each step.
+fn recipe() -> Value {
+    json!({
+        "name": "tiny", "about": "for tests", "size": 16,
+        "data": {"glyphs": {"alphabets": 2, "characters": 6, "drawers": 6}},
+        "tower": [
+            {"conv": {"filters": 4, "kernel": 3, "stride": 2, "padding": "half"}}, "batch-norm", "relu",
+            "flatten", {"dropout": 0.25}, {"fc": {"units": 8}}, "l2-norm"
+        ],
+        "loss": {"cosine": {"scale": 10.0, "margin": 0.1}},
+        "sampling": {"images": {"batch": 12}},
+        "augment": {"rotate": 5.0, "shift": 0.05, "probability": 0.5},
+        "optimiser": {"adam-w": {"lr": 0.01, "weight_decay": 0.01}},
+        "schedule": {"cosine": {"warm_up": 5}}, "ema": 0.9, "clip_norm": 5.0, "steps": 120,
+        "evaluation": {"protocol": {"one-shot": {"episodes": 1}}, "every": 1},
+    })
+}
+
+/// Checkpoints often enough that something is lost by a kill, and not all.
+const EVERY_3: &[&str] = &["--checkpoint-steps", "3"];
+
+/// A folder with `recipe.json`, where runs are made.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(recipe: &Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("recipe.json"), format!("{recipe:#}")).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Training into `run`, with a line of the log after each step.
+    fn command(&self, run: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_siamese"));
+        command.current_dir(self.0.path()).args(["train", "recipe.json", "--out", run]);
+        command.args(["--device", "cpu", "--threads", "1", "--log-every", "1"]);
+        command.args(more);
+        command
+    }
+
+    fn train(&self, run: &str, more: &[&str]) -> Output {
+        self.command(run, more).output().unwrap()
+    }
+
+    /// Starts training and ends it by `end` right after the `lines`th line about a step.
+    fn ended(
+        &self,
+        run: &str,
+        more: &[&str],
+        lines: usize,
+        end: impl Fn(&mut Child),
+    ) -> (ExitStatus, String) {
+        let mut child = self.command(run, more).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let (mut told, mut seen) = (String::new(), 0);
+        for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+            seen += usize::from(line.starts_with("step "));
+            told += &(line.clone() + "\n");
+            if seen == lines && line.starts_with("step ") {
+                end(&mut child);
+            }
+        }
+        (child.wait().unwrap(), told)
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Everything that a run computed, the pace left out.
+fn computed(run: &Path) -> (Vec<u8>, Vec<u8>, Vec<Value>) {
+    let file = |name: &str| fs::read(run.join(name)).unwrap();
+    let lines = Folder::new(run)
+        .lines()
+        .unwrap()
+        .into_iter()
+        .map(|line| json!([line.step, line.loss, line.lr, line.metrics, line.evaluation]));
+    (file("params.safetensors"), file("checkpoint-00000120.safetensors"), lines.collect())
+}
+
+#[test]
+fn killed_at_ten_moments_a_run_ends_with_the_bits_of_an_undisturbed_one() {
+    let place = Place::new(&recipe());
+    let whole = place.train("whole", EVERY_3);
+    assert!(whole.status.success(), "{}", stderr(&whole));
+
+    let mut rng = rand_pcg::Pcg64::seed_from_u64(9);
+    for kill in 0..10 {
+        let lines = rng.random_range(1..=7);
+        let (status, told) =
+            place.ended("parts", &[EVERY_3, &["--resume"]].concat(), lines, |child| child.kill().unwrap());
+        assert_eq!(status.code(), None, "kill {kill} came too late: {told}");
+        assert!(!place.path("parts/params.safetensors").exists());
+    }
+    // What kills leave half written goes when the run goes on.
+    fs::write(place.path("parts/checkpoint-00000009.safetensors.partial"), "half").unwrap();
+    let last = place.train("parts", &[EVERY_3, &["--resume"]].concat());
+    assert!(last.status.success(), "{}", stderr(&last));
+    assert!(computed(&place.path("whole")) == computed(&place.path("parts")));
+    let left = fs::read_dir(place.path("parts")).unwrap().map(|e| e.unwrap().path());
+    assert_eq!(left.filter(|p| p.extension().is_some_and(|e| e == "partial")).count(), 0);
+
+    // Killed between the last checkpoint and the parameters, it only has to write these.
+    let params = place.path("parts/params.safetensors");
+    fs::remove_file(&params).unwrap();
+    assert!(place.train("parts", &[EVERY_3, &["--resume"]].concat()).status.success());
+    assert!(computed(&place.path("whole")) == computed(&place.path("parts")));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_finishes_the_step_saves_and_exits_with_130() {
+    let place = Place::new(&recipe());
+    let interrupt = |child: &mut Child| {
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    };
+    let (status, told) = place.ended("run", &[], 4, interrupt);
+    assert_eq!(status.code(), Some(130), "{told}");
+    assert!(told.contains("stopping after this step") && told.contains("--resume goes on"), "{told}");
+    let saved = fs::read_dir(place.path("run")).unwrap().map(|e| e.unwrap().path());
+    let saved = saved.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with("checkpoint-"));
+    let saved: Vec<PathBuf> = saved.collect();
+    assert_eq!(saved.len(), 1, "{saved:?}");
+    let step = read_params(&saved[0]).unwrap().1["step"].as_u64().unwrap();
+    assert!((4..120).contains(&step) && told.contains(&format!("step {step} is saved")), "{told}");
+}
+
+#[test]
+fn what_cannot_be_trained_exits_with_2_and_says_why() {
+    struct Case {
+        change: fn(&mut Value),
+        arguments: &'static [&'static str],
+        told: &'static [&'static str],
+    }
+    let same = |_: &mut Value| {};
+    for Case { change, arguments, told } in [
+        Case {
+            change: |r| r["steps"] = "many".into(),
+            arguments: &[],
+            told: &["recipe.json, line", "whole number"],
+        },
+        Case { change: |r| r["tower"][2] = "rellu".into(), arguments: &[], told: &["did you mean `relu`"] },
+        Case { change: |r| r["clipnorm"] = 1.into(), arguments: &[], told: &["did you mean `clip_norm`"] },
+        Case {
+            change: |r| r["tower"][3] = json!({"max-pool": {"size": 9}}),
+            arguments: &[],
+            told: &["layer pool1: a window of 9 does not fit a side of 8", "relu1 gives [4, 8, 8]"],
+        },
+        Case {
+            change: |r| r["tower"][5]["fc"]["units"] = 1_000_000_000_000_u64.into(),
+            arguments: &[],
+            told: &["layer fc1", "are the most"],
+        },
+        Case {
+            change: |r| r["optimiser"]["adam-w"]["lr"] = 0.into(),
+            arguments: &[],
+            told: &["adam-w.lr: 0 must be"],
+        },
+        Case {
+            change: |r| r["sampling"]["images"]["batch"] = 73.into(),
+            arguments: &[],
+            told: &["a batch of 73 images", "1 to 72"],
+        },
+        Case {
+            change: |r| r["optimiser"]["adam-w"]["lr"] = 1e30.into(),
+            arguments: &[],
+            told: &["at step 2 the loss is NaN", "no checkpoint had been written", "Lower the learning rate"],
+        },
+        Case { change: same, arguments: &["--steps", "0"], told: &["steps: 0 must be from 1"] },
+        Case {
+            change: same,
+            arguments: &["--init-from", "nothing"],
+            told: &["neither a file nor a shipped recipe"],
+        },
+    ] {
+        let mut changed = recipe();
+        change(&mut changed);
+        let place = Place::new(&changed);
+        let output = place.train("run", arguments);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{told:?}: {text}");
+        for part in told {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("panicked"), "{text}");
+        assert!(!place.path("run/params.safetensors").exists());
+    }
+}
+
+#[test]
+fn cuda_where_there_is_none_exits_with_3_and_names_what_is_missing() {
+    if siamese::runtime::provision::driver_fault().is_none() {
+        eprintln!("skipped: this machine has an NVIDIA driver");
+        return;
+    }
+    let place = Place::new(&recipe());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_siamese"));
+    let output =
+        command.current_dir(place.0.path()).args(["train", "recipe.json", "--device", "cuda"]).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(text.contains("NVIDIA driver") && text.contains("choose the CPU"), "{text}");
+    assert!(!text.contains("fetching"), "{text}");
+}
+
+/// A disk that takes nothing more: the checkpoint before it survives, and the run can go on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_last_checkpoint_to_go_on_from() {
+    let place = Place::new(&recipe());
+    fs::create_dir(place.path("run")).unwrap();
+    // What is begun in the place of the second checkpoint goes to a full device. Kept out of the run's
+    // start, which clears away such files, by appearing after it has begun.
+    let full = |_: &mut Child| {
+        let partial = place.path("run/checkpoint-00000060.safetensors.partial");
+        std::os::unix::fs::symlink("/dev/full", partial).unwrap();
+    };
+    let (status, told) = place.ended("run", EVERY_3, 1, full);
+    assert_eq!(status.code(), Some(2), "{told}");
+    assert!(told.contains("not saved; the checkpoint of step 57 is kept"), "{told}");
+    assert!(told.contains("No space left on device"), "{told}");
+    let (status, told) = place.ended("run", &[EVERY_3, &["--resume"]].concat(), usize::MAX, |_| {});
+    assert!(status.success(), "{told}");
+    assert!(told.contains("step 58:") && !told.contains("step 57:"), "{told}");
+}
+
+/// MNIST's recipes learn from their first steps; Omniglot's take seconds a step.
+#[test]
+fn recipes_of_mnist_train_on_the_real_images_with_a_falling_loss() {
+    let Some(data) = std::env::var_os("SIAMESE_DATA").map(PathBuf::from).filter(|d| d.join("mnist").exists())
+    else {
+        eprintln!("skipped: SIAMESE_DATA names no folder with MNIST");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["mnist-fc2", "mnist-transfer-classifier"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_siamese"));
+        command.current_dir(dir.path()).env("SIAMESE_DATA", &data);
+        let output =
+            command.args(["train", name, "--device", "cpu", "--steps", "20", "--log-every", "5"]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
+        let lines = Folder::new(dir.path().join("runs").join(name)).lines().unwrap();
+        assert_eq!(lines.len(), 4);
+        assert!(lines[3].loss < 0.9 * lines[0].loss, "{name}: {} → {}", lines[0].loss, lines[3].loss);
+    }
+}
