@@ -5,6 +5,7 @@ use crate::towers::glyphs;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use siamese::image::{self, Preprocessing};
 use siamese::model::Recipe;
+use siamese::model::recipe::Sampling;
 use siamese::report::picture;
 use siamese::sample::sampler;
 use std::sync::Arc;
@@ -31,13 +32,14 @@ fn preprocessing(criterion: &mut Criterion) -> Done {
     Ok(())
 }
 
-/// Batches of training, on all cores, as their recipes distort them.
+/// Batches of 128 images, on all cores, as the recipes distort them.
 fn augmentation(criterion: &mut Criterion) -> Done {
     let mut group = criterion.benchmark_group("augment a batch");
     for name in ["glyphs-demo", "omniglot-edge", "omniglot-koch"] {
         let recipe = Recipe::find(name)?;
         let data = Arc::new(glyphs(recipe.size)?);
-        let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), data, recipe.seed)?;
+        let sampling = Sampling::Images { batch: 128, turns: 1, flips: false };
+        let sampler = sampler(&sampling, recipe.augment.as_ref(), data, recipe.seed)?;
         let images = sampler.batch_images();
         group.throughput(Throughput::Elements(images as u64));
         let id = format!("{name}, {images} images of {0}x{0}", recipe.size);
