@@ -105,6 +105,30 @@ fn angelic_equals_enrolling_the_first_drawings_and_classifying_the_rest() {
     assert_eq!((score["correct"].as_u64(), score["trials"].as_u64()), (Some(right as u64 + 20), Some(400)));
 }
 
+/// The counts of the exact tower are the same on every machine; those of the float tower may differ by
+/// a tie that rounding breaks.
+#[test]
+fn the_shipped_towers_recognise_what_their_card_says() {
+    let Some(data) = real_data() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let right = |tower: &str, protocol: &[&str]| {
+        let tower = format!("onnx/omniglot-edge/{tower}");
+        let how = ["--data", data.to_str().unwrap(), "--protocol"];
+        let told = json(root, &[&["eval", &tower], &how[..], protocol].concat());
+        told["evaluation"]["figures"][0]["score"]["correct"].as_i64().unwrap()
+    };
+    let cases: [(&[&str], i64, i64); 3] = [
+        (&["lake", "--episodes", "0"], 387, 388),
+        (&["angelic"], 334, 338),
+        (&["episodes", "--episodes", "1000"], 19_263, 19_273),
+    ];
+    for (protocol, float, exact) in cases {
+        let found = right("tower.onnx", protocol);
+        assert!((found - float).abs() <= 2, "{protocol:?}: {found}, not {float}");
+        assert_eq!(right("tower.exact.onnx", protocol), exact, "{protocol:?}");
+    }
+}
+
 #[test]
 fn mnist_is_evaluated_by_its_first_images() {
     let Some(data) = real_data() else { return };
