@@ -152,8 +152,9 @@ fn fault(found: &[f64], expected: &[f64]) -> Result<(), String> {
     assert_eq!(found.len(), expected.len());
     let far = found.iter().zip(expected).enumerate().filter(|(i, (a, b))| {
         let tolerance = if *i < FIRST { FIRST_TOLERANCE } else { TOLERANCE };
-        // So that a loss that is no number is far as well.
-        !((*a - *b).abs() <= tolerance * b.abs())
+        // A loss that is no number is far as well.
+        let near = (*a - *b).abs() <= tolerance * b.abs();
+        !near
     });
     let far: Vec<_> = far.collect();
     match far.first() {
