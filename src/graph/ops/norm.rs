@@ -78,7 +78,8 @@ impl Graph {
             return self.reduce_mean(x, &channels.batch_axes(shape.len()), true);
         }
         let sums = self.channel_sums(x)?;
-        let share = self.scalar(1.0 / (shape[0] * shape[1] * shape[2]) as f32);
-        self.mul(sums, share)
+        // The count is a whole number in float32, its reciprocal would be rounded.
+        let count = self.scalar((shape[0] * shape[1] * shape[2]) as f32);
+        self.div(sums, count)
     }
 }

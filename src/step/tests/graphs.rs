@@ -168,9 +168,8 @@ fn every_target_takes_the_same_step() {
     let cpu = setup.run();
     assert_eq!(ops(&cuda), ops(&cpu));
     for (name, value) in &cuda {
-        // A mean is a sum times a share that is rounded to float32.
-        let greatest = value.iter().fold(1.0_f64, |most, v| most.max(v.abs()));
-        let far = (&cpu[name] - value).into_iter().find(|d| d.abs() > 1e-6 * greatest);
+        // The bias of a layer before a normalisation does nothing: its steps are rounding alone.
+        let far = (&cpu[name] - value).into_iter().find(|d| d.abs() > 1e-9);
         assert_eq!(far, None, "{name}");
     }
 }
