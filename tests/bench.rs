@@ -47,6 +47,19 @@ fn every_runtime_and_tower_is_measured_and_shown() {
     assert!(String::from_utf8_lossy(&output.stderr).is_empty(), "no noise where there is no terminal");
 }
 
+#[cfg(feature = "tract")]
+#[test]
+fn a_profile_names_each_step() {
+    let dir = tempfile::tempdir().unwrap();
+    both(dir.path());
+    let mut command = Command::cargo_bin("siamese").unwrap();
+    let arguments = ["bench", "tower.exact.onnx", "--profile", "--seconds", "0.01", "--json"];
+    let told = json(&command.current_dir(dir.path()).args(arguments).output().unwrap());
+    let steps = told["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|s| s["what"].as_str().unwrap().contains("product")), "{told}");
+    assert!(steps.iter().all(|s| s["us"].as_f64().unwrap() > 0.0), "{told}");
+}
+
 /// The decision itself is a unit test; here the exit codes are.
 #[cfg(feature = "tract")]
 #[test]

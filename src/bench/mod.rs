@@ -10,6 +10,8 @@ pub mod child;
 pub mod criterion;
 pub mod page;
 mod process;
+#[cfg(feature = "tract")]
+pub mod profile;
 mod results;
 mod run;
 mod statistics;

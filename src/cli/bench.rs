@@ -45,6 +45,10 @@ pub struct Arguments {
     /// Write a page with the break-even curve.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Instead, time each step of the tower on tract: one image, one thread.
+    #[cfg(feature = "tract")]
+    #[arg(long, conflicts_with_all = ["exact", "runtime", "threads", "batch", "rounds", "against", "report"])]
+    profile: bool,
     /// Measure nothing: print what `cargo bench` left in this folder as Markdown.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["tower", "exact", "against", "report"])]
     criterion: Option<PathBuf>,
@@ -86,6 +90,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         }
         return Ok(Outcome::Yes);
     }
+    #[cfg(feature = "tract")]
+    if arguments.profile {
+        return profile(context, arguments);
+    }
     // An earlier result that cannot be read should not cost a minute.
     let then = arguments.against.as_deref().map(against::read).transpose()?;
     let request = request(context, arguments)?;
@@ -103,6 +111,20 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     show(context, arguments, &told)?;
     let holds = told.against.as_ref().is_none_or(against::Comparison::holds);
     Ok(if holds { Outcome::Yes } else { Outcome::No })
+}
+
+/// Times the steps of the tower on tract.
+#[cfg(feature = "tract")]
+fn profile(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let tower = arguments.tower.as_deref().unwrap_or(Path::new(""));
+    let time = Duration::from_secs_f64(arguments.seconds);
+    let profile = bench::profile::profile(tower, arguments.seed, time)?;
+    if context.json {
+        print_json(&profile)?;
+    } else {
+        print!("{}", profile.summary());
+    }
+    Ok(Outcome::Yes)
 }
 
 fn show(context: &Context, arguments: &Arguments, told: &Benchmark) -> Result<()> {

@@ -66,6 +66,8 @@ pub struct Product {
     pub pads: [usize; 2],
     /// Computed with integers; no input is above this.
     pub integers_to: Option<u8>,
+    /// Computed by Winograd's tiles.
+    pub tiled: bool,
 }
 
 /// A pool without padding.

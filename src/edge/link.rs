@@ -1,9 +1,12 @@
 //! From drafts to a program: borders, types and places are settled, weights packed.
 
 use super::draft::{Draft, MapDraft, Op, Pool, Product, Value, nothing};
+use super::group::grouped;
 use super::kernels::{Finish, Kernels, Packed, Pixels};
 use super::lower::Lowering;
-use super::program::{Action, Map, Program, Step, Weights};
+use super::map::Map;
+use super::program::{Action, Program, Step, Weights};
+use super::winograd::{self, Winograd};
 
 /// Makes a program that gives the outputs; none if it would have no product, or be too large.
 pub fn link(lowering: Lowering<'_>, outputs: &[Value], kernels: &'static Kernels) -> Option<Program> {
@@ -14,12 +17,18 @@ pub fn link(lowering: Lowering<'_>, outputs: &[Value], kernels: &'static Kernels
     for draft in lowering.drafts.into_iter().zip(needed).filter_map(|(d, needed)| needed.then_some(d)) {
         steps.extend(linker.step(draft)?);
     }
-    let useful = steps.iter().any(|s| matches!(s.action, Action::Product { .. }));
-    useful.then_some(Program { kernels, maps: linker.maps, steps, outputs })
+    let useful = steps.iter().any(|s: &Step| s.action.is_product());
+    useful.then(|| grouped(Program { kernels, maps: linker.maps, steps, outputs, images: 1 }))
 }
 
 fn maps(lowering: &Lowering<'_>) -> Vec<Map> {
-    let map = |m: &MapDraft| Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes() };
+    let map = |m: &MapDraft| Map {
+        channels: m.channels,
+        size: m.size,
+        border: m.border,
+        bytes: m.bytes(),
+        images: 1,
+    };
     lowering.maps.iter().map(map).collect()
 }
 
@@ -36,6 +45,14 @@ fn needed(drafts: &[Draft], outputs: &[usize]) -> Vec<bool> {
     drafts.iter().map(|d| maps[d.to]).collect()
 }
 
+/// In which order a step fills its map.
+#[derive(Clone, Copy)]
+enum Order {
+    Pixels,
+    Rows,
+    Tiles,
+}
+
 struct Linker {
     kernels: &'static Kernels,
     maps: Vec<Map>,
@@ -47,40 +64,46 @@ impl Linker {
         let Draft { name, op, from, beside, to, finish, .. } = draft;
         let mut steps = Vec::new();
         let mut from = from;
-        let finish = self.limited(finish, to);
-        let by_rows = matches!(op, Op::Each);
-        let action = match op {
-            Op::Product(product) => {
-                if product.integers_to.is_none() && self.maps[from].bytes {
-                    let widened = self.widened(&name, from)?;
-                    from = widened.to;
-                    steps.push(widened);
-                }
-                self.product(&product, from, to, finish)?
-            }
-            Op::Each => Action::Each { rows: self.rows(from)?, finish: self.repeated(&finish, from) },
-            Op::Max(pool) => {
-                let (windows, taps) = self.windows(pool, from, to)?;
-                Action::Max { windows, taps }
-            }
-            Op::Mean(pool) => {
-                let (windows, taps) = self.windows(pool, from, to)?;
-                Action::Mean { windows, divisor: taps.len() as f32, taps }
-            }
-            Op::Sum(pool) => {
-                let (windows, taps) = self.windows(pool, from, to)?;
-                Action::Mean { windows, divisor: 1.0, taps }
-            }
-            Op::Sigmoid => Action::Sigmoid,
-            Op::UnitLength(epsilon) => Action::UnitLength(epsilon),
+        if matches!(&op, Op::Product(p) if p.integers_to.is_none()) && self.maps[from].bytes {
+            let widened = self.widened(&name, from)?;
+            from = widened.to;
+            steps.push(widened);
+        }
+        let order = match &op {
+            Op::Each | Op::Sigmoid | Op::UnitLength(_) => Order::Rows,
+            Op::Product(product) if product.tiled => Order::Tiles,
+            _ => Order::Pixels,
         };
-        let places = |map: usize| if by_rows { self.rows(map) } else { self.maps[map].pixels() };
+        let places = |map: usize| match order {
+            Order::Pixels => self.maps[map].pixels(),
+            Order::Rows => self.maps[map].rows(),
+            Order::Tiles => self.maps[map].places(winograd::pixels(self.maps[map].size)),
+        };
         let beside = match beside {
             Some(map) => Some((map, places(map)?)),
             None => None,
         };
-        steps.push(Step { name, action, from, beside, at: places(to)?, to });
+        let at = places(to)?;
+        let windows = self.windows(&op, from, to)?;
+        let action = self.action(op, from, to, finish)?;
+        steps.push(Step { name, action, from, windows, beside, to, at, images: 1 });
         Some(steps)
+    }
+
+    fn action(&self, op: Op, from: usize, to: usize, finish: Finish) -> Option<Action> {
+        let finish = self.limited(finish, to);
+        Some(match op {
+            Op::Product(product) => self.product(&product, to, finish),
+            Op::Each => Action::Each(self.repeated(&finish, from)),
+            Op::Max(pool) => Action::Max(self.taps(pool, from)?),
+            Op::Mean(pool) => {
+                let taps = self.taps(pool, from)?;
+                Action::Mean { divisor: taps.len() as f32, taps }
+            }
+            Op::Sum(pool) => Action::Mean { divisor: 1.0, taps: self.taps(pool, from)? },
+            Op::Sigmoid => Action::Sigmoid,
+            Op::UnitLength(epsilon) => Action::UnitLength(epsilon),
+        })
     }
 
     /// The limits that the type of the map sets; what is known of its elements keeps within them.
@@ -98,27 +121,45 @@ impl Linker {
         Finish { scale: finish.scale.repeat(width), shift: finish.shift.repeat(width), ..finish.clone() }
     }
 
-    fn rows(&self, map: usize) -> Option<Pixels> {
-        let map = &self.maps[map];
-        map.windows([map.border[0], map.border[1]], [map.size[0], 1], [1, 1])
-    }
-
     /// A step that turns uint8 into float32, with the same border.
     fn widened(&mut self, name: &str, from: usize) -> Option<Step> {
         let map = Map { bytes: false, ..self.maps[from].clone() };
         let to = self.maps.len();
         let finish = self.repeated(&nothing(map.channels), from);
         self.maps.push(map);
-        let (rows, at) = (self.rows(from)?, self.rows(to)?);
+        let (windows, at) = (self.maps[from].rows()?, self.maps[to].rows()?);
         let name = format!("{name} (to float32)");
-        Some(Step { name, action: Action::Each { rows, finish }, from, beside: None, to, at })
+        Some(Step { name, action: Action::Each(finish), from, windows, beside: None, to, at, images: 1 })
     }
 
-    fn product(&self, p: &Product, from: usize, to: usize, finish: Finish) -> Option<Action> {
-        let (map, channels) = (&self.maps[from], self.maps[to].channels);
+    /// Where what a step reads begins: windows, tiles or rows.
+    fn windows(&self, op: &Op, from: usize, to: usize) -> Option<Pixels> {
+        let (map, size) = (&self.maps[from], self.maps[to].size);
+        let [top, left, ..] = map.border;
+        match op {
+            Op::Product(p) => {
+                let origin = [top.checked_sub(p.pads[0])?, left.checked_sub(p.pads[1])?];
+                if !p.tiled {
+                    return map.windows(origin, size, p.strides);
+                }
+                let at = |[y, x]: [usize; 2]| map.at(y + origin[0], x + origin[1]);
+                Pixels::new(&winograd::tiles(size).map(at).collect::<Vec<_>>())
+            }
+            Op::Max(pool) | Op::Mean(pool) | Op::Sum(pool) => map.windows([top, left], size, pool.strides),
+            Op::Each | Op::Sigmoid | Op::UnitLength(_) => map.rows(),
+        }
+    }
+
+    fn product(&self, p: &Product, to: usize, finish: Finish) -> Action {
+        let Map { channels, size, .. } = self.maps[to];
         let [kh, kw] = p.kernel;
         let run = kw * p.inputs;
         let weight = |o: usize, row: usize, i: usize| p.weights[(o * kh + row) * run + i];
+        if p.tiled {
+            let weight = |o, y, x, i| weight(o, y, x * p.inputs + i);
+            let weights = Winograd::new(self.kernels, [p.inputs, channels], size, weight);
+            return Action::Winograd { weights, finish };
+        }
         let weights = match p.integers_to {
             Some(highest) => {
                 let integer = |o, row, i| weight(o, row, i) as i8;
@@ -126,17 +167,13 @@ impl Linker {
             }
             None => Weights::Float(Packed::new(self.kernels, 0, channels, [kh, run], weight)),
         };
-        let origin = [map.border[0].checked_sub(p.pads[0])?, map.border[1].checked_sub(p.pads[1])?];
-        let windows = map.windows(origin, self.maps[to].size, p.strides)?;
-        Some(Action::Product { weights, windows, finish })
+        Action::Product { weights, finish }
     }
 
-    fn windows(&self, pool: Pool, from: usize, to: usize) -> Option<(Pixels, Vec<u32>)> {
-        let map = &self.maps[from];
-        let windows = map.windows([map.border[0], map.border[1]], self.maps[to].size, pool.strides)?;
+    /// From the beginning of a pool's window to each of its pixels.
+    fn taps(&self, pool: Pool, from: usize) -> Option<Vec<u32>> {
         let [kh, kw] = pool.kernel;
         let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
-        let taps = taps.map(|(y, x)| u32::try_from(map.at(y, x)).ok()).collect::<Option<_>>()?;
-        Some((windows, taps))
+        taps.map(|(y, x)| u32::try_from(self.maps[from].at(y, x)).ok()).collect()
     }
 }

@@ -1,19 +1,40 @@
-//! Makes towers fast on tract.
+//! Makes towers fast on tract: the graph, or the beginning of it that is known, becomes one operator that
+//! runs a program of few steps.
+//!
+//! What is rewritten, and why the result is the same:
+//!
+//! - **Channels innermost, padding as a border of zeros**: a window is runs of memory, and nothing is
+//!   gathered first. The same products are summed.
+//! - **Integer products** (`grid`): where every input and weight is an integer and no sum can reach 2²⁴,
+//!   float32 rounds nothing, so sums of 8-bit integers in 32 bits are the graph's very numbers.
+//! - **Fused passes** ([`kernels::Finish`]): scale, shift, addition, limits and floor are done as in the
+//!   graph, in its order. Factors are joined only where they are powers of two or the bits are not proven.
+//! - **Winograd's tiles** (`winograd`): fewer products, in another order of summation. Only where the graph
+//!   itself rounds; the result stays within a few roundings.
+//! - **Several images together** (`group`): each image's sums keep their order, so its bits are the same.
+//!
+//! The tests hold exact towers and random exact graphs to the float64 interpreter's bits, float towers to
+//! its numbers, on every kernel that the CPU has, the portable one included.
 
 mod draft;
 mod grid;
+mod group;
 pub mod kernels;
 mod link;
 mod lower;
+mod map;
 mod op;
 mod products;
 mod program;
 mod read;
+mod run;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 pub use op::Lowered;
-pub use program::{Program, Scratch};
+pub use program::Program;
+pub use run::Scratch;
 
 use crate::onnx::ModelProto;
 use draft::Value;
@@ -47,6 +68,16 @@ pub fn program(model: &ModelProto, size: [usize; 3], kernels: &'static Kernels) 
     let compiled = compile(model, size, kernels)?;
     let whole = model.graph.as_ref()?.output.first()?.name();
     matches!(compiled.outputs.as_slice(), [(name, _)] if *name == whole).then_some(compiled.program)
+}
+
+/// The program that a plan consists of, if it is one whole program and nothing else.
+pub fn whole(model: &TypedModel) -> Option<Arc<Program>> {
+    let inputs = model.input_outlets().ok()?;
+    let mut others = model.nodes.iter().filter(|node| inputs.iter().all(|input| input.node != node.id));
+    let (node, None) = (others.next()?, others.next()) else { return None };
+    let outputs = model.output_outlets().ok()?;
+    let op = node.op_as::<Lowered>()?;
+    (outputs == [OutletId::new(node.id, 0)]).then(|| op.program.clone())
 }
 
 /// Replaces what can be lowered of a typed tract model, whose input is `uint8 [1, C, H, W]`, by one

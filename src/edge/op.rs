@@ -1,6 +1,7 @@
 //! The operator that runs a program inside a tract plan.
 
-use super::program::{Program, Scratch};
+use super::program::Program;
+use super::run::Scratch;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -62,7 +63,7 @@ impl OpState for State {
         let mut outputs = TVec::new();
         for (i, shape) in op.shapes.iter().enumerate() {
             let mut tensor = Tensor::zero::<f32>(shape)?;
-            op.program.output(&self.0, i, tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+            op.program.output(&self.0, i, 0, tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
             outputs.push(tensor.into());
         }
         Ok(outputs)

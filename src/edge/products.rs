@@ -4,6 +4,7 @@ use super::draft::{Draft, Op, Pool, Product, Stage, Value, nothing};
 use super::grid::Grid;
 use super::lower::Lowering;
 use super::read::{explicit_padding, float, int, sizes};
+use super::winograd::Winograd;
 use crate::onnx::NodeProto;
 use ndarray::{ArrayD, ArrayView4, Axis, Ix2, Ix4};
 
@@ -109,11 +110,7 @@ impl<'a> Lowering<'a> {
         bias: &[f64],
         frame: Frame,
     ) -> Value {
-        let map = &mut self.maps[value.map];
-        for (border, pad) in map.border.iter_mut().zip(frame.pads) {
-            *border = (*border).max(pad);
-        }
-        let (known, bytes) = (map.grid, map.bytes());
+        let (known, bytes) = (self.maps[value.map].grid, self.maps[value.map].bytes());
         let rows = || weights.axis_iter(Axis(0)).zip(bias);
         // Where all of these exist, no sum is ever rounded, so its order and its type do not matter.
         let grid = known.and_then(|x| {
@@ -124,6 +121,17 @@ impl<'a> Lowering<'a> {
         let integers_to =
             known.filter(|_| grid.is_some() && bytes && weights.iter().all(small)).map(|x| x.high as u8);
         let (outputs, inputs, kh, kw) = weights.dim();
+        // Another order of summation is only for products whose bits are not known.
+        let tiled = grid.is_none() && Winograd::pays([kh, kw], frame.strides, [inputs, outputs], frame.size);
+        let mut pads = frame.pads;
+        if tiled {
+            // The last tiles of an odd side reach one pixel further.
+            pads[2] += frame.size[0] % 2;
+            pads[3] += frame.size[1] % 2;
+        }
+        for (border, pad) in self.maps[value.map].border.iter_mut().zip(pads) {
+            *border = (*border).max(pad);
+        }
         let innermost = weights.permuted_axes([0, 2, 3, 1]);
         let product = Product {
             weights: innermost.iter().map(|w| *w as f32).collect(),
@@ -132,6 +140,7 @@ impl<'a> Lowering<'a> {
             strides: frame.strides,
             pads: [frame.pads[0], frame.pads[1]],
             integers_to,
+            tiled,
         };
         let mut finish = nothing(outputs);
         finish.shift = bias.iter().map(|b| *b as f32).collect();

@@ -34,16 +34,30 @@ fn truth(model: &ModelProto, images: &Array4<u8>) -> Vec<Vec<f64>> {
 
 /// What a program gives, every image with the same scratch.
 fn lowered(program: &Program, images: &Array4<u8>) -> Vec<Vec<f64>> {
-    let map = &program.maps[program.outputs[0]];
-    let elements = map.channels * map.size[0] * map.size[1];
+    let elements = program.output_size(0);
     let mut scratch = program.scratch();
     let one = |image: ndarray::ArrayView3<'_, u8>| {
         program.run(&mut scratch, image.as_slice().unwrap());
         let mut out = vec![0.0; elements];
-        program.output(&scratch, 0, &mut out);
+        program.output(&scratch, 0, 0, &mut out);
         out.into_iter().map(f64::from).collect()
     };
     images.outer_iter().map(one).collect()
+}
+
+/// What a program gives for as many images at once as it takes.
+fn together(program: &Program, images: &Array4<u8>) -> Vec<Vec<f64>> {
+    let mut scratch = program.scratch();
+    let mut rows = Vec::new();
+    for group in images.axis_chunks_iter(ndarray::Axis(0), program.images) {
+        program.run(&mut scratch, group.as_slice().unwrap());
+        rows.extend((0..group.shape()[0]).map(|i| {
+            let mut out = vec![0.0; program.output_size(0)];
+            program.output(&scratch, 0, i, &mut out);
+            out.into_iter().map(f64::from).collect::<Vec<f64>>()
+        }));
+    }
+    rows
 }
 
 fn size(images: &Array4<u8>) -> [usize; 3] {
@@ -202,6 +216,26 @@ fn exact_towers_keep_their_bits_on_every_kernel_and_inside_tract() {
         let floats = program.steps.iter().filter(|s| s.action.name() == "float product");
         assert!(floats.clone().all(|s| !program.maps[s.from].bytes), "tower {i}: {:?}", program.describe());
     }
+}
+
+#[test]
+fn images_that_are_run_together_keep_their_bits() {
+    let mut grouped = 0;
+    for (i, recipe) in recipes().iter().enumerate() {
+        let images = images(i as u64, 29, [1, recipe.size, recipe.size]);
+        let how = Calibration { images: images.view(), correct_biases: true };
+        let float = export::float(recipe, &params(recipe), &Provenance::default()).unwrap();
+        let exact = export::exact(recipe, &params(recipe), &Provenance::default(), how).unwrap();
+        for (model, kernels) in
+            [float, exact].iter().flat_map(|m| Kernels::all().into_iter().map(move |k| (m, k)))
+        {
+            let program = program(model, size(&images), kernels).unwrap();
+            grouped += usize::from(program.images > 1);
+            let alone = lowered(&program, &images);
+            assert!(together(&program, &images) == alone, "tower {i}, {} kernels: {program:?}", kernels.name);
+        }
+    }
+    assert!(grouped > 0, "no program takes several images");
 }
 
 #[test]
@@ -410,5 +444,41 @@ fn a_product_that_float32_may_round_is_not_computed_with_integers() {
         let program = program(&g.to_model_batched("N"), [1, 26, 26], Kernels::best()).unwrap();
         // 26²·255·64 = 11.0 million, 26²·255·127 = 21.9 million, and 2²⁴ is 16.8 million.
         assert_eq!(program.steps.iter().any(|s| s.action.name() == "integer product"), integers);
+    }
+}
+
+#[test]
+fn convolutions_by_tiles_agree_with_float64_whatever_their_sides_and_padding() {
+    for seed in 0..24 {
+        let mut rng = random::stream(seed, "tiles", 0, 0);
+        let mut number = |n: usize| 1 + random::below(&mut rng, n);
+        let (inputs, outputs) = (15 + number(30), 15 + number(60));
+        let (size, pads) = ([7 + number(8), 7 + number(8)], [0; 4].map(|_| number(3) - 1));
+        let mut g = Graph::new("tiles");
+        let image = g.input(INPUT, DType::U8, &[1, 1, size[0], size[1]]);
+        let x = g.cast(image, DType::F32).unwrap();
+        let mut weights = |name: &str, shape: &[usize], most: f32| {
+            let w = ArrayD::from_shape_fn(IxDyn(shape), |_| random::between(&mut rng, -most, most));
+            g.initializer(name, Constant::F32(w))
+        };
+        let (first, second) =
+            (weights("w1", &[inputs, 1, 1, 1], 0.01), weights("w2", &[outputs, inputs, 3, 3], 0.2));
+        let bias = weights("b", &[outputs], 0.5);
+        let x = g.conv(x, first, None, ConvAttrs::default()).unwrap();
+        let y = g.conv(x, second, Some(bias), ConvAttrs { pads, ..ConvAttrs::default() }).unwrap();
+        let flat = g.flatten(y, 1).unwrap();
+        g.output(OUTPUT, flat);
+        let model = g.to_model_batched("N");
+        let images = images(seed, 2, [1, size[0], size[1]]);
+        let truth = truth(&model, &images);
+        for kernels in Kernels::all() {
+            let program = program(&model, [1, size[0], size[1]], kernels).expect("it is lowered whole");
+            assert!(program.steps.iter().any(|s| s.action.name() == "float product of tiles"), "{program:?}");
+            let given = lowered(&program, &images);
+            let off = given.iter().flatten().zip(truth.iter().flatten()).map(|(a, b)| (a - b).abs());
+            let (worst, most) =
+                (off.fold(0.0, f64::max), truth.iter().flatten().fold(0f64, |m, x| m.max(x.abs())));
+            assert!(worst <= 1e-6 * most, "{} kernels, graph {seed}: off by {worst} of {most}", kernels.name);
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Splits a batch over cores, one image a task: for runtimes whose plans use one core, and for
-//! which a big batch is slower an image than a single one.
+//! Splits a batch over cores, a few images a task: for runtimes whose plans use one core, and for
+//! which a big batch is slower an image than a small one.
 #![cfg_attr(not(feature = "tract"), allow(dead_code))]
 
 use crate::{Error, Result};
-use ndarray::{Array2, ArrayView3, ArrayView4, Axis};
+use ndarray::{Array2, ArrayView4, Axis};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -32,46 +32,57 @@ impl<S: Send> Workers<S> {
         Ok(Self { pool, states: Mutex::new(states) })
     }
 
-    /// Maps every image of `[N, C, S, S]` to one row `[D]` that `run` writes; gives `[N, D]`.
+    /// Maps every image of `[N, C, S, S]` to one row `[D]`; gives `[N, D]`. `run` fills the rows of up to
+    /// `most` images at once.
     pub fn rows(
         &self,
         images: ArrayView4<'_, u8>,
         dim: usize,
-        run: impl Fn(&mut S, ArrayView3<'_, u8>, &mut [f32]) -> Result<()> + Sync + Send,
+        most: usize,
+        run: impl Fn(&mut S, ArrayView4<'_, u8>, &mut [f32]) -> Result<()> + Sync + Send,
     ) -> Result<Array2<f32>> {
         let count = images.len_of(Axis(0));
         let mut rows = vec![0f32; count * dim];
+        let threads = self.pool.as_ref().map_or(1, ThreadPool::current_num_threads);
+        let each = share(count, threads, most);
         match &self.pool {
             Some(pool) if count > 1 => pool.install(|| {
-                let tasks = images.axis_iter(Axis(0)).into_par_iter().zip(rows.par_chunks_exact_mut(dim));
-                // One image a task, also where rayon would rather take several together.
-                tasks.with_max_len(1).try_for_each(|(image, row)| self.one(image, row, &run))
+                let tasks = images.axis_chunks_iter(Axis(0), each).into_par_iter();
+                let tasks = tasks.zip(rows.par_chunks_mut(each * dim));
+                // One task at a time, also where rayon would rather take several together.
+                tasks.with_max_len(1).try_for_each(|(images, rows)| self.one(images, rows, &run))
             })?,
             _ => {
-                let mut tasks = images.axis_iter(Axis(0)).zip(rows.chunks_exact_mut(dim));
-                tasks.try_for_each(|(image, row)| self.one(image, row, &run))?;
+                let mut tasks = images.axis_chunks_iter(Axis(0), each).zip(rows.chunks_mut(each * dim));
+                tasks.try_for_each(|(images, rows)| self.one(images, rows, &run))?;
             }
         }
         Array2::from_shape_vec((count, dim), rows)
             .map_err(|e| Error::invalid_because("embeddings", "do not fill their shape", e))
     }
 
-    /// Runs one image with a state of its own.
+    /// Runs one task with a state of its own.
     fn one(
         &self,
-        image: ArrayView3<'_, u8>,
-        row: &mut [f32],
-        run: &(impl Fn(&mut S, ArrayView3<'_, u8>, &mut [f32]) -> Result<()> + Sync),
+        images: ArrayView4<'_, u8>,
+        rows: &mut [f32],
+        run: &(impl Fn(&mut S, ArrayView4<'_, u8>, &mut [f32]) -> Result<()> + Sync),
     ) -> Result<()> {
         let states = || self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = states().pop();
         // There are as many states as threads, and a thread has one task at a time.
         let mut state =
             taken.ok_or_else(|| Error::invalid("threads", "one is left over from an earlier failure"))?;
-        let done = run(&mut state, image, row);
+        let done = run(&mut state, images, rows);
         states().push(state);
         done
     }
+}
+
+/// Images of a task: at most `most`, and as many tasks for each of the threads.
+fn share(count: usize, threads: usize, most: usize) -> usize {
+    let rounds = count.div_ceil(threads * most).max(1);
+    count.div_ceil(threads * rounds).max(1)
 }
 
 #[cfg(test)]
@@ -83,11 +94,16 @@ mod tests {
 
     fn sums(threads: usize, images: &Array4<u8>) -> Array2<f32> {
         let workers = Workers::new(threads, || Ok(())).unwrap();
-        let sum = |(): &mut (), image: ArrayView3<'_, u8>, row: &mut [f32]| {
-            row.fill(image.iter().map(|&x| f32::from(x)).sum());
+        let sum = |(): &mut (), images: ArrayView4<'_, u8>, rows: &mut [f32]| {
+            assert_eq!(images.len_of(Axis(0)) * 3, rows.len());
+            for (image, row) in images.outer_iter().zip(rows.chunks_mut(3)) {
+                row.fill(image.iter().map(|&x| f32::from(x)).sum());
+            }
             Ok(())
         };
-        workers.rows(images.view(), 3, sum).unwrap()
+        let rows = workers.rows(images.view(), 3, 1, sum).unwrap();
+        assert_eq!(workers.rows(images.view(), 3, 5, sum).unwrap(), rows);
+        rows
     }
 
     #[test]
@@ -107,13 +123,19 @@ mod tests {
         let workers = Workers::new(2, || Ok(())).unwrap();
         let calls = AtomicUsize::new(0);
         for _ in 0..3 {
-            let fail = |(): &mut (), _: ArrayView3<'_, u8>, _: &mut [f32]| {
+            let fail = |(): &mut (), _: ArrayView4<'_, u8>, _: &mut [f32]| {
                 calls.fetch_add(1, Ordering::Relaxed);
                 Err(Error::invalid("x", "y"))
             };
-            assert_eq!(workers.rows(images.view(), 1, fail).unwrap_err().to_string(), "x: y");
+            assert_eq!(workers.rows(images.view(), 1, 1, fail).unwrap_err().to_string(), "x: y");
         }
         assert!(calls.load(Ordering::Relaxed) >= 3);
-        assert!(workers.rows(images.view(), 1, |(), _, _| Ok(())).is_ok());
+        assert!(workers.rows(images.view(), 1, 1, |(), _, _| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn tasks_are_as_large_as_may_be_and_alike_for_all_threads() {
+        let shares = [(64, 2, 24), (64, 1, 24), (1, 2, 24), (5, 2, 24), (64, 2, 1), (0, 2, 4)];
+        assert_eq!(shares.map(|(count, threads, most)| share(count, threads, most)), [16, 22, 1, 3, 1, 1]);
     }
 }

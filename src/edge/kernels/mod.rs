@@ -15,6 +15,7 @@ mod tile;
 mod portable;
 #[cfg(test)]
 mod tests;
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -1,6 +1,6 @@
 //! Weights in the order in which the kernels read them, and the safe way into a kernel.
 
-use super::{Element, Kernels, TILE_SUMS, Table, Tiles};
+use super::{Element, Kernels, TILE_SUMS, Table, Tile, Tiles};
 use std::ops::Range;
 
 /// The way over an image `[H, W, C]` that the window of one output pixel takes.
@@ -16,22 +16,20 @@ pub struct Walk {
 
 /// Where each pixel of a map begins in its buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pixels {
-    offsets: Vec<u32>,
-    last: usize,
-}
+pub struct Pixels(Vec<u32>);
 
 impl Pixels {
     /// None if there are no pixels, or more than 2³² elements before one.
     pub fn new(offsets: &[usize]) -> Option<Self> {
-        let last = offsets.iter().copied().max()?;
-        let offsets = offsets.iter().map(|o| u32::try_from(*o).ok()).collect::<Option<_>>()?;
-        Some(Self { offsets, last })
+        if offsets.is_empty() {
+            return None;
+        }
+        offsets.iter().map(|o| u32::try_from(*o).ok()).collect::<Option<_>>().map(Self)
     }
 
     /// The offsets, in elements.
     pub fn offsets(&self) -> &[u32] {
-        &self.offsets
+        &self.0
     }
 }
 
@@ -148,32 +146,79 @@ impl<T: Choice> Packed<T> {
         Self { blocks, lines, rows, steps }
     }
 
-    /// Sums the products for all pixels; `each` takes them tile by tile.
+    /// Sums the products for all pixels, by where their windows begin; `each` takes them tile by tile.
     ///
     /// # Panics
     /// If a window reaches over the end of `x`.
-    pub fn run(&self, row_stride: usize, x: &[T], pixels: &Pixels, mut each: impl FnMut(Part<'_, T::Sum>)) {
-        let walk = Walk { rows: self.rows, row_stride, steps: self.steps };
-        let reach = self.rows.saturating_sub(1) * row_stride + self.steps * T::GROUP;
-        assert!(pixels.last + reach <= x.len(), "a window reaches over the end of its buffer");
+    pub fn run(&self, row_stride: usize, x: &[T], pixels: &[u32], mut each: impl FnMut(Part<'_, T::Sum>)) {
+        let walk = self.walk(row_stride, x, pixels);
         let mut sums = Sums([T::Sum::default(); TILE_SUMS]);
         for block in &self.blocks {
-            let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
-            let mut done = 0;
-            for &(count, tile) in block.tiles {
-                while pixels.offsets.len() - done >= count {
-                    let range = done..done + count;
-                    let offsets = &pixels.offsets[range.clone()];
-                    let part = &mut sums.0[..count * block.width];
-                    // SAFETY: the kernels were chosen for this CPU; the assertion bounds the walk of
-                    // every pixel; `new` packed rows × steps × width groups of weights at the block's
-                    // aligned place; `part` holds count × width sums.
-                    unsafe { tile(x.as_ptr(), offsets.as_ptr(), &walk, weights, part.as_mut_ptr()) };
-                    let channels = block.channels.clone();
-                    each(Part { pixels: range, channels, width: block.width, sums: part });
-                    done += count;
-                }
-            }
+            for_tiles(block, pixels.len(), |range, tile| {
+                let part = &mut sums.0[..range.len() * block.width];
+                self.sum(block, tile, &walk, x, &pixels[range.clone()], part);
+                each(Part {
+                    pixels: range,
+                    channels: block.channels.clone(),
+                    width: block.width,
+                    sums: part,
+                });
+            });
+        }
+    }
+
+    /// The output channels of each block, and the sums that it makes a pixel.
+    pub fn blocks(&self) -> impl Iterator<Item = (Range<usize>, usize)> + '_ {
+        self.blocks.iter().map(|block| (block.channels.clone(), block.width))
+    }
+
+    /// The sums of one block for all pixels: fills `sums`, `[pixels, width]`.
+    ///
+    /// # Panics
+    /// As [`Packed::run`], and if there are not so many sums.
+    pub fn run_block(&self, block: usize, row_stride: usize, x: &[T], pixels: &[u32], sums: &mut [T::Sum]) {
+        let walk = self.walk(row_stride, x, pixels);
+        let block = &self.blocks[block];
+        for_tiles(block, pixels.len(), |range, tile| {
+            let part = &mut sums[range.start * block.width..range.end * block.width];
+            self.sum(block, tile, &walk, x, &pixels[range], part);
+        });
+    }
+
+    /// The way of all windows, which are found to be inside `x`.
+    fn walk(&self, row_stride: usize, x: &[T], pixels: &[u32]) -> Walk {
+        let reach = self.rows.saturating_sub(1) * row_stride + self.steps * T::GROUP;
+        let last = pixels.iter().copied().max().unwrap_or(0) as usize;
+        assert!(last + reach <= x.len(), "a window reaches over the end of its buffer");
+        Walk { rows: self.rows, row_stride, steps: self.steps }
+    }
+
+    /// Calls a tile of a block for as many pixels of `walk`'s as it takes.
+    fn sum(
+        &self,
+        block: &Block<T>,
+        tile: Tile<T>,
+        walk: &Walk,
+        x: &[T],
+        pixels: &[u32],
+        sums: &mut [T::Sum],
+    ) {
+        assert_eq!(sums.len(), pixels.len() * block.width);
+        let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
+        // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel, and
+        // `for_tiles` gives each tile its pixels; `new` packed rows × steps × width groups of weights at
+        // the block's aligned place; `sums` holds pixels × width sums.
+        unsafe { tile(x.as_ptr(), pixels.as_ptr(), walk, weights, sums.as_mut_ptr()) };
+    }
+}
+
+/// Covers `pixels` with tiles of a block, the largest first.
+fn for_tiles<T: Element>(block: &Block<T>, pixels: usize, mut each: impl FnMut(Range<usize>, Tile<T>)) {
+    let mut done = 0;
+    for &(count, tile) in block.tiles {
+        while pixels - done >= count {
+            each(done..done + count, tile);
+            done += count;
         }
     }
 }

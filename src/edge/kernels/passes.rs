@@ -199,9 +199,11 @@ macro_rules! pieces {
     }};
 }
 
+pub(super) use {pieces, widened};
+
 /// N elements from `at`.
 #[inline(always)]
-fn piece<const N: usize, T: Copy + Default>(x: &[T], at: usize) -> [T; N] {
+pub(super) fn piece<const N: usize, T: Copy + Default>(x: &[T], at: usize) -> [T; N] {
     let mut piece = [T::default(); N];
     piece.copy_from_slice(&x[at..at + N]);
     piece

@@ -40,7 +40,7 @@ impl Case {
         let at = |channel: usize, row: usize, i: usize| weights[(channel * self.rows + row) * self.run + i];
         let packed = Packed::<T>::new(kernels, highest, self.channels, [self.rows, self.run], at);
         let mut all = vec![T::Sum::default(); self.pixels * self.channels];
-        packed.run(self.row_stride, x, windows, |part| {
+        packed.run(self.row_stride, x, windows.offsets(), |part| {
             for (i, pixel) in part.pixels.enumerate() {
                 let count = part.channels.len();
                 let to = &mut all[pixel * self.channels + part.channels.start..][..count];
@@ -187,5 +187,25 @@ fn the_portable_kernels_are_always_there_and_last() {
 #[should_panic(expected = "reaches over the end")]
 fn a_window_over_the_end_is_refused() {
     let packed = Packed::<f32>::new(Kernels::best(), 0, 3, [2, 4], |_, _, _| 1.0);
-    packed.run(10, &[0.0; 20], &Pixels::new(&[0, 7]).unwrap(), |_| ());
+    packed.run(10, &[0.0; 20], &[0, 7], |_| ());
+}
+
+#[test]
+fn the_transforms_of_tiles_give_the_same_bits_on_every_cpu() {
+    let mut rng = random::stream(5, "tiles", 0, 0);
+    let (side, channels, inside) = (6, 27, [[2, 2], [2, 1], [1, 2]]);
+    let x: Vec<f32> = (0..side * side * channels).map(|_| random::between(&mut rng, -1.0, 1.0)).collect();
+    let origins = [[0, 0], [1, 2], [2, 1]].map(|[y, x]| ((y * side + x) * channels) as u32);
+    let transformed = |kernels: &Kernels| {
+        let (mut spread, mut pixels) = (vec![0.0; 16 * 3 * channels], vec![0.0; 8 * channels]);
+        kernels.spread_tiles(&x, side * channels, &origins, channels, &mut spread);
+        kernels.gather_tiles(&spread, channels, &inside, 0..channels, &mut pixels, channels);
+        (spread, pixels)
+    };
+    let all = Kernels::all();
+    let portable = transformed(all[all.len() - 1]);
+    assert!(portable.1.iter().all(|x| *x != 0.0), "every pixel is written");
+    for kernels in all {
+        assert_eq!(transformed(kernels), portable, "{} kernels", kernels.name);
+    }
 }

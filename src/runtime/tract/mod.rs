@@ -1,4 +1,5 @@
-//! tract: one plan for one image, run on as many threads as asked for.
+//! tract: one plan for one image, run on as many threads as asked for. A tower that is one lowered
+//! program runs several images at once without the plan.
 
 use super::batch::Workers;
 use super::{Embedder, check_images, check_output, support};
@@ -29,7 +30,17 @@ pub struct TractOptions {
 /// A tower in tract.
 pub struct TractEmbedder {
     spec: TowerSpec,
-    workers: Workers<TypedSimpleState>,
+    /// The most images that a worker takes at once.
+    most: usize,
+    workers: Workers<Worker>,
+}
+
+/// What runs images on one thread.
+enum Worker {
+    /// One after the other.
+    Plan(Box<TypedSimpleState>),
+    /// Several at once.
+    Program(Arc<edge::Program>, Box<edge::Scratch>),
 }
 
 impl TractEmbedder {
@@ -50,8 +61,14 @@ impl TractEmbedder {
             action: format!("start {name}"),
             source: e.into(),
         };
-        let workers = Workers::new(options.threads, || plan.spawn().map_err(failed))?;
-        Ok(Self { spec, workers })
+        let program = edge::whole(plan.model()).filter(|program| program.output_size(0) == spec.dim);
+        let most = program.as_ref().map_or(1, |program| program.images);
+        let worker = || match &program {
+            Some(program) => Ok(Worker::Program(program.clone(), Box::new(program.scratch()))),
+            None => Ok(Worker::Plan(Box::new(plan.spawn().map_err(failed)?))),
+        };
+        let workers = Workers::new(options.threads, worker)?;
+        Ok(Self { spec, most, workers })
     }
 }
 
@@ -63,7 +80,20 @@ impl Embedder for TractEmbedder {
     fn embed(&mut self, images: ArrayView4<'_, u8>) -> Result<Array2<f32>> {
         check_images(&self.spec, &images)?;
         let spec = &self.spec;
-        self.workers.rows(images, spec.dim, |state, image, row| run(spec, state, image, row))
+        self.workers.rows(images, spec.dim, self.most, |worker, images, rows| match worker {
+            Worker::Plan(state) => {
+                let mut each = images.outer_iter().zip(rows.chunks_exact_mut(spec.dim));
+                each.try_for_each(|(image, row)| run(spec, state, image, row))
+            }
+            Worker::Program(program, scratch) => {
+                let pixels = images.as_standard_layout();
+                // In standard layout there is always a slice.
+                program.run(scratch, pixels.as_slice().unwrap_or_default());
+                let rows = rows.chunks_exact_mut(spec.dim).enumerate();
+                rows.for_each(|(i, row)| program.output(scratch, 0, i, row));
+                Ok(())
+            }
+        })
     }
 }
 
