@@ -7,6 +7,8 @@
 //! Group names say what is compared, ids which of them it is.
 
 mod embedding;
+#[cfg(feature = "tract")]
+mod lowering;
 mod preparing;
 mod recognising;
 mod starting;
@@ -32,6 +34,8 @@ fn main() -> Done {
     let towers = towers::all()?;
     let runtimes = towers::Runtimes::find();
     embedding::benches(&mut criterion, &towers, &runtimes)?;
+    #[cfg(feature = "tract")]
+    lowering::benches(&mut criterion, &towers)?;
     starting::benches(&mut criterion, &towers, &runtimes)?;
     preparing::benches(&mut criterion)?;
     #[cfg(feature = "ort")]

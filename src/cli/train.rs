@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: Choice,
+    /// Another value in the recipe, like `augment.elastic=0`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
     /// Steps, in place of the recipe's (of a recipe that begins with another one: of each).
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
@@ -77,7 +80,7 @@ enum Choice {
 
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let recipe = recipe(&arguments.recipe, arguments, arguments.init_from.as_ref())?;
+    let recipe = recipe(&arguments.recipe, arguments, &arguments.changes, arguments.init_from.as_ref())?;
     let dir = data::data_dir(arguments.data.as_deref())?;
     if arguments.graph_only {
         return graph_only(context, &recipe, arguments, &dir);
@@ -95,8 +98,14 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 }
 
 /// The recipe with the arguments in place of its own values.
-fn recipe(which: &str, arguments: &Arguments, init_from: Option<&String>) -> Result<Recipe> {
-    let mut recipe = Recipe::find(which)?;
+fn recipe(
+    which: &str,
+    arguments: &Arguments,
+    changes: &[String],
+    init_from: Option<&String>,
+) -> Result<Recipe> {
+    let mut recipe =
+        changes.iter().try_fold(Recipe::find(which)?, |recipe, change| recipe.changed(change))?;
     if let Some(steps) = arguments.steps {
         recipe = recipe.over(steps);
     }
@@ -215,7 +224,7 @@ impl Command<'_> {
         if given.params().exists() {
             return Ok(train::read_params(&given.params())?.0);
         }
-        let recipe = recipe(from, self.arguments, None)?;
+        let recipe = recipe(from, self.arguments, &[], None)?;
         let folder = Folder::new(main.parent().unwrap_or(Path::new("")).join(&recipe.name));
         if folder.params().exists() {
             self.must_be_trained_by(&recipe, &folder)?;

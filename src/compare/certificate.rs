@@ -128,6 +128,11 @@ impl Tally {
         if self.fragile.len() == KEPT && self.fragile.last().is_some_and(|f| f.safety() <= fragile.safety()) {
             return;
         }
+        let places = |f: &Fragile| (f.query, f.best, f.rival);
+        // Episodes meet the same three images again and again.
+        if self.fragile.iter().any(|f| places(f) == places(&fragile)) {
+            return;
+        }
         self.fragile.push(fragile);
         sort(&mut self.fragile);
         self.fragile.truncate(KEPT);

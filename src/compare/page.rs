@@ -128,7 +128,7 @@ fn fragile(page: &mut Page, heading: &str, found: &[Fragile], images: &Images) -
     for f in found {
         let row = [f.query, f.best, f.rival].map(|i| images.image(i)).to_vec();
         let zoom = (84 / row[0].shape()[1].max(1)).max(1);
-        let names = [f.query, f.best, f.rival].map(|i| images.class(i).unwrap_or("").to_string());
+        let names = [f.query, f.best, f.rival].map(|i| images.class(i).unwrap_or_default());
         let named = if names[0].is_empty() { String::new() } else { format!("{} · ", names.join(" | ")) };
         let flipped = if f.flipped { " · FLIPPED" } else { "" };
         let caption = format!("{named}margin {}, bound {}{flipped}", number(f.margin), number(f.bound));

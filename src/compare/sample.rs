@@ -81,9 +81,9 @@ impl Images {
     }
 
     /// The name of an image's class.
-    pub fn class(&self, i: usize) -> Option<&str> {
+    pub fn class(&self, i: usize) -> Option<String> {
         let Self::Labelled(data) = self else { return None };
-        data.classes.get(*data.labels.get(i)? as usize).map(|class| class.name.as_str())
+        data.labels.get(i).map(|&label| data.title(label))
     }
 
     /// Evenly spread `most` of the images, or all where there are fewer. Of many classes some are left

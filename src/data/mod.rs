@@ -187,6 +187,15 @@ impl Dataset {
         }
     }
 
+    /// A class's name, behind that of its alphabet where there are several; empty for an unknown label.
+    pub fn title(&self, label: u32) -> String {
+        let Some(class) = self.classes.get(label as usize) else { return String::new() };
+        match self.alphabets.get(class.alphabet as usize) {
+            Some(alphabet) if self.alphabets.len() > 1 => format!("{alphabet}/{}", class.name),
+            _ => class.name.clone(),
+        }
+    }
+
     /// The index of a class, new unless it is the one before; images come sorted by class.
     fn class(&mut self, alphabet: &str, name: &str) -> u32 {
         if self.alphabets.last().is_none_or(|last| last != alphabet) {

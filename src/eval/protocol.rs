@@ -364,14 +364,7 @@ impl Bench<'_> {
             let known: Vec<usize> = sampler.episode(k).supports.iter().map(|s| s[0]).collect();
             decisions.extend(round.iter().map(|t| decision(t, t.query, &known)));
         }
-        let name = |&label: &u32| {
-            let class = &data.classes[label as usize];
-            match data.alphabets.len() {
-                1 => class.name.clone(),
-                _ => format!("{}/{}", data.alphabets[class.alphabet as usize], class.name),
-            }
-        };
-        let classes = data.labels.iter().map(name).collect();
+        let classes = data.labels.iter().map(|&label| data.title(label)).collect();
         let evidence = Evidence { images: data.images, embeddings, classes, decisions };
         Ok(Found {
             data: data.name,

@@ -35,13 +35,13 @@ impl Recipe {
 fn explain(name: &str, error: &serde_json::Error) -> Error {
     let said = error.to_string();
     let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
-    let hint = did_you_mean(said).map(|s| format!("; did you mean `{s}`?")).unwrap_or_default();
+    let hint = hint(said);
     let (line, column) = (error.line(), error.column());
     Error::invalid(format!("{name}, line {line}, column {column}"), format!("{}{hint}", in_words(said)))
 }
 
 /// The same without the names of Rust's types.
-fn in_words(said: &str) -> String {
+pub(super) fn in_words(said: &str) -> String {
     let mut words = said.to_string();
     for (rust, plain) in [
         ("unit variant, expected struct variant", "a name alone, expected its settings, {\"NAME\": {…}}"),
@@ -61,6 +61,11 @@ fn in_words(said: &str) -> String {
         words = words.replace(rust, plain);
     }
     words
+}
+
+/// The likely spelling of an unknown key or name, or nothing.
+pub(super) fn hint(said: &str) -> String {
+    did_you_mean(said).map(|s| format!("; did you mean `{s}`?")).unwrap_or_default()
 }
 
 /// serde says ``unknown field `a`, expected one of `b`, `c` ``: the candidate nearest to the first.

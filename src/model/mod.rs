@@ -3,6 +3,7 @@
 //! One list of layers serves training and export: [`plan`] names the layers and checks their
 //! shapes, [`param_specs`] lists what they learn, [`forward`] builds them into a graph.
 
+mod change;
 mod cost;
 mod fold;
 mod forward;
