@@ -151,7 +151,7 @@ pub enum ViewMut<'a> {
 
 impl Data {
     /// What lies behind `base` elements.
-    pub fn from(&self, base: usize) -> View<'_> {
+    pub fn behind(&self, base: usize) -> View<'_> {
         match self {
             Self::Bytes(data) => View::Bytes(&data[base..]),
             Self::Floats(data) => View::Floats(&data[base..]),
@@ -159,7 +159,7 @@ impl Data {
     }
 
     /// What lies behind `base` elements.
-    pub fn from_mut(&mut self, base: usize) -> ViewMut<'_> {
+    pub fn behind_mut(&mut self, base: usize) -> ViewMut<'_> {
         match self {
             Self::Bytes(data) => ViewMut::Bytes(&mut data[base..]),
             Self::Floats(data) => ViewMut::Floats(&mut data[base..]),

@@ -90,7 +90,7 @@ impl Program {
     fn step(&self, step: &Step, scratch: &mut Scratch, images: Range<usize>) {
         let mut out = std::mem::replace(&mut scratch.maps[step.to], Data::Bytes(Vec::new()));
         let running = Running { program: self, step, maps: &scratch.maps, images };
-        running.fill(&mut scratch.work, out.from_mut(running.base(step.to)));
+        running.fill(&mut scratch.work, out.behind_mut(running.base(step.to)));
         scratch.maps[step.to] = out;
     }
 }
@@ -110,7 +110,7 @@ impl<'a> Running<'a> {
     }
 
     fn view(&self, map: usize) -> View<'a> {
-        self.maps[map].from(self.base(map))
+        self.maps[map].behind(self.base(map))
     }
 
     /// The places of these images.

@@ -1,5 +1,7 @@
 //! The transforms of Winograd's F(2×2, 3×3), compiled for each kind of CPU like the other passes:
 //! additions in one order, so the same bits everywhere.
+// Rows and columns are clearer by their numbers, and so are lanes.
+#![allow(clippy::needless_range_loop)]
 
 use super::passes::{piece, pieces, widened};
 use super::{Kernels, Level};
