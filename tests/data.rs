@@ -132,6 +132,23 @@ fn a_sheet_has_a_row_for_each_character() {
 }
 
 #[test]
+fn a_framed_sheet_shows_ink_in_the_middle() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, out) = (dir.path().join("d"), dir.path().join("sheet.png"));
+    fs::create_dir_all(folder.join("dot")).unwrap();
+    let corner =
+        image::GrayImage::from_fn(20, 20, |x, y| image::Luma([if x < 6 && y > 13 { 0 } else { 255 }]));
+    corner.save(folder.join("dot/0.png")).unwrap();
+    let middle = |more: &[&str]| {
+        let (out, folder) = (out.to_str().unwrap(), folder.to_str().unwrap());
+        let output = data(dir.path(), &[&["sheet", out, "--data", folder, "--size", "16"], more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        image::open(out).unwrap().to_luma8().get_pixel(3 + 8, 3 + 8)[0]
+    };
+    assert_eq!((middle(&[]), middle(&["--framed"])), (255, 0));
+}
+
+#[test]
 fn bad_input_is_refused_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);

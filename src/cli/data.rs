@@ -6,7 +6,7 @@ use crate::data::get::{Got, Origin, Request};
 use crate::data::glyphs::GlyphSpec;
 use crate::data::sheet::{self, Layout};
 use crate::data::{self, Dataset, Info, Set, mnist, omniglot};
-use crate::image::Preprocessing;
+use crate::image::{Frame, Preprocessing};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -66,6 +66,9 @@ pub struct SheetArgs {
     /// Side of each drawing, pixels.
     #[arg(long, default_value_t = 64, value_name = "PIXELS")]
     size: usize,
+    /// Lay the square around each drawing's ink, as towers whose recipe says `"frame": "ink"` see it.
+    #[arg(long)]
+    framed: bool,
     /// The most rows; of more characters, evenly spread ones are drawn.
     #[arg(long, default_value_t = 30)]
     rows: usize,
@@ -222,13 +225,14 @@ fn sheet(context: &Context, arguments: &SheetArgs) -> Result<Outcome> {
 /// What the sheet is of.
 fn sheet_data(arguments: &SheetArgs) -> Result<Dataset> {
     let dir = data::data_dir(arguments.data.as_deref())?;
-    let how = Preprocessing::ink(arguments.size);
+    let frame = if arguments.framed { Frame::Ink } else { Frame::Picture };
+    let how = Preprocessing::framed(arguments.size, frame);
     match arguments.set.unwrap_or_else(|| found(&dir)) {
         SheetSet::Mnist => mnist(&dir, mnist::Part::Train, &how),
         SheetSet::Folder => data::folder(&dir, &how),
         SheetSet::Glyphs => {
             let spec = GlyphSpec { alphabets: 6, characters: 20, drawers: 6, seed: arguments.seed };
-            data::glyphs::generate(&spec, arguments.size)
+            data::glyphs::framed(&spec, &how)
         }
         SheetSet::Omniglot => {
             let parts = omniglot::Part::ALL.into_iter().filter(|&part| omniglot::has(&dir, part));

@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let Trained { recipe, params, mut told } = export::trained(&arguments.run)?;
     let model = if arguments.exact {
         let folder = data::data_dir(arguments.data.as_deref())?;
-        let data = data::load(&recipe.data, recipe.size, &folder)?;
+        let data = data::load(&recipe, &folder)?;
         check_data(&DataFacts::of(&data), &mut told)?;
         let images = export::calibration_images(&recipe, &data, arguments.calibrate as usize)?;
         let how = Calibration { images: images.view(), correct_biases: arguments.correct_biases };

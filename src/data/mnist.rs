@@ -2,7 +2,7 @@
 
 use super::idx::{self, Idx};
 use super::{Class, Dataset, gather};
-use crate::image::{self, Polarity, Preprocessing};
+use crate::image::{self, Frame, Polarity, Preprocessing};
 use crate::{Error, Result};
 use ndarray::ArrayView2;
 use std::path::{Path, PathBuf};
@@ -126,5 +126,6 @@ pub fn from_idx(
 
 /// MNIST's levels are ink already where no resizing is asked for: its paper is 0.
 fn ink_as_it_is(how: &Preprocessing, width: usize, height: usize) -> bool {
-    matches!(how, Preprocessing::Ink { size, polarity: Polarity::Light } if (*size, *size) == (width, height))
+    let frame = Frame::Picture;
+    width == height && *how == Preprocessing::Ink { size: width, polarity: Polarity::Light, frame }
 }

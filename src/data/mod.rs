@@ -25,7 +25,7 @@ pub use omniglot::omniglot;
 pub use verify::Set;
 
 use crate::image::Preprocessing;
-use crate::model::recipe;
+use crate::model::{Recipe, recipe};
 use crate::{Error, Result};
 use glyphs::GlyphSpec;
 use ndarray::{Array3, Array4, ArrayView3, Axis};
@@ -224,22 +224,22 @@ fn renumber<T>(items: &mut Vec<T>, item: T) -> u32 {
 
 /// The training material of a recipe, whole: alphabets that the recipe holds out are in it, and
 /// [`Dataset::split_alphabets`] takes them apart.
-pub fn load(data: &recipe::Data, size: usize, dir: &Path) -> Result<Dataset> {
-    let how = Preprocessing::ink(size);
-    match *data {
+pub fn load(recipe: &Recipe, dir: &Path) -> Result<Dataset> {
+    let how = recipe.preprocessing();
+    match recipe.data {
         recipe::Data::Mnist => mnist(dir, mnist::Part::Train, &how),
         recipe::Data::Omniglot { glyph_alphabets, .. } => {
             let mut set = omniglot(dir, omniglot::Part::Background, &how)?;
             if glyph_alphabets > 0 {
                 let (characters, drawers) = omniglot::USUAL;
                 let spec = GlyphSpec { alphabets: glyph_alphabets, characters, drawers, seed: 0 };
-                set.extend(&glyphs::generate(&spec, size)?)?;
+                set.extend(&glyphs::framed(&spec, &how)?)?;
             }
             Ok(set)
         }
         recipe::Data::Folder { ref path } => folder(path, &how),
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
-            glyphs::generate(&GlyphSpec { alphabets, characters, drawers, seed }, size)
+            glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, &how)
         }
     }
 }

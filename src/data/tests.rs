@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::image::MAX_SIZE;
+use crate::image::{Frame, MAX_SIZE};
 use ::image::{GrayImage, ImageFormat, Luma};
 use idx::Idx;
 use proptest::prelude::*;
@@ -191,6 +191,29 @@ fn mnist_counts_must_agree() {
         let error = read(images, labels, 2).unwrap_err().to_string();
         assert!(error.contains(says), "{says}: {error}");
     }
+}
+
+#[test]
+fn mnist_is_framed_even_at_its_own_size() {
+    // A digit of 2×3 pixels in the corner of 8×8; at 16 pixels its longer side becomes 13.
+    let mut values = vec![0; 64];
+    for at in [0, 1, 8, 9, 16, 17] {
+        values[at] = 255;
+    }
+    let read = |how: &Preprocessing| {
+        let (pixels, digits) =
+            (Idx { shape: vec![1, 8, 8], values: values.clone() }, Idx { shape: vec![1], values: vec![4] });
+        mnist::from_idx(pixels, digits, ["images", "labels"], mnist::Part::Test, how).unwrap().images
+    };
+    let rows = |images: &ndarray::Array4<u8>| {
+        images.rows().into_iter().filter(|row| row.iter().any(|&x| x > 0)).count()
+    };
+    assert_eq!(rows(&read(&Preprocessing::ink(8))), 3);
+    let framed = read(&Preprocessing::framed(16, Frame::Ink));
+    // 13 whole rows, or 12 and two that are touched.
+    assert!((13..=14).contains(&rows(&framed)), "{}", rows(&framed));
+    assert_eq!((framed[(0, 0, 0, 0)], framed[(0, 0, 8, 8)]), (0, 255));
+    assert_eq!(rows(&read(&Preprocessing::framed(8, Frame::Ink))), 8);
 }
 
 fn write(path: PathBuf, bytes: impl AsRef<[u8]>) {

@@ -115,8 +115,8 @@ pub fn run(request: &Request, watch: &mut dyn Watch) -> Result<Summary> {
     let began = Instant::now();
     std::fs::create_dir_all(request.out).map_err(Error::io("create", request.out))?;
     let (towers, runtimes) = prepare(request, watch)?;
-    let size = tower::TowerSpec::read(&towers.files[0])?.0.preprocessing.size();
-    let unseen = glyphs::generate(&UNSEEN, size)?;
+    let how = tower::TowerSpec::read(&towers.files[0])?.0.preprocessing;
+    let unseen = glyphs::framed(&UNSEEN, &how)?;
     #[cfg(all(feature = "ort", feature = "tract"))]
     let comparisons =
         if runtimes.len() == 2 { compare(request, &towers, &unseen, watch)? } else { Vec::new() };

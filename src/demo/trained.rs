@@ -19,7 +19,7 @@ pub(super) fn towers(request: &Request, watch: &mut dyn Watch) -> Result<Towers>
         recipe = recipe.over(steps);
     }
     watch.say("drawing 600 characters of 30 built-in alphabets, by 20 drawers each");
-    let material = Material::new(&recipe, data::load(&recipe.data, recipe.size, Path::new("."))?)?;
+    let material = Material::new(&recipe, data::load(&recipe, Path::new("."))?)?;
     let folder = Folder::new(request.out.join("run"));
     watch.say(&format!("training {RECIPE} for {} steps on ONNX Runtime", recipe.steps));
     let job = Job {

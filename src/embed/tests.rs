@@ -12,7 +12,7 @@ impl Mock {
         Self(TowerSpec {
             name: "mock".into(),
             kind: TowerKind::Float,
-            preprocessing: Preprocessing::Ink { size: 4, polarity: image::Polarity::Light },
+            preprocessing: Preprocessing::ink(4).with_tone(image::Polarity::Light),
             dim: 3,
             distance: Distance::L1,
             sha256: "0".repeat(64),

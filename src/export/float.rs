@@ -1,7 +1,6 @@
 //! Trained parameters → a float tower.
 
 use crate::graph::{DType, Graph, Tensor, Value};
-use crate::image::Preprocessing;
 use crate::model::{self, DistanceKind, Mode, Params, Recipe, recipe::Layer};
 use crate::onnx::ModelProto;
 use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, TowerSpec};
@@ -66,7 +65,7 @@ pub(super) fn describe(
     let spec = TowerSpec {
         name: recipe.name.clone(),
         kind,
-        preprocessing: Preprocessing::ink(recipe.size),
+        preprocessing: recipe.preprocessing(),
         dim,
         distance,
         sha256: String::new(),

@@ -4,18 +4,27 @@
 //! 2. The tone of the border is the paper, unless the caller knows which tone is ink.
 //! 3. Ink is the difference from the paper's tone, stretched so that paper is 0 and the opposite
 //!    end of the grey scale is 255.
-//! 4. Areas are averaged into the greatest rectangle of the same aspect that fits the square,
-//!    and the rest is paper.
+//! 4. The square is laid over the picture ([`Frame`]), and areas are averaged; what lies beside
+//!    the picture is paper.
 
-use super::Polarity;
 use super::decode::{Picture, Pixels};
+use super::window::{Window, average_areas};
+use super::{Frame, Polarity};
 use ndarray::Array3;
+use std::ops::Range;
+
+/// Ink shorter than this part of the picture's longer side is not enlarged further: a dot stays small.
+const LARGEST_ZOOM: usize = 4;
 
 /// Ink levels `[1, S, S]`.
-pub(super) fn from_picture(picture: &Picture, size: usize, polarity: Polarity) -> Array3<u8> {
+pub(super) fn from_picture(picture: &Picture, size: usize, polarity: Polarity, frame: Frame) -> Array3<u8> {
     let mut levels = gray_levels(picture, polarity);
     invert(&mut levels, picture.width, polarity);
-    fit(&levels, picture.width, picture.height, size)
+    let (width, height) = (picture.width, picture.height);
+    match frame {
+        Frame::Picture => fit(&levels, width, height, size),
+        Frame::Ink => frame_ink(&levels, width, height, size),
+    }
 }
 
 /// Grey levels, row by row, with transparent parts in the paper's tone.
@@ -148,12 +157,16 @@ fn median(levels: &[u8], counts: &[u64; 256], total: u64) -> Option<u8> {
     })
 }
 
-/// Averages `[height, width]` levels into the square, aspect kept, centred, padded with 0.
+/// The whole picture in the square, aspect kept, centred, padded with 0.
 fn fit(levels: &[u8], width: usize, height: usize, size: usize) -> Array3<u8> {
     let longest = width.max(height);
     let scaled = |side: usize| ((2 * side * size + longest) / (2 * longest)).clamp(1, size);
     let (w, h) = (scaled(width), scaled(height));
-    let small = average_areas(levels, width, height, w, h);
+    let small = if (w, h) == (width, height) {
+        levels.to_vec()
+    } else {
+        average_areas(levels, &Window::whole(width, w), &Window::whole(height, h))
+    };
     let mut square = Array3::zeros((1, size, size));
     let (left, top) = ((size - w) / 2, (size - h) / 2);
     let target = ndarray::s![0, top..top + h, left..left + w];
@@ -163,81 +176,47 @@ fn fit(levels: &[u8], width: usize, height: usize, size: usize) -> Array3<u8> {
     square
 }
 
-/// The average of the area that each target pixel covers, to the nearest, exactly.
+/// The square around the ink, as [`Frame::Ink`] tells.
+fn frame_ink(levels: &[u8], width: usize, height: usize, size: usize) -> Array3<u8> {
+    let Some([across, down]) = bounds(levels, width, height) else {
+        return Array3::zeros((1, size, size));
+    };
+    let longest = across.len().max(down.len()).max(width.max(height).div_ceil(LARGEST_ZOOM));
+    let around = |ink: &Range<usize>, side| Window::around(ink.start + ink.end, longest, side, size);
+    let square = average_areas(levels, &around(&across, width), &around(&down, height));
+    // Both windows have `size` targets.
+    Array3::from_shape_vec((1, size, size), square).unwrap_or_else(|_| Array3::zeros((1, size, size)))
+}
+
+/// Columns and rows between which the ink lies; none on a blank picture.
 ///
-/// In units of 1/w of a source pixel across and 1/h down, every overlap is an integer, and the
-/// overlaps of one target pixel add up to `width · height`.
-fn average_areas(levels: &[u8], width: usize, height: usize, w: usize, h: usize) -> Vec<u8> {
-    if (w, h) == (width, height) {
-        return levels.to_vec();
-    }
-    let across = overlaps(width, w);
-    let down = overlaps(height, h);
-    let mut rows = vec![0_u64; h * w];
-    let mut narrow = vec![0_u64; w];
-    let mut reached = usize::MAX;
-    for (y, overlap) in down.iter().enumerate() {
-        for source in overlap.first..=overlap.last {
-            let weight = overlap.weight(source);
-            if source != reached {
-                narrow_row(&levels[source * width..(source + 1) * width], &across, &mut narrow);
-                reached = source;
-            }
-            for (sum, &x) in rows[y * w..(y + 1) * w].iter_mut().zip(&narrow) {
-                *sum += x * weight;
-            }
+/// Ink is what has at least three tenths of the darkest level. A thousandth of it may lie outside on
+/// each side: a speck on a large picture does not move the frame.
+fn bounds(levels: &[u8], width: usize, height: usize) -> Option<[Range<usize>; 2]> {
+    let darkest = u16::from(levels.iter().copied().max().filter(|&level| level > 0)?);
+    let (mut across, mut down) = (vec![0_usize; width], vec![0_usize; height]);
+    for (row, marks) in levels.chunks_exact(width).zip(&mut down) {
+        for (&level, column) in row.iter().zip(&mut across) {
+            let mark = usize::from(10 * u16::from(level) >= 3 * darkest);
+            *column += mark;
+            *marks += mark;
         }
     }
-    let area = (width * height) as u64;
-    rows.into_iter().map(|sum| ((sum + area / 2) / area) as u8).collect()
+    Some([inner(&across), inner(&down)])
 }
 
-/// One source row, summed into the target's columns.
-fn narrow_row(row: &[u8], across: &[Overlap], narrow: &mut [u64]) {
-    for (sum, overlap) in narrow.iter_mut().zip(across) {
-        let Overlap { first, last, .. } = *overlap;
-        // The weights in the middle are all the same; a run of one pixel is all first.
-        let middle: u32 = row[(first + 1).min(last)..last].iter().map(|&level| u32::from(level)).sum();
-        let ends = u64::from(row[first]) * overlap.first_weight
-            + if last > first { u64::from(row[last]) * overlap.last_weight } else { 0 };
-        *sum = u64::from(middle) * overlap.middle_weight + ends;
-    }
-}
-
-/// The run of source pixels under one target pixel.
-struct Overlap {
-    first: usize,
-    last: usize,
-    first_weight: u64,
-    middle_weight: u64,
-    last_weight: u64,
-}
-
-impl Overlap {
-    /// The weight of a source pixel in the run.
-    fn weight(&self, source: usize) -> u64 {
-        match source {
-            _ if source == self.first => self.first_weight,
-            _ if source == self.last => self.last_weight,
-            _ => self.middle_weight,
-        }
-    }
-}
-
-/// For `to` target pixels over `from` source pixels, in units of 1/`to` source pixel: source pixel
-/// i is `[i·to, (i+1)·to)`, target pixel x is `[x·from, (x+1)·from)`.
-fn overlaps(from: usize, to: usize) -> Vec<Overlap> {
-    (0..to)
-        .map(|x| {
-            let (start, end) = (x * from, (x + 1) * from);
-            let (first, last) = (start / to, (end - 1) / to);
-            Overlap {
-                first,
-                last,
-                first_weight: (end.min((first + 1) * to) - start) as u64,
-                middle_weight: to as u64,
-                last_weight: (end - last * to) as u64,
-            }
-        })
-        .collect()
+/// The shortest range outside of which, on each side, lies at most a thousandth of all marks.
+fn inner(marks: &[usize]) -> Range<usize> {
+    let spare = marks.iter().sum::<usize>() / 1000;
+    let skipped = |counts: &mut dyn Iterator<Item = &usize>| {
+        let mut seen = 0;
+        counts
+            .take_while(|&&count| {
+                seen += count;
+                seen <= spare
+            })
+            .count()
+    };
+    let (before, after) = (skipped(&mut marks.iter()), skipped(&mut marks.iter().rev()));
+    before..marks.len() - after
 }

@@ -12,6 +12,7 @@ mod ink;
 mod rgb;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use decode::{EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, is_picture_name};
 
@@ -37,6 +38,25 @@ pub enum Polarity {
     Light,
 }
 
+/// What the square of ink is laid around.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Frame {
+    /// The picture: all of it is seen, and where in it the ink lies, and how large, counts.
+    #[default]
+    Picture,
+    /// The ink: its bounding box lies in the middle and its longer side takes 13/16 of the square
+    /// (less where the ink is shorter than a quarter of the picture). Place and size do not count.
+    Ink,
+}
+
+impl Frame {
+    /// Whether it is the usual one, which files need not tell.
+    pub fn is_picture(&self) -> bool {
+        *self == Self::Picture
+    }
+}
+
 /// How a picture file becomes the `uint8 [C, S, S]` input of a tower; kept in the tower's metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -48,6 +68,9 @@ pub enum Preprocessing {
         /// Which tone is ink.
         #[serde(default)]
         polarity: Polarity,
+        /// What the square is laid around.
+        #[serde(default, skip_serializing_if = "Frame::is_picture")]
+        frame: Frame,
     },
     /// Colours `[3, S, S]`, 0–255, for foreign towers; scaling by mean and standard deviation is
     /// inside the imported graph.
@@ -84,9 +107,14 @@ fn one() -> f64 {
 }
 
 impl Preprocessing {
-    /// Ink of side `size`, polarity found from the border.
+    /// Ink of side `size`, polarity found from the border, all of the picture seen.
     pub fn ink(size: usize) -> Self {
-        Self::Ink { size, polarity: Polarity::Auto }
+        Self::framed(size, Frame::Picture)
+    }
+
+    /// Ink of side `size`, polarity found from the border.
+    pub fn framed(size: usize, frame: Frame) -> Self {
+        Self::Ink { size, polarity: Polarity::Auto, frame }
     }
 
     /// Side of the square, pixels.
@@ -107,7 +135,7 @@ impl Preprocessing {
     /// The same with the ink's tone known: what the caller left to the border is decided.
     pub fn with_tone(&self, tone: Polarity) -> Self {
         match *self {
-            Self::Ink { size, polarity: Polarity::Auto } => Self::Ink { size, polarity: tone },
+            Self::Ink { size, polarity: Polarity::Auto, frame } => Self::Ink { size, polarity: tone, frame },
             ref other => other.clone(),
         }
     }
@@ -140,10 +168,7 @@ pub fn load(path: impl AsRef<Path>, how: &Preprocessing) -> Result<Array3<u8>> {
 pub fn decode(bytes: &[u8], name: &str, how: &Preprocessing) -> Result<Array3<u8>> {
     how.validate(name)?;
     let picture = decode::picture(bytes, name)?;
-    Ok(match *how {
-        Preprocessing::Ink { size, polarity } => ink::from_picture(&picture, size, polarity),
-        Preprocessing::Rgb { size, filter, crop } => rgb::from_picture(&picture, size, filter, crop),
-    })
+    Ok(pixels(&picture, how))
 }
 
 /// From grey levels `[H, W]` as a screen shows them (0 black, 255 white): `uint8 [C, S, S]`.
@@ -154,8 +179,12 @@ pub fn from_gray(gray: ArrayView2<'_, u8>, how: &Preprocessing) -> Result<Array3
         return Err(Error::invalid("the picture", format!("it has {width}×{height} pixels, so none at all")));
     }
     let picture = Picture::gray(width, height, gray.iter().copied().collect());
-    Ok(match *how {
-        Preprocessing::Ink { size, polarity } => ink::from_picture(&picture, size, polarity),
-        Preprocessing::Rgb { size, filter, crop } => rgb::from_picture(&picture, size, filter, crop),
-    })
+    Ok(pixels(&picture, how))
+}
+
+fn pixels(picture: &Picture, how: &Preprocessing) -> Array3<u8> {
+    match *how {
+        Preprocessing::Ink { size, polarity, frame } => ink::from_picture(picture, size, polarity, frame),
+        Preprocessing::Rgb { size, filter, crop } => rgb::from_picture(picture, size, filter, crop),
+    }
 }

@@ -73,7 +73,7 @@ fn the_border_tells_the_paper() {
 fn a_known_tone_wins_over_the_border() {
     // A frame of ink around paper: the border misleads, the caller knows.
     let frame = block(0, 255);
-    let how = |polarity| Preprocessing::Ink { size: 12, polarity };
+    let how = |polarity| Preprocessing::Ink { size: 12, polarity, frame: Frame::Picture };
     assert_eq!(ink_of(frame.clone().into(), &how(Polarity::Auto))[(0, 5, 5)], 255);
     let dark = ink_of(frame.into(), &how(Polarity::Dark));
     assert_eq!((dark[(0, 0, 0)], dark[(0, 5, 5)]), (255, 0));
@@ -103,7 +103,7 @@ fn what_is_transparent_is_paper() {
 fn areas_are_averaged_exactly() {
     // 3 → 2: each target pixel covers one and a half source pixels an axis.
     let gray = array![[0_u8, 90, 180], [90, 180, 0], [180, 0, 255]];
-    let how = Preprocessing::Ink { size: 2, polarity: Polarity::Light };
+    let how = Preprocessing::ink(2).with_tone(Polarity::Light);
     let small = from_gray(gray.view(), &how).unwrap();
     let sums = [
         2 * 90 + 2 * 90 + 180,  // and (0, 0) is 0
@@ -119,12 +119,64 @@ fn areas_are_averaged_exactly() {
 fn averaging_keeps_the_mean_and_the_aspect() {
     let gray =
         Array2::from_shape_fn((40, 100), |(y, x)| if y == 0 { 0 } else { ((7 * x + 13 * y) % 251) as u8 });
-    let how = Preprocessing::Ink { size: 50, polarity: Polarity::Light };
+    let how = Preprocessing::ink(50).with_tone(Polarity::Light);
     let small = from_gray(gray.view(), &how).unwrap();
     assert!(small.slice(s![0, ..15, ..]).iter().chain(small.slice(s![0, 35.., ..]).iter()).all(|&x| x == 0));
     let sum = |a: ArrayView2<'_, u8>| a.iter().map(|&x| f64::from(x)).sum::<f64>() / a.len() as f64;
     let (before, after) = (sum(gray.view()), sum(small.slice(s![0, 15..35, ..])));
     assert!((before - after).abs() < 0.5, "{before} {after}");
+}
+
+/// White paper with black rectangles (left, top, width, height).
+fn page(width: u32, height: u32, marks: &[[u32; 4]]) -> DynamicImage {
+    let inked = |x, y| marks.iter().any(|[l, t, w, h]| (*l..l + w).contains(&x) && (*t..t + h).contains(&y));
+    GrayImage::from_fn(width, height, |x, y| Luma([if inked(x, y) { 0 } else { 255 }])).into()
+}
+
+fn framed(picture: DynamicImage, size: usize) -> Array3<u8> {
+    ink_of(picture, &Preprocessing::framed(size, Frame::Ink))
+}
+
+#[test]
+fn framed_ink_lies_in_the_middle_whatever_its_place_and_size() {
+    // Two bars, 52 pixels in all: 13/16 of 64.
+    let bars = |left, top, k: u32| [[left, top, 52 * k, 4 * k], [left, top, 4 * k, 20 * k]];
+    let first = framed(page(105, 105, &bars(3, 80, 1)), 64);
+    assert_eq!(first.slice(s![0, 22..26, 6..58]).iter().filter(|&&x| x == 255).count(), 4 * 52);
+    assert_eq!(first.iter().filter(|&&x| x > 0).count(), 4 * 52 + 16 * 4);
+    for (side, left, top, k) in
+        [(105, 50, 1, 1), (105, 0, 85, 1), (210, 60, 5, 2), (400, 17, 300, 3), (900, 9, 9, 8)]
+    {
+        assert_eq!(framed(page(side, side, &bars(left, top, k)), 64), first, "{side}: {left}, {top}, {k}");
+    }
+}
+
+#[test]
+fn a_dot_stays_small_and_a_blank_page_blank() {
+    let dot = framed(page(105, 105, &[[50, 20, 3, 3]]), 32);
+    // It is enlarged as ink of 27 pixels (a quarter of 105) would be, not to 26 of 32 pixels.
+    let sum: f64 = dot.iter().map(|&x| f64::from(x) / 255.0).sum();
+    assert!((sum - 9.0 * (26.0_f64 / 27.0).powi(2)).abs() < 0.1, "{sum}");
+    assert!(framed(page(30, 20, &[]), 32).iter().all(|&x| x == 0));
+}
+
+#[test]
+fn a_speck_does_not_move_the_frame_of_a_large_picture() {
+    let stroke = [300, 300, 40, 400];
+    let clean = framed(page(1000, 1000, &[stroke]), 32);
+    assert_eq!(framed(page(1000, 1000, &[stroke, [990, 5, 2, 2]]), 32), clean);
+    // What is larger belongs to the drawing.
+    assert_ne!(framed(page(1000, 1000, &[stroke, [700, 305, 30, 30]]), 32), clean);
+}
+
+#[test]
+fn framed_ink_of_any_picture_fills_the_square_within_its_margin() {
+    for (width, height, size) in
+        [(1, 1, 1), (1, 1, 28), (1, 500, 28), (500, 1, 28), (2, 3, 105), (97, 61, 4096)]
+    {
+        let ink = framed(page(width, height, &[[0, 0, width, height.div_ceil(2)]]), size);
+        assert_eq!(ink.dim(), (1, size, size));
+    }
 }
 
 #[test]
@@ -142,13 +194,16 @@ fn the_same_bytes_on_every_machine() {
         let v = |k: u32| ((x * k + y * (k + 2)) % 256) as u8;
         Rgba([v(3), v(5), v(7), v(11) | 64])
     });
-    let ink = ink_of(DynamicImage::from(page), &Preprocessing::ink(28));
-    let sum = ink.iter().fold(0_u64, |h, &x| (h ^ u64::from(x)).wrapping_mul(0x0100_0000_01b3));
-    assert_eq!(sum, GOLDEN_INK, "the pixel contract changed: {sum:#x}");
+    for (frame, golden) in GOLDEN_INK {
+        let ink = ink_of(DynamicImage::from(page.clone()), &Preprocessing::framed(28, frame));
+        let sum = ink.iter().fold(0_u64, |h, &x| (h ^ u64::from(x)).wrapping_mul(0x0100_0000_01b3));
+        assert_eq!(sum, golden, "the pixel contract changed: {frame:?} {sum:#x}");
+    }
 }
 
-/// FNV over the ink of the picture above, written down when the contract was made.
-const GOLDEN_INK: u64 = 0xfed2_b728_cf89_9d3b;
+/// FNV over the ink of the picture above, written down when the contract was made, for each frame.
+const GOLDEN_INK: [(Frame, u64); 2] =
+    [(Frame::Picture, 0xfed2_b728_cf89_9d3b), (Frame::Ink, 0x2218_2aca_b36a_8846)];
 
 #[test]
 fn colours_keep_their_channels() {

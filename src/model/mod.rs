@@ -26,6 +26,8 @@ pub use recipe::Recipe;
 pub use shipped::SHIPPED;
 pub use specs::{ParamSpec, Role, param_specs};
 
+use crate::image::Preprocessing;
+
 /// Added to the variance in batch normalisation.
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 
@@ -55,6 +57,11 @@ impl Recipe {
         }
         self.steps = steps;
         self
+    }
+
+    /// How pictures become its tower's input.
+    pub fn preprocessing(&self) -> Preprocessing {
+        Preprocessing::framed(self.size, self.frame)
     }
 
     /// The distance that the loss shapes the embedding for.

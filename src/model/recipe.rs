@@ -4,6 +4,7 @@
 //! choices (layers, losses, …) are in kebab case and externally tagged:
 //! `{"conv": {"filters": 32, "kernel": 3}}`, `"relu"`, `{"dropout": 0.5}`.
 
+use crate::image::Frame;
 use serde::{Deserialize, Serialize};
 
 /// A training run: data, tower, loss, sampling, augmentation, optimiser, schedule, evaluation.
@@ -18,6 +19,9 @@ pub struct Recipe {
     pub data: Data,
     /// Side of the square input, pixels.
     pub size: usize,
+    /// What the square is laid around.
+    #[serde(default, skip_serializing_if = "Frame::is_picture")]
+    pub frame: Frame,
     /// The tower, from the image to the embedding.
     pub tower: Vec<Layer>,
     /// Initialisation of weights (biases start at `bias_init`).

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
 use crate::graph::{ConvAttrs, DType, Graph, Tensor};
+use crate::image::Frame;
 use crate::model::Recipe;
 use crate::onnx::{DimensionValue, StringStringEntryProto};
 use ndarray::{Array4, ArrayD, IxDyn};
@@ -54,6 +55,18 @@ fn facts_survive_the_file() {
     assert_eq!(found, TowerSpec { sha256, ..spec(TowerKind::Exact) });
     let bounds = Provenance::read(&model).unwrap().bounds;
     assert_eq!((bounds.len(), bounds[0].bound), (1, 10.0 * 255.0 + 8.0));
+}
+
+#[test]
+fn the_frame_survives_and_older_towers_see_the_whole_picture() {
+    let mut model = exact_model();
+    let framed = Preprocessing::framed(4, Frame::Ink);
+    TowerSpec { preprocessing: framed.clone(), ..spec(TowerKind::Exact) }.write_metadata(&mut model).unwrap();
+    assert_eq!(read(&model).unwrap().preprocessing, framed);
+    model.set_metadata("siamese.preprocessing", r#"{"kind":"ink","size":4}"#);
+    assert_eq!(read(&model).unwrap().preprocessing, Preprocessing::ink(4));
+    model.set_metadata("siamese.preprocessing", r#"{"kind":"ink","size":4,"frame":"box"}"#);
+    assert!(read(&model).is_err());
 }
 
 #[test]

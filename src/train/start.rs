@@ -29,7 +29,7 @@ pub struct Material {
 /// # Errors
 /// Data that is missing or broken, or that cannot fill the recipe's batches.
 pub fn material(recipe: &Recipe, dir: &Path) -> Result<Material> {
-    Material::new(recipe, data::load(&recipe.data, recipe.size, dir)?)
+    Material::new(recipe, data::load(recipe, dir)?)
 }
 
 impl Material {

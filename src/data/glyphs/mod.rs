@@ -9,9 +9,10 @@ mod pen;
 mod shape;
 
 use super::{Class, Dataset};
+use crate::image::{self, Frame, Polarity, Preprocessing};
 use crate::random::stream;
 use crate::{Error, Result};
-use ndarray::Array4;
+use ndarray::{Array4, Axis};
 use rayon::prelude::*;
 
 /// What to generate.
@@ -30,6 +31,9 @@ pub struct GlyphSpec {
 /// The largest set that is generated, images: more would not be drawn by hand either, and would fill
 /// the memory.
 const MOST: usize = 4_000_000;
+
+/// The side of the page that drawings are cut out of, pixels: Omniglot's.
+const DRAWN: usize = super::omniglot::SIDE;
 
 /// Generates alphabets as images `[N, 1, size, size]`, sorted by alphabet, character and drawer.
 ///
@@ -78,6 +82,30 @@ pub fn generate(spec: &GlyphSpec, size: usize) -> Result<Dataset> {
             })
             .collect(),
     })
+}
+
+/// Generates alphabets as a tower wants to see them, `[N, 1, S, S]`: where the square is laid around
+/// the ink, they are drawn larger first.
+///
+/// # Errors
+/// As [`generate`]; a tower that takes colours.
+pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
+    let size = how.size();
+    match *how {
+        Preprocessing::Ink { frame: Frame::Picture, .. } => generate(spec, size),
+        Preprocessing::Ink { frame: Frame::Ink, .. } => {
+            let page = generate(spec, DRAWN.max(size))?;
+            let how = how.with_tone(Polarity::Light);
+            let images = super::gather(
+                page.len(),
+                &how,
+                || (),
+                |(), i| image::from_gray(page.image(i).index_axis(Axis(0), 0), &how),
+            )?;
+            Ok(Dataset { images, ..page })
+        }
+        Preprocessing::Rgb { .. } => Err(Error::invalid("glyphs", "are ink, and this tower takes colours")),
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +169,33 @@ mod tests {
         }
         let accuracy = right as f64 / asked as f64;
         assert!((0.12..0.75).contains(&accuracy), "{accuracy}");
+    }
+
+    #[test]
+    fn framed_drawings_reach_their_margins() {
+        let page = framed(&SPEC, &Preprocessing::ink(32)).unwrap();
+        assert_eq!(page, generate(&SPEC, 32).unwrap());
+        let data = framed(&SPEC, &Preprocessing::framed(32, Frame::Ink)).unwrap();
+        assert_eq!((data.images.dim(), &data.labels), (page.images.dim(), &page.labels));
+        let mut longest = Vec::new();
+        for image in data.images.outer_iter() {
+            let ends = [1, 2].map(|axis| {
+                let inked = |line: ndarray::ArrayView2<u8>| line.iter().any(|&x| x > 76);
+                let lines: Vec<bool> = image.axis_iter(Axis(axis)).map(inked).collect();
+                let last = lines.iter().rposition(|&is| is).unwrap();
+                (lines.iter().position(|&is| is).unwrap(), last)
+            });
+            assert!(ends.iter().all(|(first, last)| (first + last).abs_diff(31) <= 3), "{ends:?}");
+            longest.push(ends.iter().map(|(first, last)| last + 1 - first).max().unwrap());
+        }
+        // 26 of 32, less where little ink is left in the outermost pixels, or the character is small.
+        assert!(longest.iter().all(|&length| length <= 28), "{longest:?}");
+        assert!(
+            longest.iter().filter(|&&length| length >= 24).count() * 10 > longest.len() * 9,
+            "{longest:?}"
+        );
+        let colours = Preprocessing::Rgb { size: 8, filter: Default::default(), crop: 1.0 };
+        assert!(framed(&SPEC, &colours).is_err());
     }
 
     #[test]
