@@ -130,6 +130,20 @@ fn the_shipped_towers_recognise_what_their_card_says() {
 }
 
 #[test]
+fn the_accuracy_of_a_classifier_needs_its_run() {
+    let dir = tempfile::tempdir().unwrap();
+    towers::squares(&dir.path().join("t.onnx"), 28, 2, TowerKind::Exact, Distance::L2);
+    for (more, says) in [(&[][..], "--run"), (&["--run", "nowhere"], "is not the folder of a training run")] {
+        let arguments = [&["eval", "t.onnx", "--protocol", "accuracy"], more].concat();
+        let output =
+            Command::cargo_bin("siamese").unwrap().current_dir(dir.path()).args(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(says), "{told}");
+    }
+}
+
+#[test]
 fn mnist_is_evaluated_by_its_first_images() {
     let Some(data) = real_data() else { return };
     let data = data.to_str().unwrap();

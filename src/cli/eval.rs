@@ -3,13 +3,14 @@
 use super::shared::{self, RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::data;
-use crate::eval::{Evaluation, LAKE_EPISODES, Protocol, evaluate};
+use crate::eval::{Classifier, Evaluation, LAKE_EPISODES, Protocol, evaluate};
+use crate::export;
 use crate::report::decisions;
 use crate::sample::EpisodeSpec;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +41,9 @@ pub struct Command {
     /// The episodes' seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// The training run that the tower was exported from; its classifier is what `accuracy` asks.
+    #[arg(long, value_name = "RUN", required_if_eq("protocol", "accuracy"))]
+    run: Option<PathBuf>,
     /// The data folder [default: SIAMESE_DATA, else the cache].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -63,11 +67,19 @@ enum Name {
     Episodes,
     /// 10-way K-shot episodes over MNIST's test images.
     Digits,
+    /// MNIST's test images by the classifier that a softmax recipe trained with the tower (--run).
+    Accuracy,
 }
 
 /// Runs the verb.
 pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     let protocol = protocol(command)?;
+    if command.protocol == Name::Accuracy && command.report.is_some() {
+        return Err(Error::invalid(
+            "--report",
+            "shows what was taken for what, and a classifier has no supports",
+        ));
+    }
     let dir = data::data_dir(command.data.as_deref())?;
     let mut embedder = command.runtime.load(context, &command.tower)?;
     let bar = shared::bar();
@@ -102,6 +114,11 @@ fn protocol(command: &Command) -> Result<Protocol> {
             Protocol::Episodes { spec, episodes, seed }
         }
         Name::Digits => Protocol::Digits { shot, episodes, seed },
+        Name::Accuracy => {
+            // The command line asks for a run with this protocol.
+            let run = command.run.as_deref().unwrap_or(Path::new(""));
+            Protocol::Accuracy(Classifier::of(&export::trained(run)?.params)?)
+        }
     })
 }
 

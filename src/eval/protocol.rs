@@ -1,5 +1,6 @@
 //! The protocols: which images are known, which are asked, and what is told beside the accuracy.
 
+use super::Classifier;
 use super::nearest::{collapsed, episode_trials, trials};
 use super::open_set::OpenSet;
 use super::score::{Score, Trial};
@@ -53,6 +54,9 @@ pub enum Protocol {
         /// Their seed.
         seed: u64,
     },
+    /// MNIST's 10,000 test images by the classifier that was trained with the tower: no one-shot
+    /// recognition, but what a network whose layers start another one is measured by.
+    Accuracy(Classifier),
 }
 
 impl Protocol {
@@ -64,6 +68,7 @@ impl Protocol {
             Self::Lake { .. } => "lake",
             Self::Episodes { .. } => "episodes",
             Self::Digits { .. } => "digits",
+            Self::Accuracy(_) => "accuracy",
         }
     }
 }
@@ -169,6 +174,7 @@ pub fn evaluate(
             let spec = EpisodeSpec { way: 10, shot, queries, within: false, different_drawers: false };
             bench.episodes(data, &spec, *episodes, *seed)?
         }
+        Protocol::Accuracy(classifier) => bench.classified(dir, classifier)?,
     };
     let tower = bench.embedder.spec();
     let collapsed = collapsed(found.evidence.embeddings.view());
@@ -245,6 +251,17 @@ impl Bench<'_> {
             self.one_round(known, &(0..10).collect::<Vec<_>>(), &queries, "MNIST test images:")?;
         found.data = "MNIST: first training image of each digit, 10,000 test images".into();
         Ok(found)
+    }
+
+    fn classified(&mut self, dir: &Path, classifier: &Classifier) -> Result<Found> {
+        let data = mnist(dir, mnist::Part::Test, &self.embedder.spec().preprocessing)?;
+        let embeddings = self.embed(&data.images)?;
+        let score = classifier.score(embeddings.view(), &data.labels)?;
+        let what = format!("{} classes, {} images", classifier.classes(), score.trials);
+        let figures = vec![Figure { what, distance: "classifier".into(), score }];
+        let classes = data.labels.iter().map(|&label| data.title(label)).collect();
+        let evidence = Evidence { images: data.images, embeddings, classes, decisions: Vec::new() };
+        Ok(Found { data: data.name, figures, run_errors: Vec::new(), evidence })
     }
 
     fn angelic(&mut self, dir: &Path) -> Result<Found> {

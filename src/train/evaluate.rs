@@ -1,16 +1,16 @@
 //! The evaluation that a recipe asks for while it is trained.
 
 use super::{Figure, Material};
+use crate::Result;
 use crate::data::Dataset;
-use crate::eval::{Score, nearest_truth, one_shot, wilson};
+use crate::eval::{Classifier, nearest_truth, one_shot};
 use crate::export::float;
 use crate::model::recipe::EvalProtocol;
 use crate::model::{Params, Recipe};
 use crate::runtime::{OrtOptions, Runtime};
 use crate::sample::{EpisodeSampler, EpisodeSpec, episodes};
 use crate::tower::{Accuracy, Distance, Provenance, TowerSpec};
-use crate::{Error, Result};
-use ndarray::{Array2, Axis, Ix1, Ix2};
+use ndarray::Axis;
 use prost::Message;
 use std::collections::BTreeSet;
 
@@ -91,7 +91,10 @@ impl Evaluator {
                 let answers: Vec<usize> = self.data.labels[*truths..].iter().map(|&l| l as usize).collect();
                 ("nearest ground truth, L2".into(), nearest_truth(known, asked, &answers, &Distance::L2))
             }
-            Kind::Accuracy => ("classification".into(), self.classify(&embeddings, params)?),
+            Kind::Accuracy => {
+                let score = Classifier::of(params)?.score(embeddings.view(), &self.data.labels)?;
+                ("classification".into(), score)
+            }
         };
         let seen = if self.held_out { "held-out classes" } else { "training images" };
         let accuracy = Accuracy {
@@ -101,29 +104,6 @@ impl Evaluator {
             interval_95: Some(score.interval_95),
         };
         Ok(Figure { accuracy, held_out: self.held_out })
-    }
-
-    /// Accuracy of the classifier that the loss learned with the tower, on embeddings `[N, D]`.
-    fn classify(&self, embeddings: &Array2<f32>, params: &Params) -> Result<Score> {
-        let get = |name: &str| params.get(name).ok_or_else(|| Error::invalid(name, "is missing"));
-        let shape = |e| Error::invalid_because("the classifier", "has an unexpected shape", e);
-        let weight = get("head.weight")?.view().into_dimensionality::<Ix2>().map_err(shape)?;
-        let bias = get("head.bias")?.view().into_dimensionality::<Ix1>().map_err(shape)?;
-        let logits = embeddings.dot(&weight.t()) + bias;
-        // As everywhere, a tie for the first place is an error.
-        let right = logits.outer_iter().zip(&self.data.labels).filter(|(row, label)| {
-            row.iter().enumerate().all(|(i, &x)| i == **label as usize || x < row[**label as usize])
-        });
-        let (correct, trials) = (right.count() as u64, logits.nrows() as u64);
-        Ok(Score {
-            correct,
-            trials,
-            ties: 0,
-            accuracy: correct as f64 / trials.max(1) as f64,
-            interval_95: wilson(correct, trials),
-            chance: 1.0 / logits.ncols().max(1) as f64,
-            collapsed: false,
-        })
     }
 }
 
