@@ -205,9 +205,8 @@ fn mnist_is_framed_even_at_its_own_size() {
             (Idx { shape: vec![1, 8, 8], values: values.clone() }, Idx { shape: vec![1], values: vec![4] });
         mnist::from_idx(pixels, digits, ["images", "labels"], mnist::Part::Test, how).unwrap().images
     };
-    let rows = |images: &ndarray::Array4<u8>| {
-        images.rows().into_iter().filter(|row| row.iter().any(|&x| x > 0)).count()
-    };
+    let rows =
+        |images: &Array4<u8>| images.rows().into_iter().filter(|row| row.iter().any(|&x| x > 0)).count();
     assert_eq!(rows(&read(&Preprocessing::ink(8))), 3);
     let framed = read(&Preprocessing::framed(16, Frame::Ink));
     // 13 whole rows, or 12 and two that are touched.
