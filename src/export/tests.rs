@@ -35,6 +35,10 @@ fn params(recipe: &Recipe) -> Params {
         };
         params.get_mut(&spec.name).unwrap().mapv_inplace(|_| random::between(&mut rng, range.0, range.1));
     }
+    if recipe.wccn.is_some() {
+        let dim = model::plan(recipe).unwrap().last().unwrap().output[0];
+        params.insert(model::WCCN.into(), Array2::eye(dim).into_dyn());
+    }
     params
 }
 

@@ -34,6 +34,9 @@ pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// Share of the batch's own statistics in the running ones after each step.
 pub const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
+/// The parameter that holds the matrix `[D, D]` of [`Recipe::wccn`].
+pub const WCCN: &str = "wccn.weight";
+
 /// Named parameters or other state, `layer.name` → array, in a stable order.
 pub type Params = std::collections::BTreeMap<String, ndarray::ArrayD<f32>>;
 

@@ -48,6 +48,11 @@ pub struct Recipe {
     /// Decay of the exponential moving average of the weights, which is then what is exported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f32>,
+    /// Within-class covariance normalisation of the embedding (Hatch, Kajarekar, Stolcke 2006), found after
+    /// the last step and folded into the tower's last product. The value smooths it: this share of the mean
+    /// variance is added to every variance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wccn: Option<f32>,
     /// L2 penalties `λ · Σ w²` added to the loss, for layers whose name begins with the prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub l2: Vec<LayerFactor>,

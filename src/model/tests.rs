@@ -168,6 +168,9 @@ fn values_out_of_range_are_refused_with_their_place() {
         (Recipe { steps: 0, ..good.clone() }, "steps"),
         (Recipe { size: 0, ..good.clone() }, "size"),
         (Recipe { ema: Some(1.0), ..good.clone() }, "ema"),
+        (Recipe { wccn: Some(0.0), ..good.clone() }, "wccn"),
+        (Recipe { wccn: Some(1.0), loss: Loss::Softmax, ..good.clone() }, "wccn"),
+        (Recipe { wccn: Some(1.0), tower: vec![Layer::Flatten], ..good.clone() }, "wccn"),
         (Recipe { clip_norm: Some(0.0), ..good.clone() }, "clip_norm"),
         (Recipe { loss: Loss::Spring { margin: 1.0 }, ..good.clone() }, "sampling"),
         (Recipe { name: "../up".into(), ..good.clone() }, "name"),
@@ -256,4 +259,27 @@ fn folding_one_channel_agrees_with_the_formula() {
     assert!(fold(&recipe, &params).unwrap_err().to_string().contains("bn1.var"));
     params.remove("bn1.var");
     assert!(fold(&recipe, &params).unwrap_err().to_string().contains("bn1.var"));
+}
+
+#[test]
+fn the_embedding_s_normalisation_is_folded_into_the_last_product() {
+    let tower = vec![Layer::Flatten, Layer::Fc { units: 3 }, Layer::Relu, Layer::Fc { units: 2 }];
+    let recipe = Recipe { wccn: Some(1.0), ..with_tower(2, tower) };
+    let mut params = initialise(&recipe, &param_specs(&recipe).unwrap(), 3);
+    params.insert("fc2.bias".into(), ndarray::arr1(&[1.0, 10.0]).into_dyn());
+    assert!(fold(&recipe, &params).unwrap_err().to_string().contains(WCCN));
+    params.insert(WCCN.into(), ndarray::arr2(&[[2.0, 0.0], [3.0, 0.5]]).into_dyn());
+    let folded = fold(&recipe, &params).unwrap();
+    assert_eq!(folded["fc1.weight"], params["fc1.weight"]);
+    assert_eq!(folded["fc2.bias"], ndarray::arr1(&[2.0, 8.0]).into_dyn());
+    let (old, new) = (&params["fc2.weight"], &folded["fc2.weight"]);
+    for i in 0..3 {
+        assert_eq!(new[[0, i]], 2.0 * old[[0, i]]);
+        assert!((new[[1, i]] - (3.0 * old[[0, i]] + 0.5 * old[[1, i]])).abs() < 1e-6);
+    }
+    assert!(!folded.contains_key(WCCN), "the matrix has done its work");
+    for bad in [ArrayD::ones(IxDyn(&[3, 3])), ArrayD::from_elem(IxDyn(&[2, 2]), f32::NAN)] {
+        params.insert(WCCN.into(), bad);
+        assert!(fold(&recipe, &params).unwrap_err().to_string().contains("must be [2, 2]"));
+    }
 }

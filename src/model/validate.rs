@@ -2,7 +2,7 @@
 
 use super::load::nearest;
 use super::recipe::{
-    Augment, Data, EvalProtocol, Init, LayerFactor, Loss, Optimiser, Recipe, Sampling, Schedule,
+    Augment, Data, EvalProtocol, Init, Layer, LayerFactor, Loss, Optimiser, Recipe, Sampling, Schedule,
 };
 use super::specs::param_specs;
 use crate::{Error, Result};
@@ -36,6 +36,7 @@ impl Recipe {
         self.check_evaluation()?;
         self.augment.as_ref().map_or(Ok(()), check_augment)?;
         self.check_parameters()?;
+        self.check_wccn()?;
         self.check_layer_factors("l2", &self.l2)?;
         self.check_layer_factors("lr_factors", &self.lr_factors)
     }
@@ -179,6 +180,26 @@ impl Recipe {
             }
             EvalProtocol::NearestTruth | EvalProtocol::Accuracy => Ok(()),
         }
+    }
+
+    /// It is folded into a last product, and the embedding's metric must be one that a linear map changes.
+    fn check_wccn(&self) -> Result<()> {
+        let Some(smoothing) = self.wccn else { return Ok(()) };
+        positive("wccn", smoothing)?;
+        let folds = |layer: &&Layer| !matches!(layer, Layer::BatchNorm | Layer::Dropout(_) | Layer::L2Norm);
+        if !matches!(self.tower.iter().rev().find(folds), Some(Layer::Fc { .. })) {
+            return Err(Error::invalid(
+                "wccn",
+                "needs a tower whose last layer is `fc`, or `fc` and `l2-norm`",
+            ));
+        }
+        if matches!(self.loss, Loss::Softmax | Loss::Sigmoid) {
+            return Err(Error::invalid(
+                "wccn",
+                "would change the embedding that the loss's own weights are for",
+            ));
+        }
+        Ok(())
     }
 
     /// The layers fit, and none is larger than a memory.

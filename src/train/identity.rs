@@ -160,6 +160,15 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_does_not_differ_from_itself_once_written_and_read() {
+        for recipe in crate::model::tests::shipped() {
+            let identity = identity(&recipe.name, |_| {});
+            let there: Value = serde_json::from_str(&identity.recipe.to_string()).unwrap();
+            assert_eq!(identity.differences(&there), [""; 0]);
+        }
+    }
+
+    #[test]
     fn what_differs_is_named_with_both_values() {
         let here = identity("mnist-conv3-embed", |r| {
             r.seed = 7;

@@ -17,6 +17,7 @@ mod log;
 mod run;
 mod start;
 mod stepper;
+mod wccn;
 
 pub use checkpoint::{read_params, write_params};
 pub use evaluate::Evaluator;

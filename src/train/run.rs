@@ -7,8 +7,9 @@ use super::identity::{Identity, Surroundings};
 use super::log::{Log, Took};
 use super::start::{Material, starting_state};
 use super::stepper::Stepper;
-use super::{Figure, Job, Observer, Progress};
-use crate::model::Recipe;
+use super::{Figure, Job, Observer, Progress, wccn};
+use crate::model::{Params, Recipe};
+use crate::runtime::OrtOptions;
 use crate::runtime::ort::{self, Device, SessionOptions};
 use crate::step::{StepGraph, Target, build, exported_params, learning_rate};
 use crate::tower::Accuracy;
@@ -85,7 +86,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<Summary> {
         figure: None,
     };
     run.steps(first.step, observer)?;
-    let params = exported_params(&run.stepper.state()?, job.recipe)?;
+    let params = run.params()?;
     let params_step = job.folder.finish(job.recipe.steps, &params)?;
     Ok(Summary {
         recipe: job.recipe.name.clone(),
@@ -201,9 +202,23 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What a tower is made of, as things stand.
+    fn params(&self) -> Result<Params> {
+        let job = self.job;
+        let mut params = exported_params(&self.stepper.state()?, job.recipe)?;
+        let runtime = OrtOptions {
+            library: job.library.clone(),
+            device: job.session.device,
+            threads: self.by.threads,
+            ..OrtOptions::default()
+        };
+        wccn::add(job.recipe, &mut params, &job.material.training, &runtime)?;
+        Ok(params)
+    }
+
     /// Evaluates; keeps the parameters if they are the best on held-out data.
     fn evaluate(&mut self, step: u64, observer: &mut dyn Observer) -> Result<Option<f64>> {
-        let params = exported_params(&self.stepper.state()?, self.job.recipe)?;
+        let params = self.params()?;
         let figure = match observer.evaluate(step, &params) {
             Ok(Some(figure)) => figure,
             Ok(None) => return Ok(None),

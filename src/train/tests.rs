@@ -48,7 +48,7 @@ fn recipe(changes: Value) -> Recipe {
         "augment": {"rotate": 5.0, "shift": 0.05, "probability": 0.5},
         "optimiser": {"adam-w": {"lr": 0.01, "weight_decay": 0.01}},
         "schedule": {"cosine": {"warm_up": 3}},
-        "ema": 0.9, "clip_norm": 5.0, "steps": 30,
+        "ema": 0.9, "clip_norm": 5.0, "wccn": 0.5, "steps": 30,
         "evaluation": {"protocol": {"one-shot": {"episodes": 20}}, "every": 10},
     });
     for (key, value) in changes.as_object().unwrap() {
@@ -62,7 +62,7 @@ fn plain(changes: Value) -> Recipe {
     let mut all = json!({
         "tower": ["flatten", {"fc": {"units": 4}}], "loss": {"spring": {"margin": 5.0}},
         "sampling": {"zipped-pairs": {"batch": 8}}, "optimiser": {"sgd": {"lr": 0.1}},
-        "schedule": "constant", "augment": null, "ema": null, "clip_norm": null, "steps": 8,
+        "schedule": "constant", "augment": null, "ema": null, "clip_norm": null, "wccn": null, "steps": 8,
     });
     for (key, value) in changes.as_object().unwrap() {
         all[key] = value.clone();
@@ -334,6 +334,9 @@ fn every_protocol_gives_a_figure() {
             false,
         ),
     ] {
+        // Parameters as they start have no normalisation yet.
+        let mut changes = changes;
+        changes["wccn"] = Value::Null;
         let setup = Setup::new(recipe(changes));
         let graph = graph(&setup.recipe, &setup.material, Device::Cpu).unwrap();
         let state = initial_state(&setup.recipe, &graph).unwrap();

@@ -73,10 +73,31 @@ impl Graph {
         if kernel == [1, 1] && attrs.strides == [1, 1] {
             return self.reshape(padded, &shape);
         }
+        if c == 1 {
+            let seen = self.tap_by_tap(padded, places, kernel, attrs)?;
+            return self.reshape(seen, &shape);
+        }
         let pixels = self.reshape(padded, &[n, h * width, c])?;
         let taps = self.ints(&taps(width, places, kernel, attrs));
         let seen = self.gather(pixels, taps, 1)?;
         self.reshape(seen, &shape)
+    }
+
+    /// The columns of `x: [N, H, W, 1]`, `[N, H′·W′, kH·kW]`: of one channel, a pixel is one number, and to
+    /// gather those one by one takes five times as long as a slice a tap and a transposition.
+    fn tap_by_tap(&mut self, x: Value, places: [usize; 2], kernel: [usize; 2], attrs: ConvAttrs) -> OpResult {
+        let n = self.shape(x)[0];
+        let mut seen = Vec::with_capacity(kernel[0] * kernel[1]);
+        for i in 0..kernel[0] {
+            for j in 0..kernel[1] {
+                let starts = [i * attrs.dilations[0], j * attrs.dilations[1]];
+                let ends = [0, 1].map(|a| starts[a] + (places[a] - 1) * attrs.strides[a] + 1);
+                let tap = self.slice(x, &starts, &ends, &[1, 2], &attrs.strides)?;
+                seen.push(self.reshape(tap, &[n, 1, places[0] * places[1]])?);
+            }
+        }
+        let taps = self.concat(&seen, 1)?;
+        self.transpose(taps, &[0, 2, 1])
     }
 
     /// The sum over all axes of `x: [N, H, W, C]` but the channels: `[1, 1, 1, C]`. As a product with
