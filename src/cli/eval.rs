@@ -4,13 +4,13 @@ use super::shared::{self, RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::data;
 use crate::eval::{Classifier, Evaluation, LAKE_EPISODES, Protocol, evaluate};
-use crate::export;
+use crate::export::{self, Trained};
 use crate::report::decisions;
 use crate::sample::EpisodeSpec;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,11 @@ enum Name {
 
 /// Runs the verb.
 pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
-    let protocol = protocol(command)?;
+    if command.protocol != Name::Accuracy && command.run.is_some() {
+        return Err(Error::invalid("--run", "names a classifier, which only the protocol accuracy asks"));
+    }
+    let trained = command.run.as_deref().map(export::trained).transpose()?;
+    let protocol = protocol(command, trained.as_ref())?;
     if command.protocol == Name::Accuracy && command.report.is_some() {
         return Err(Error::invalid(
             "--report",
@@ -82,6 +86,12 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     }
     let dir = data::data_dir(command.data.as_deref())?;
     let mut embedder = command.runtime.load(context, &command.tower)?;
+    if let Some(Trained { recipe, .. }) = trained.filter(|t| t.recipe.name != embedder.spec().name) {
+        let (tower, run) = (&embedder.spec().name, &recipe.name);
+        let why =
+            format!("is a run of {run}, but the tower is {tower}; name the run that it was exported from");
+        return Err(Error::invalid("--run", why));
+    }
     let bar = shared::bar();
     let (evaluation, evidence) = evaluate(&protocol, embedder.as_mut(), &dir, &mut |done, all| {
         bar.set_length(all);
@@ -100,7 +110,7 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     Ok(Outcome::Yes)
 }
 
-fn protocol(command: &Command) -> Result<Protocol> {
+fn protocol(command: &Command, trained: Option<&Trained>) -> Result<Protocol> {
     let &Command { way, shot, queries, within, episodes, seed, .. } = command;
     if way < 2 {
         return Err(Error::invalid("--way", "at least 2 classes are needed for a decision"));
@@ -115,9 +125,8 @@ fn protocol(command: &Command) -> Result<Protocol> {
         }
         Name::Digits => Protocol::Digits { shot, episodes, seed },
         Name::Accuracy => {
-            // The command line asks for a run with this protocol.
-            let run = command.run.as_deref().unwrap_or(Path::new(""));
-            Protocol::Accuracy(Classifier::of(&export::trained(run)?.params)?)
+            let trained = trained.ok_or_else(|| Error::invalid("--run", "must name the classifier's run"))?;
+            Protocol::Accuracy(Classifier::of(&trained.params)?)
         }
     })
 }

@@ -74,7 +74,7 @@ mod tests {
     use crate::model::recipe::{Data, Layer, Sampling};
 
     fn edge() -> Recipe {
-        Recipe::find("omniglot-edge").unwrap()
+        Recipe::find("omniglot-edge-base").unwrap()
     }
 
     #[test]

@@ -73,7 +73,9 @@ impl Recipe {
             recipe::Loss::Spring { .. } | recipe::Loss::SpringLinear { .. } | recipe::Loss::Prototype => {
                 DistanceKind::L2
             }
-            recipe::Loss::Softmax | recipe::Loss::Cosine { .. } => DistanceKind::Cosine,
+            recipe::Loss::Softmax | recipe::Loss::Cosine { .. } | recipe::Loss::Contrast { .. } => {
+                DistanceKind::Cosine
+            }
             recipe::Loss::Sigmoid => DistanceKind::WeightedL1,
         }
     }

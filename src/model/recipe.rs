@@ -232,6 +232,13 @@ pub enum Loss {
         /// m, taken from the true class's cosine.
         margin: f32,
     },
+    /// Softmax over the cosines to all other drawings of the batch (Khosla et al. 2020, "Supervised
+    /// contrastive learning", equation 2): what one-shot recognition asks, a drawing against
+    /// drawings. Mask siblings leave the denominator. Needs class sampling.
+    Contrast {
+        /// s, the factor on cosines; 1 over the paper's temperature.
+        scale: f32,
+    },
     /// Prototypical networks (Snell, Swersky, Zemel 2017): softmax over negative squared
     /// distances to class means. Needs episode sampling.
     Prototype,

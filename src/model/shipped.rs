@@ -20,6 +20,7 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "mnist-transfer",
     "mnist-transfer-classifier",
     "omniglot-edge",
+    "omniglot-edge-base",
     "omniglot-fc1",
     "omniglot-fc1-40k",
     "omniglot-fc1-reg1",

@@ -39,6 +39,7 @@ fn every_experiment_has_a_recipe_named_after_its_folder() {
         "mnist-transfer",
         "mnist-transfer-classifier",
         "omniglot-edge",
+        "omniglot-edge-base",
         "omniglot-fc1",
         "omniglot-fc1-40k",
         "omniglot-fc1-reg1",
@@ -111,9 +112,10 @@ fn a_layer_that_does_not_fit_is_named_with_its_shapes() {
 
 #[test]
 fn a_misspelt_key_is_refused_with_its_line_and_a_suggestion() {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/omniglot-edge/recipe.json"))
-            .unwrap();
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/omniglot-edge-base/recipe.json"),
+    )
+    .unwrap();
     let line_of = |word: &str| text.lines().position(|l| l.contains(word)).unwrap() + 1;
     for (right, wrong) in
         [("clip_norm", "clip_nrom"), ("\"batch-norm\"", "\"batchnorm\""), ("warm_up", "warmup")]
@@ -130,7 +132,7 @@ fn a_misspelt_key_is_refused_with_its_line_and_a_suggestion() {
 
 #[test]
 fn faults_of_a_recipe_are_told_once_and_in_plain_words() {
-    let good = include_str!("../../onnx/omniglot-edge/recipe.json");
+    let good = include_str!("../../onnx/omniglot-edge-base/recipe.json");
     for (right, wrong, told) in [
         (
             "\"size\": 32",
@@ -158,7 +160,7 @@ fn faults_of_a_recipe_are_told_once_and_in_plain_words() {
 
 #[test]
 fn values_out_of_range_are_refused_with_their_place() {
-    let good = shipped_named("omniglot-edge");
+    let good = shipped_named("omniglot-edge-base");
     good.validate().unwrap();
     let factor = |layers: &str, value| vec![LayerFactor { layers: layers.into(), value }];
     for (broken, place) in [

@@ -74,6 +74,7 @@ impl Recipe {
                 positive("loss.cosine.scale", scale)?;
                 not_negative("loss.cosine.margin", margin)
             }
+            Loss::Contrast { scale } => positive("loss.contrast.scale", scale),
             Loss::Sigmoid | Loss::Softmax | Loss::Prototype => Ok(()),
         }
     }
@@ -117,6 +118,11 @@ impl Recipe {
                 "a loss on classes",
                 "images or classes",
                 matches!(self.sampling, Sampling::Images { .. } | Sampling::Classes { .. }),
+            ),
+            Loss::Contrast { .. } => (
+                "a loss on drawings of the same class",
+                "classes of at least 2 drawings",
+                matches!(self.sampling, Sampling::Classes { drawings: 2.., .. }),
             ),
             Loss::Prototype => {
                 ("the prototype loss", "episodes", matches!(self.sampling, Sampling::Episodes { .. }))

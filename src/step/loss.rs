@@ -2,7 +2,7 @@
 
 use super::TrainingClasses;
 use super::batch::{Batch, Targets};
-use crate::graph::{Graph, Value};
+use crate::graph::{DType, Graph, Value};
 use crate::model::recipe::Loss;
 use crate::model::{ParamSpec, Recipe, Role, plan, unit_length};
 use crate::{Error, Result};
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 /// Added to a squared distance before the root, for a finite gradient at 0.
 const DISTANCE_EPSILON: f32 = 1e-6;
-/// Taken from the logits of siblings: e⁻¹⁰⁰⁰⁰ is 0 in float32, and no sum overflows.
-const SIBLING_PENALTY: f32 = 1e4;
+/// Taken from logits that do not take part: e⁻¹⁰⁰⁰⁰ is 0 in float32, and no sum overflows.
+const PENALTY: f32 = 1e4;
 
 /// What a loss gives.
 pub(super) struct Parts {
@@ -42,7 +42,9 @@ pub fn head_specs(recipe: &Recipe, classes: &TrainingClasses) -> Result<Vec<Para
         Loss::Sigmoid => vec![spec("alpha", &[dim], Role::Weight), spec("beta", &[1], Role::Bias)],
         Loss::Softmax => vec![proxies, spec("bias", &[classes.count], Role::Bias)],
         Loss::Cosine { .. } => vec![proxies],
-        Loss::Spring { .. } | Loss::SpringLinear { .. } | Loss::Prototype => Vec::new(),
+        Loss::Spring { .. } | Loss::SpringLinear { .. } | Loss::Contrast { .. } | Loss::Prototype => {
+            Vec::new()
+        }
     })
 }
 
@@ -72,6 +74,9 @@ pub(super) fn build(
         (Loss::Cosine { scale, margin }, Targets::Labels(labels)) => {
             let cosine = Cosine { scale: *scale, margin: *margin, classes };
             cosine.build(g, embedding, labels, values["head.weight"])
+        }
+        (Loss::Contrast { scale }, Targets::Labels(labels)) => {
+            contrast(g, embedding, labels, *scale, classes)
         }
         (Loss::Prototype, Targets::Episode { way, shot, queries }) => {
             prototype(g, embedding, way, shot, queries)
@@ -160,7 +165,7 @@ fn weighted_mean(g: &mut Graph, x: Value, weights: Value) -> Result<Value> {
 fn pair_accuracy(g: &mut Graph, logit: Value, same: Value) -> Result<Value> {
     let zero = g.scalar(0.0);
     let yes = g.greater(logit, zero)?;
-    let yes = g.cast(yes, crate::graph::DType::F32)?;
+    let yes = g.cast(yes, DType::F32)?;
     let wrong = g.sub(yes, same)?;
     let wrong = g.abs(wrong)?;
     let share = g.reduce_mean(wrong, &[0], false)?;
@@ -200,15 +205,75 @@ impl Cosine<'_> {
         }
         let groups = g.ints(&self.classes.groups);
         let own = g.gather(groups, labels, 0)?;
-        let batch = g.shape(labels)[0];
-        let own = g.reshape(own, &[batch, 1])?;
-        let related = g.equal(own, groups)?;
-        let related = g.cast(related, crate::graph::DType::F32)?;
+        let related = equality(g, own, groups)?;
         let siblings = g.sub(related, truth)?;
-        let penalty = g.scalar(SIBLING_PENALTY);
+        let penalty = g.scalar(PENALTY);
         let penalty = g.mul(siblings, penalty)?;
         g.sub(logits, penalty)
     }
+}
+
+/// For each drawing, the mean of `−ln softmax` at the others of its class, over the scaled cosines to all
+/// others.
+fn contrast(
+    g: &mut Graph,
+    embedding: Value,
+    labels: Value,
+    scale: f32,
+    classes: &TrainingClasses,
+) -> Result<Parts> {
+    let x = unit_length(g, embedding)?;
+    let scale = g.scalar(scale);
+    let scaled = g.mul(x, scale)?;
+    let cosines = g.gemm(scaled, x, None, false, true)?;
+    let batch = g.shape(labels)[0];
+    let itself = g.ints(&(0..batch as i64).collect::<Vec<_>>());
+    let itself = g.one_hot(itself, batch)?;
+    let same = equality(g, labels, labels)?;
+    let positive = g.sub(same, itself)?;
+    // What leaves the denominator: the drawing itself, and siblings of its class.
+    let out = match classes.groups.is_empty() {
+        true => itself,
+        false => {
+            let groups = g.ints(&classes.groups);
+            let own = g.gather(groups, labels, 0)?;
+            let related = equality(g, own, own)?;
+            g.sub(related, positive)?
+        }
+    };
+    let penalty = g.scalar(PENALTY);
+    let handicap = g.mul(out, penalty)?;
+    let logits = g.sub(cosines, handicap)?;
+    let log = g.log_softmax(logits, 1)?;
+    let picked = g.mul(log, positive)?;
+    let picked = g.reduce_sum(picked, &[1], false)?;
+    let count = g.reduce_sum(positive, &[1], false)?;
+    let one = g.scalar(1.0);
+    let count = g.max(count, one)?;
+    let per_drawing = g.div(picked, count)?;
+    let mean = g.reduce_mean(per_drawing, &[0], false)?;
+    let loss = g.neg(mean)?;
+    let accuracy = nearest_is_positive(g, logits, positive)?;
+    Ok(Parts { loss, metrics: vec![("accuracy", accuracy)] })
+}
+
+/// Share of rows whose greatest logit is one of the positives'.
+fn nearest_is_positive(g: &mut Graph, logits: Value, positive: Value) -> Result<Value> {
+    let (one, penalty) = (g.scalar(1.0), g.scalar(PENALTY));
+    let negative = g.sub(one, positive)?;
+    let handicap = g.mul(negative, penalty)?;
+    let own = g.sub(logits, handicap)?;
+    let own = g.reduce_max(own, &[1], false)?;
+    let best = g.reduce_max(logits, &[1], false)?;
+    share_not_below(g, own, best)
+}
+
+/// 1 where `a: [A]` equals `b: [B]`, else 0: `[A, B]`.
+fn equality(g: &mut Graph, a: Value, b: Value) -> Result<Value> {
+    let rows = g.shape(a)[0];
+    let a = g.reshape(a, &[rows, 1])?;
+    let equal = g.equal(a, b)?;
+    g.cast(equal, DType::F32)
 }
 
 /// Softmax over the negative squared distances of queries to the means of the supports.
@@ -256,8 +321,13 @@ fn accuracy(g: &mut Graph, logits: Value, truth: Value) -> Result<Value> {
     let best = g.reduce_max(logits, &[1], false)?;
     let own = g.mul(logits, truth)?;
     let own = g.reduce_sum(own, &[1], false)?;
+    share_not_below(g, own, best)
+}
+
+/// Share of places where `own` is not below `best`.
+fn share_not_below(g: &mut Graph, own: Value, best: Value) -> Result<Value> {
     let beaten = g.less(own, best)?;
-    let beaten = g.cast(beaten, crate::graph::DType::F32)?;
+    let beaten = g.cast(beaten, DType::F32)?;
     let share = g.reduce_mean(beaten, &[0], false)?;
     let one = g.scalar(1.0);
     g.sub(one, share)

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_a_run_whose_schedule_does_not_look_at_its_end_may_be_lengthened() {
-        for (name, differences) in [("mnist-conv3-embed", 0), ("omniglot-edge", 1)] {
+        for (name, differences) in [("mnist-conv3-embed", 0), ("omniglot-edge-base", 1)] {
             let short = identity(name, |r| r.steps = 100);
             assert_eq!(identity(name, |_| {}).differences(&short.recipe).len(), differences, "{name}");
         }

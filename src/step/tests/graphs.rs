@@ -19,7 +19,7 @@ fn shape(info: &ValueInfoProto) -> Vec<usize> {
 
 fn classes_of(recipe: &Recipe) -> TrainingClasses {
     match recipe.name.as_str() {
-        "omniglot-edge" => {
+        "omniglot-edge" | "omniglot-edge-base" => {
             let siblings: Vec<_> = (0..3856).map(|c| (c, c / 4 * 4)).collect();
             TrainingClasses::with_siblings(3856, &siblings)
         }

@@ -132,6 +132,45 @@ fn cosine_takes_the_margin_from_the_true_class_and_leaves_siblings_out() {
 }
 
 #[test]
+fn contrast_compares_each_drawing_with_all_others_but_siblings() {
+    let recipe = recipe(json!({
+        "loss": {"contrast": {"scale": 6.0}}, "sampling": {"classes": {"classes": 3, "drawings": 3}},
+    }));
+    let labels = [0_usize, 0, 0, 5, 5, 5, 7, 7, 7];
+    for siblings in [vec![], vec![(0, 5)]] {
+        let classes = match siblings.as_slice() {
+            [] => TrainingClasses::distinct(10),
+            pairs => TrainingClasses::with_siblings(10, pairs),
+        };
+        let mut setup = Setup::new(&recipe, &classes);
+        let given = labels.iter().map(|&l| l as f64).collect();
+        setup.inputs.insert("batch.labels".into(), ArrayD::from_shape_vec(IxDyn(&[9]), given).unwrap());
+        let e = embeddings(&setup.inputs);
+        let cosine = |i: usize, j: usize| {
+            e.row(i).dot(&e.row(j)) / (e.row(i).dot(&e.row(i)) * e.row(j).dot(&e.row(j))).sqrt()
+        };
+        let strangers = |i: usize, j: usize| {
+            let pair = (labels[i].min(labels[j]), labels[i].max(labels[j]));
+            !siblings.contains(&pair)
+        };
+        let term = |i: usize| {
+            let others: Vec<usize> = (0..9).filter(|&j| j != i && strangers(i, j)).collect();
+            let logits: Vec<f64> = others.iter().map(|&j| 6.0 * cosine(i, j)).collect();
+            let own = (0..others.len()).filter(|&k| labels[others[k]] == labels[i]);
+            mean(own.map(|k| surprise(&logits, k)))
+        };
+        let right = |i: usize| {
+            let others = (0..9).filter(|&j| j != i && strangers(i, j));
+            let best = others.max_by(|&a, &b| cosine(i, a).total_cmp(&cosine(i, b))).unwrap();
+            f64::from(u8::from(labels[best] == labels[i]))
+        };
+        let outputs = setup.run();
+        close(outputs["loss"].sum(), mean((0..9).map(term)));
+        close(outputs["metric.accuracy"].sum(), mean((0..9).map(right)));
+    }
+}
+
+#[test]
 fn prototype_compares_queries_with_the_means_of_the_supports() {
     let recipe = recipe(json!({
         "loss": "prototype", "sampling": {"episodes": {"way": 3, "shot": 2, "queries": 2}},
@@ -181,6 +220,7 @@ fn the_whole_steps_gradient_agrees_with_central_differences() {
         (json!("sigmoid"), pairs),
         (json!("softmax"), images.clone()),
         (json!({"cosine": {"scale": 5.0, "margin": 0.2}}), images),
+        (json!({"contrast": {"scale": 5.0}}), json!({"classes": {"classes": 3, "drawings": 2}})),
         (json!("prototype"), json!({"episodes": {"way": 2, "shot": 1, "queries": 2}})),
     ] {
         let recipe = thorough(loss.clone(), sampling);
