@@ -43,11 +43,15 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Training into `run`, with a line of the log after each step.
+    /// Training on the CPU into `run`, with a line of the log after each step.
     fn command(&self, run: &str, more: &[&str]) -> Command {
+        self.command_on("cpu", run, more)
+    }
+
+    fn command_on(&self, device: &str, run: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_siamese"));
         command.current_dir(self.0.path()).args(["train", "recipe.json", "--out", run]);
-        command.args(["--device", "cpu", "--threads", "1", "--log-every", "1"]);
+        command.args(["--device", device, "--threads", "1", "--log-every", "1"]);
         command.args(more);
         command
     }
@@ -217,6 +221,82 @@ fn cuda_where_there_is_none_exits_with_3_and_names_what_is_missing() {
     let text = stderr(&output);
     assert!(text.contains("NVIDIA driver") && text.contains("choose the CPU"), "{text}");
     assert!(!text.contains("fetching"), "{text}");
+}
+
+/// Recipes that between them have every kind of layer, loss, sampling and optimiser.
+fn of_every_kind() -> Vec<(&'static str, Value)> {
+    let changed = |changes: Value| {
+        let mut all = recipe();
+        for (key, value) in changes.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        all
+    };
+    let residual = json!([
+        {"conv": {"filters": 4, "kernel": 3, "padding": "half"}}, "batch-norm", "relu",
+        {"residual": {"filters": 6, "stride": 2}}, {"average-pool": {"size": 2}}, "flatten",
+        {"fc": {"units": 8}}, "l2-norm"
+    ]);
+    let plain = json!([
+        {"conv": {"filters": 4, "kernel": 5, "padding": "valid"}}, "relu", {"max-pool": {"size": 2}}, "flatten",
+        {"fc": {"units": 16}}, "relu", {"dropout": 0.5}, {"fc": {"units": 8}}
+    ]);
+    let residual = |loss: Value, sampling: Value| {
+        changed(json!({"tower": residual, "loss": loss, "sampling": sampling, "wccn": 1.0}))
+    };
+    let plain = |loss: Value, sampling: Value, optimiser: Value| {
+        changed(json!({"tower": plain, "loss": loss, "sampling": sampling, "optimiser": optimiser,
+                       "ema": null, "clip_norm": null, "l2": [{"layers": "conv", "value": 1e-3}]}))
+    };
+    let classes = json!({"classes": {"classes": 4, "drawings": 2, "within": 0.5}});
+    let episodes = json!({"episodes": {"way": 4, "shot": 1, "queries": 2}});
+    let zipped = json!({"zipped-pairs": {"batch": 8}});
+    let listed = json!({"listed-pairs": {"batch": 8, "n_samples": 100}});
+    let sgd = json!({"sgd": {"lr": 0.01, "momentum": 0.9}});
+    vec![
+        ("cosine", recipe()),
+        ("contrast", residual(json!({"contrast": {"scale": 10.0}}), classes)),
+        ("prototype", residual(json!("prototype"), episodes)),
+        ("spring", plain(json!({"spring": {"margin": 5.0}}), zipped.clone(), sgd)),
+        (
+            "spring-linear",
+            plain(json!({"spring-linear": {"margin": 5.0}}), zipped, json!({"adam": {"lr": 1e-3}})),
+        ),
+        ("sigmoid", plain(json!("sigmoid"), listed, json!({"adam": {"lr": 1e-3}}))),
+        ("softmax", plain(json!("softmax"), json!({"images": {"batch": 12}}), json!({"adam": {"lr": 1e-3}}))),
+    ]
+}
+
+/// The first steps on CUDA have the losses of the same steps on the CPU. Later ones drift apart by
+/// rounding, as two runs of different threads do.
+#[test]
+fn cuda_takes_the_steps_of_the_processor() {
+    if let Some(fault) = siamese::runtime::provision::driver_fault() {
+        eprintln!("skipped: this machine has no NVIDIA driver ({fault})");
+        return;
+    }
+    for (name, recipe) in of_every_kind() {
+        let place = Place::new(&recipe);
+        let losses = |device: &str| {
+            let mut command = place.command_on(device, device, &["--offline", "--steps", "20"]);
+            let output = command.output().unwrap();
+            let lines = || Folder::new(place.path(device)).lines().unwrap().into_iter().map(|line| line.loss);
+            (output.status.code(), stderr(&output), lines().collect::<Vec<_>>())
+        };
+        let (code, told, on_cuda) = losses("cuda");
+        if code == Some(3) {
+            eprintln!("skipped: {told}");
+            return;
+        }
+        assert_eq!(code, Some(0), "{name}: {told}");
+        let (code, told, on_cpu) = losses("cpu");
+        assert_eq!(code, Some(0), "{name}: {told}");
+        let apart: Vec<f64> =
+            on_cuda.iter().zip(&on_cpu).map(|(a, b)| 1e6 * (a - b).abs() / b.abs()).collect();
+        eprintln!("{name}: losses apart by {apart:.1?}·10⁻⁶");
+        assert_eq!(apart.len(), 20);
+        assert!(apart[0] < 10.0 && apart[..5].iter().all(|&d| d < 100.0), "{name}: {on_cuda:?} {on_cpu:?}");
+    }
 }
 
 /// A disk that takes nothing more: the checkpoint before it survives, and the run can go on.

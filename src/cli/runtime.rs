@@ -61,8 +61,13 @@ pub fn status_text(found: &OnnxRuntime) -> String {
         }
         None => text += "ONNX Runtime not found\n",
     }
-    if let Some(fault) = &found.cuda_fault {
-        text += &format!("  CUDA        cannot be used: {fault}\n");
+    if let Some(cuda) = &found.cuda {
+        let path = cuda.library.display();
+        text += &match (&cuda.fault, cuda.tried) {
+            (Some(fault), _) => format!("  GPU         {fault}\n"),
+            (None, true) => "  GPU         CUDA can be used\n".into(),
+            (None, false) => format!("  GPU         {path} is here for CUDA (not tried)\n"),
+        };
     }
     text += &format!("  bindings    ort {}, for ONNX Runtime {} or newer\n", found.ort_crate, found.oldest);
     for one in &found.passed_over {

@@ -1,11 +1,11 @@
 //! `siamese train`: a recipe's stages, one after another, each into its run folder.
 
 use super::{Context, Outcome, bar, print_json};
-use crate::graph::{DType, Graph};
 use crate::model::{Params, Recipe};
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::OrtOptions;
 use crate::runtime::ort::{self, Device, SessionOptions};
+use crate::runtime::provision::{driver_fault, locate};
 use crate::train::{
     self, Checkpoints, Evaluator, Figure, Folder, Job, Material, Observer, Progress, Summary,
 };
@@ -135,28 +135,17 @@ fn graph_only(context: &Context, recipe: &Recipe, arguments: &Arguments, dir: &P
 
 /// Where to train; what `auto` passes over is told.
 fn device(context: &Context, choice: Choice) -> Result<Device> {
+    let on_cuda = || ort::try_cuda(&context.library(true)).map(|()| Device::Cuda);
     match choice {
         Choice::Cpu => Ok(Device::Cpu),
-        Choice::Cuda => Ok(Device::Cuda),
-        Choice::Auto if !ort::library(&context.library(false))?.has_cuda() => Ok(Device::Cpu),
-        Choice::Auto => match try_cuda(context) {
-            Ok(()) => Ok(Device::Cuda),
-            Err(error) => {
-                eprintln!("training on the CPU: {:#}", anyhow::Error::from(error));
-                Ok(Device::Cpu)
-            }
-        },
+        Choice::Cuda => on_cuda(),
+        Choice::Auto if driver_fault().is_some() => Ok(Device::Cpu),
+        // Looked for first, since nothing as large is fetched unasked.
+        Choice::Auto => locate(&context.library(true)).and_then(|_| on_cuda()).or_else(|error| {
+            eprintln!("training on the CPU: {:#}", anyhow::Error::from(error));
+            Ok(Device::Cpu)
+        }),
     }
-}
-
-/// Whether a session can be made on CUDA.
-fn try_cuda(context: &Context) -> Result<()> {
-    let mut g = Graph::new("probe");
-    let x = g.input("x", DType::F32, &[1]);
-    let y = g.relu(x)?;
-    g.output("y", y);
-    let options = SessionOptions { device: Device::Cuda, ..SessionOptions::default() };
-    ort::session(&context.library(true), &options, &g.to_model().encode_to_vec(), "a probe").map(|_| ())
 }
 
 /// The command, checked.

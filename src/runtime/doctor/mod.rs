@@ -57,10 +57,22 @@ pub struct OnnxRuntime {
     pub oldest: super::provision::Version,
     /// The library that would be used.
     pub library: Option<super::provision::Library>,
-    /// What CUDA lacks, where the library was built with it.
-    pub cuda_fault: Option<String>,
+    /// CUDA, where a library that is here was built with it.
+    pub cuda: Option<Cuda>,
     /// Candidates that cannot be used.
     pub passed_over: Vec<PassedOver>,
+}
+
+/// CUDA on this machine.
+#[cfg(feature = "ort")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cuda {
+    /// The library that training on CUDA would use.
+    pub library: std::path::PathBuf,
+    /// Whether it was tried. A process loads one library, the one that the report names.
+    pub tried: bool,
+    /// Why CUDA cannot be used.
+    pub fault: Option<String>,
 }
 
 /// A library that cannot be used.
@@ -87,10 +99,26 @@ impl OnnxRuntime {
         Self {
             ort_crate: ORT_CRATE,
             oldest: super::provision::Version::OLDEST,
-            cuda_fault: search.library.as_ref().and_then(super::provision::cuda_fault),
+            cuda: Cuda::find(request, search.library.as_ref()),
             library: search.library,
             passed_over: search.passed.into_iter().map(passed).collect(),
         }
+    }
+}
+
+#[cfg(feature = "ort")]
+impl Cuda {
+    /// Tries the library in use, where it was built with CUDA; else says which one is there for it.
+    fn find(request: &super::provision::Request, in_use: Option<&super::provision::Library>) -> Option<Self> {
+        use super::provision::{driver_fault, locate};
+        let request = super::provision::Request { offline: true, cuda: true, ..request.clone() };
+        if let Some(library) = in_use.filter(|library| library.has_cuda()) {
+            let fault = super::ort::try_cuda(&request).err().map(|e| format!("{:#}", anyhow::Error::from(e)));
+            return Some(Self { library: library.path.clone(), tried: true, fault });
+        }
+        // Looking for another takes a while, and without a driver it is of no use.
+        let other = driver_fault().is_none().then(|| locate(&request).ok()).flatten()?;
+        Some(Self { library: other.path, tried: false, fault: None })
     }
 }
 

@@ -1,8 +1,10 @@
 //! ONNX Runtime through the `ort` crate: its one environment, sessions, and the adapter.
 
+mod cuda;
 mod embedder;
 mod session;
 
+pub use cuda::try_cuda;
 pub use embedder::{OrtEmbedder, OrtOptions};
 pub use session::{Device, OptLevel, SessionOptions, builder, session, session_from_file};
 

@@ -1,5 +1,6 @@
 //! Sessions with every choice spelt out, so that none is left to a version's defaults.
 
+use super::cuda::cannot;
 use super::{NAME, environment};
 use crate::runtime::provision::Request;
 use crate::{Error, Result};
@@ -114,11 +115,5 @@ fn configure(
 /// CUDA or an error: without `error_on_failure` the session would run on the CPU in silence.
 fn with_cuda(builder: SessionBuilder) -> Result<SessionBuilder> {
     let cuda = ep::CUDA::default().with_tf32(false).build().error_on_failure();
-    builder.with_execution_providers([cuda]).map_err(|source| Error::Missing {
-        what: "CUDA cannot be used".into(),
-        fix: "check the driver and that the CUDA 13 and cuDNN 9 libraries are on the library path, \
-              or choose the CPU"
-            .into(),
-        source: Some(Box::new(ort::Error::<()>::from(source))),
-    })
+    builder.with_execution_providers([cuda]).map_err(|source| cannot(ort::Error::<()>::from(source)))
 }

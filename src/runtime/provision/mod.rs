@@ -16,7 +16,7 @@ mod wheel;
 pub use fetch::{Fetched, Nowhere, Source, Tool};
 pub use install::{Installed, install, is_installed};
 pub use places::{cache_dir, file_name};
-pub use probe::{Fault, cuda_fault, driver_fault, probe};
+pub use probe::{Fault, driver_fault, probe};
 pub use wheel::Wheel;
 
 use crate::{Error, Result};

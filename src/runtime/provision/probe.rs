@@ -129,33 +129,13 @@ unsafe fn providers(api: &OrtApi) -> Vec<String> {
     }
 }
 
-/// What keeps the CUDA provider beside a library from loading (`libcudnn.so.9: cannot open …`):
-/// the provider is a library of its own, and needs CUDA's. `None` where there is nothing to tell.
-pub fn cuda_fault(library: &Library) -> Option<String> {
-    if !library.has_cuda() {
-        return None;
-    }
-    let (begin, end) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let provider =
-        |name: &str| library.path.with_file_name(format!("{begin}onnxruntime_providers_{name}{end}"));
-    let open = |path: &Path| {
-        // SAFETY: ONNX Runtime's own files, beside the library that was accepted; kept open.
-        unsafe { libloading::Library::new(path) }
-            .map(std::mem::forget)
-            .map_err(|e| format!("{:#}", anyhow::Error::from(e)))
-    };
-    if !provider("cuda").is_file() {
-        return Some(format!("{} is missing", provider("cuda").display()));
-    }
-    open(&provider("shared")).and_then(|()| open(&provider("cuda"))).err()
-}
-
 /// Why there is no NVIDIA driver on this machine, in the loader's words (`libcuda.so.1: cannot open …`);
 /// `None` where there is one.
 pub fn driver_fault() -> Option<String> {
     let name = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
     // SAFETY: the driver's own library, which the CUDA provider would load next; kept open.
-    unsafe { libloading::Library::new(name) }.map(std::mem::forget).err().map(|e| e.to_string())
+    let opened = unsafe { libloading::Library::new(name) };
+    opened.map(std::mem::forget).err().map(|e| format!("{:#}", anyhow::Error::from(e)))
 }
 
 /// Refuses an ELF file that ends before its last segment: the loader would map it and the

@@ -121,35 +121,6 @@ fn a_folder_stands_for_the_library_in_it() {
     assert_eq!(locate(&given(dir.path())).unwrap().version.to_string(), "1.98.0");
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn what_cuda_lacks_is_told() {
-    let dir = folder();
-    let file = |name: &str| dir.path().join(name);
-    let with = |providers: &[&str]| Library {
-        path: file("libonnxruntime.so.1.31.1"),
-        version: Version(1, 31, 1),
-        origin: Origin::Cache,
-        providers: providers.iter().map(|&name| name.into()).collect(),
-    };
-    let gpu = with(&["CUDAExecutionProvider", "CPUExecutionProvider"]);
-    assert_eq!(cuda_fault(&with(&["CPUExecutionProvider"])), None);
-    assert!(cuda_fault(&gpu).unwrap().ends_with("libonnxruntime_providers_cuda.so is missing"));
-    library(&file("libonnxruntime_providers_shared.so"), "int shared(void) { return 1; }");
-    // A provider that needs a library which is not there, as CUDA's where CUDA is not installed.
-    library(&file("libabsent.so.9"), "int absent(void) { return 1; }");
-    let code = file("cuda.c");
-    fs::write(&code, "int absent(void); int cuda(void) { return absent(); }").unwrap();
-    let mut link = Command::new("cc");
-    link.args(["-shared", "-fPIC", "-o"]).arg(file("libonnxruntime_providers_cuda.so"));
-    link.arg(&code).arg("-L").arg(dir.path()).arg("-l:libabsent.so.9");
-    assert!(link.status().unwrap().success());
-    fs::remove_file(file("libabsent.so.9")).unwrap();
-    assert!(cuda_fault(&gpu).unwrap().contains("libabsent.so.9"), "{:?}", cuda_fault(&gpu));
-    library(&file("libonnxruntime_providers_cuda.so"), "int cuda(void) { return 1; }");
-    assert_eq!(cuda_fault(&gpu), None);
-}
-
 #[test]
 fn versions_are_ordered_as_numbers() {
     let version = |text: &str| text.parse::<Version>().unwrap();
