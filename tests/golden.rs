@@ -84,11 +84,15 @@ fn first_state(recipe: &Recipe, graph: &StepGraph) -> Params {
 fn labels(case: &Case, k: u64) -> Vec<usize> {
     let classes = case.classes;
     let drawn = |count| integers(&format!("labels {k}")).map(|i| i as usize).take(count);
+    let in_turn = |c: usize| (k as usize + c) % classes;
     match case.recipe.sampling {
         Sampling::Images { batch, .. } => drawn(batch).map(|i| i % classes).collect(),
+        Sampling::Classes { classes: count, drawings, .. } => {
+            (0..count).flat_map(|c| std::iter::repeat_n(in_turn(c), drawings)).collect()
+        }
         Sampling::Episodes { way, shot: 1, queries, .. } => {
-            let class = |c: usize| (k as usize + c) % classes;
-            (0..way).map(class).chain((0..way).flat_map(|c| std::iter::repeat_n(class(c), queries))).collect()
+            let queried = (0..way).flat_map(|c| std::iter::repeat_n(in_turn(c), queries));
+            (0..way).map(in_turn).chain(queried).collect()
         }
         Sampling::ZippedPairs { batch } => {
             let drawn: Vec<usize> = drawn(2 * batch).collect();
@@ -121,7 +125,9 @@ fn inputs(case: &Case, graph: &StepGraph, k: u64) -> Inputs {
     let labels = labels(case, k);
     let images = images(&labels, case.recipe.size, k);
     let targets = match case.recipe.sampling {
-        Sampling::Images { .. } => Targets::Labels(labels.iter().map(|l| *l as i64).collect()),
+        Sampling::Images { .. } | Sampling::Classes { .. } => {
+            Targets::Labels(labels.iter().map(|l| *l as i64).collect())
+        }
         Sampling::Episodes { .. } => Targets::Episode,
         _ => {
             let (left, right) = labels.split_at(labels.len() / 2);
@@ -175,11 +181,12 @@ fn greatest_departure(found: &[f64], expected: &[f64]) -> f64 {
 #[test]
 fn losses_are_pytorchs() {
     let golden = golden();
-    assert_eq!(golden.cases.len(), 8);
+    assert_eq!(golden.cases.len(), 10);
     for case in &golden.cases {
         let name = &case.recipe.name;
         case.recipe.validate().unwrap();
-        assert!(case.losses[49] < 0.3 * case.losses[0], "{name} hardly moves");
+        // A drawing of three positives cannot have less than ln 3.
+        assert!(case.losses[49] < 0.4 * case.losses[0], "{name} hardly moves");
         // Both forms of the graph are standard ONNX: the one for CUDA computes the same on the CPU.
         for target in [Target::Cpu, Target::Cuda] {
             let (losses, state) = train(case, golden.batch_pool, target);
@@ -222,6 +229,7 @@ fn the_comparison_can_fail() {
         ("another share of dropout", changed("sigmoid-adam", &|r| r["tower"][10]["dropout"] = 0.2.into()), 5),
         ("no clipping", changed("cosine-adamw", &|r| r["clip_norm"] = serde_json::Value::Null), 5),
         ("no siblings", Case { siblings: vec![], ..case("cosine-adamw") }, 5),
+        ("no siblings of drawings", Case { siblings: vec![], ..case("contrast-adamw") }, 5),
         ("no penalty", changed("prototype-nesterov", &|r| r["l2"] = serde_json::json!([])), 5),
         ("another order of batches", case("spring-adam"), 4),
     ] {
