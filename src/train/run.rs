@@ -84,9 +84,10 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<Summary> {
         saved: (Instant::now(), first.step),
         best: job.folder.best(),
         figure: None,
+        evaluated: None,
     };
     run.steps(first.step, observer)?;
-    let params = run.params()?;
+    let params = run.evaluated.take().map_or_else(|| run.params(), Ok)?;
     let params_step = job.folder.finish(job.recipe.steps, &params)?;
     Ok(Summary {
         recipe: job.recipe.name.clone(),
@@ -150,6 +151,9 @@ struct Run<'a> {
     /// The best figure on held-out data.
     best: Option<f64>,
     figure: Option<Figure>,
+    /// The parameters after the last step, where they were evaluated: to normalise them takes a pass over
+    /// the training images.
+    evaluated: Option<Params>,
 }
 
 impl Run<'_> {
@@ -234,6 +238,7 @@ impl Run<'_> {
             self.best = Some(value);
         }
         self.figure = Some(figure);
+        self.evaluated = (step == self.job.recipe.steps).then_some(params);
         Ok(Some(value))
     }
 
