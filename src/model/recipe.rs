@@ -67,6 +67,9 @@ pub struct Recipe {
     /// Run (or folder of a recipe) whose layers of the same name and shape start this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<String>,
+    /// Prefixes of the names of the layers that `init_from` starts; all that fit, where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub init_layers: Vec<String>,
     /// Periodic evaluation.
     pub evaluation: Evaluation,
 }

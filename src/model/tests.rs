@@ -178,6 +178,15 @@ fn values_out_of_range_are_refused_with_their_place() {
         (Recipe { name: "../up".into(), ..good.clone() }, "name"),
         (Recipe { l2: factor("convv", 1.0), ..good.clone() }, "did you mean `conv"),
         (Recipe { lr_factors: factor("conv", -1.0), ..good.clone() }, "lr_factors[0].value"),
+        (Recipe { init_layers: vec!["conv".into()], ..good.clone() }, "no `init_from`"),
+        (
+            Recipe {
+                init_from: Some("x".into()),
+                init_layers: vec!["conv".into(), "cov".into()],
+                ..good.clone()
+            },
+            "init_layers[1]: no layer's name begins with \"cov\"; did you mean `conv",
+        ),
         (Recipe { tower: Vec::new(), ..good.clone() }, "tower"),
         (
             with_tower(8, vec![Layer::Flatten, Layer::Fc { units: 1 << 40 }]),

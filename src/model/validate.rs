@@ -38,7 +38,8 @@ impl Recipe {
         self.check_parameters()?;
         self.check_wccn()?;
         self.check_layer_factors("l2", &self.l2)?;
-        self.check_layer_factors("lr_factors", &self.lr_factors)
+        self.check_layer_factors("lr_factors", &self.lr_factors)?;
+        self.check_init_layers()
     }
 
     fn check_name(&self) -> Result<()> {
@@ -222,20 +223,33 @@ impl Recipe {
 
     /// Every prefix must reach a layer that learns something, and factors must not be negative.
     fn check_layer_factors(&self, field: &str, factors: &[LayerFactor]) -> Result<()> {
-        let specs = param_specs(self)?;
         for (i, f) in factors.iter().enumerate() {
             let at = format!("{field}[{i}]");
             not_negative(&format!("{at}.value"), f.value)?;
-            // The loss's own parameters are layers named `head`.
-            let mut layers = specs.iter().map(super::ParamSpec::layer).chain(["head"]);
-            if layers.clone().any(|layer| layer.starts_with(&f.layers)) {
-                continue;
-            }
-            let hint = nearest(&f.layers, &mut layers).map(|s| format!("; did you mean `{s}`?"));
-            let why = format!("no layer's name begins with {:?}{}", f.layers, hint.unwrap_or_default());
-            return Err(Error::invalid(format!("{at}.layers"), why));
+            self.check_prefix(&format!("{at}.layers"), &f.layers)?;
         }
         Ok(())
+    }
+
+    fn check_init_layers(&self) -> Result<()> {
+        if !self.init_layers.is_empty() && self.init_from.is_none() {
+            return Err(Error::invalid("init_layers", "there is no `init_from` to take these layers from"));
+        }
+        let mut prefixes = self.init_layers.iter().enumerate();
+        prefixes.try_for_each(|(i, prefix)| self.check_prefix(&format!("init_layers[{i}]"), prefix))
+    }
+
+    /// At least one layer's name must begin with the prefix.
+    fn check_prefix(&self, at: &str, prefix: &str) -> Result<()> {
+        let specs = param_specs(self)?;
+        // The loss's own parameters are layers named `head`.
+        let mut layers = specs.iter().map(super::ParamSpec::layer).chain(["head"]);
+        if layers.clone().any(|layer| layer.starts_with(prefix)) {
+            return Ok(());
+        }
+        let hint = nearest(prefix, &mut layers).map(|s| format!("; did you mean `{s}`?"));
+        let why = format!("no layer's name begins with {prefix:?}{}", hint.unwrap_or_default());
+        Err(Error::invalid(at, why))
     }
 }
 

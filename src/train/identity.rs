@@ -82,7 +82,8 @@ impl Identity {
         let objects = [earlier, &self.recipe].into_iter().filter_map(Value::as_object);
         let keys: BTreeSet<&String> = objects.flat_map(|o| o.keys()).collect();
         let free = |key: &str| {
-            matches!(key, "about" | "evaluation" | "init_from") || key == "steps" && !self.steps_matter
+            matches!(key, "about" | "evaluation" | "init_from" | "init_layers")
+                || key == "steps" && !self.steps_matter
         };
         let differing = keys.into_iter().filter(|key| !free(key) && earlier.get(key) != self.recipe.get(key));
         differing

@@ -68,27 +68,31 @@ fn classes(recipe: &Recipe, data: &Dataset, count: usize) -> Result<TrainingClas
 }
 
 /// The state before the first step: drawn with the recipe's seed, then what `start` has of the same
-/// name and shape, for parameters and their moving averages.
+/// name and shape among the recipe's `init_layers`, for parameters and their moving averages.
 ///
 /// # Errors
 /// A graph that is not of this recipe; a start that shares no layer with it.
 pub fn starting_state(recipe: &Recipe, graph: &StepGraph, start: Option<&Params>) -> Result<Params> {
     let mut state = initial_state(recipe, graph)?;
     let Some(start) = start else { return Ok(state) };
-    let mut taken = 0;
-    for (name, value) in &mut state {
-        let layer = ["param.", "ema.", "stat."].iter().find_map(|prefix| name.strip_prefix(prefix));
-        if let Some(given) = layer.and_then(|layer| start.get(layer)).filter(|g| g.shape() == value.shape()) {
-            value.assign(given);
-            taken += 1;
+    let every = [String::new()];
+    let prefixes = if recipe.init_layers.is_empty() { &every[..] } else { &recipe.init_layers };
+    for prefix in prefixes {
+        let mut taken = 0;
+        for (name, value) in &mut state {
+            let name = ["param.", "ema.", "stat."].iter().find_map(|kind| name.strip_prefix(kind));
+            let wanted = name.filter(|name| name.starts_with(prefix)).and_then(|name| start.get(name));
+            if let Some(given) = wanted.filter(|given| given.shape() == value.shape()) {
+                value.assign(given);
+                taken += 1;
+            }
         }
-    }
-    if taken == 0 {
-        let from = recipe.init_from.as_deref().unwrap_or("the start");
-        return Err(Error::invalid(
-            format!("recipe {}", recipe.name),
-            format!("shares no layer with {from}"),
-        ));
+        if taken == 0 {
+            let from = recipe.init_from.as_deref().unwrap_or("the start");
+            let layers = if prefix.is_empty() { "layer".into() } else { format!("layer {prefix:?}") };
+            let why = format!("shares no {layers} with {from}");
+            return Err(Error::invalid(format!("recipe {}", recipe.name), why));
+        }
     }
     Ok(state)
 }

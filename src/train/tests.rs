@@ -318,6 +318,26 @@ fn layers_of_the_same_name_and_shape_start_a_run() {
 }
 
 #[test]
+fn of_a_start_only_the_layers_that_are_asked_for_are_taken() {
+    let recipe = plain(json!({
+        "tower": [{"conv": {"filters": 2, "kernel": 3}}, "flatten", {"fc": {"units": 4}}],
+        "init_from": "x", "init_layers": ["conv1"],
+    }));
+    let material = Material::new(&recipe, blots()).unwrap();
+    let graph = graph(&recipe, &material, Device::Cpu).unwrap();
+    let first = initial_state(&recipe, &graph).unwrap();
+    let ones =
+        |name: &str| (name.to_string(), ndarray::ArrayD::ones(first[&format!("param.{name}")].raw_dim()));
+    let given: Params = ["conv1.weight", "fc1.weight"].map(ones).into();
+    let state = starting_state(&recipe, &graph, Some(&given)).unwrap();
+    assert_eq!(state["param.conv1.weight"], given["conv1.weight"]);
+    assert_eq!(state["param.fc1.weight"], first["param.fc1.weight"]);
+    let without: Params = [ones("fc1.weight")].into();
+    let said = starting_state(&recipe, &graph, Some(&without)).unwrap_err().to_string();
+    assert!(said.contains("shares no layer \"conv1\" with x"), "{said}");
+}
+
+#[test]
 fn every_protocol_gives_a_figure() {
     for (changes, protocol, held_out) in [
         (json!({}), "6-way one-shot within alphabets, 20 episodes", true),
