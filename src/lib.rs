@@ -47,6 +47,9 @@ pub mod bench;
 
 pub mod demo;
 
+#[cfg(feature = "serve")]
+pub mod serve;
+
 pub mod cli;
 
 pub use error::{Error, Result};

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// A folder with a tower `t.onnx` and pictures.
-struct Bench {
+pub struct Bench {
     dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bench = Self { dir: tempfile::tempdir().unwrap() };
         towers::squares(&bench.at("t.onnx"), 16, 4, TowerKind::Exact, Distance::L1);
         towers::squares(&bench.at("other.onnx"), 16, 4, TowerKind::Float, Distance::L2);
@@ -30,7 +30,7 @@ impl Bench {
         bench
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -65,20 +65,20 @@ impl Bench {
     }
 
     /// The JSON of a verb that answers yes.
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--json"]].concat());
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// Expects exit code 2 and these words on stderr.
-    fn refused(&self, arguments: &[&str], words: &str) {
+    pub fn refused(&self, arguments: &[&str], words: &str) {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
         assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
     }
 
-    fn enrolled() -> Self {
+    pub fn enrolled() -> Self {
         let bench = Self::new();
         let done = bench.json(&["enroll", "g", "known", "--tower", "t.onnx"]);
         assert_eq!((done["added"].as_u64(), done["classes"].as_u64()), (Some(9), Some(3)));

@@ -10,6 +10,7 @@ mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
 mod runtime;
+mod serve;
 mod towers;
 #[cfg(feature = "ort")]
 mod training;

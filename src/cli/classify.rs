@@ -84,6 +84,13 @@ impl FromStr for ShotsArg {
     }
 }
 
+impl ShotsArg {
+    /// What is meant.
+    pub fn shots(self) -> Shots {
+        self.0
+    }
+}
+
 impl ThresholdArg {
     /// The distance that is meant for a gallery.
     pub fn of(given: Option<Self>, gallery: &Gallery) -> Result<Option<f32>> {
@@ -115,7 +122,7 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     let threshold = ThresholdArg::of(command.threshold, &gallery)?;
     let mut embedder = command.runtime.load_for(context, &gallery, command.tower.as_deref())?;
     let (at, distance) = (command.gallery.display().to_string(), gallery.facts().distance.clone());
-    let classifier = Classifier::new(gallery.load()?, distance, command.shots.0, &at)?;
+    let classifier = Classifier::new(gallery.load()?, distance, command.shots.shots(), &at)?;
     let keep = command.report.is_some();
     let (mut waiting, mut told) =
         (Vec::<Waiting>::new(), Told { context, all: Vec::new(), keep, known: 0, unknown: 0 });

@@ -18,6 +18,8 @@ mod import;
 mod inspect;
 #[cfg(feature = "ort")]
 mod runtime;
+#[cfg(feature = "serve")]
+mod serve;
 mod shared;
 #[cfg(feature = "ort")]
 mod train;
@@ -99,6 +101,9 @@ enum Verb {
     Merge(gallery::Merge),
     /// Recognise pictures by a gallery.
     Classify(classify::Command),
+    /// Recognise pictures by a gallery over HTTP, and on a page to draw on.
+    #[cfg(feature = "serve")]
+    Serve(serve::Command),
     /// Tell whether pictures show the same thing.
     Verify(verify::Command),
     /// Choose a gallery's threshold by measuring same and different pairs.
@@ -153,6 +158,8 @@ impl Cli {
             Verb::Remove(command) => gallery::remove(&self.context, command),
             Verb::Merge(command) => gallery::merge(&self.context, command),
             Verb::Classify(command) => classify::run(&self.context, command),
+            #[cfg(feature = "serve")]
+            Verb::Serve(command) => serve::run(&self.context, command),
             Verb::Verify(command) => verify::run(&self.context, command),
             Verb::Calibrate(command) => calibrate::run(&self.context, command),
             Verb::Compare(arguments) => compare::run(&self.context, arguments),

@@ -249,7 +249,7 @@ impl Bench<'_> {
         known.labels.extend(&test.labels);
         let mut found =
             self.one_round(known, &(0..10).collect::<Vec<_>>(), &queries, "MNIST test images:")?;
-        found.data = "MNIST: first training image of each digit, 10,000 test images".into();
+        found.data = format!("MNIST: first training image of each digit, {} test images", queries.len());
         Ok(found)
     }
 

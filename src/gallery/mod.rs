@@ -103,6 +103,7 @@ pub struct Gallery {
     store: Store,
     facts: Facts,
     path: PathBuf,
+    version: i64,
 }
 
 /// All embeddings of a gallery, in memory.
@@ -123,8 +124,7 @@ impl Gallery {
     /// Where there is none, or the file is something else, damaged, or written only in part.
     pub fn open(path: &Path) -> Result<Self> {
         let store = Store::open(path)?;
-        let facts = store.facts()?;
-        Ok(Self { store, facts, path: path.into() })
+        Self::of(store, path)
     }
 
     /// Opens the gallery of a tower, or makes it where there is none.
@@ -142,10 +142,25 @@ impl Gallery {
             threshold: None,
         };
         let store = Store::create(path, &facts)?;
-        let facts = store.facts()?;
-        let gallery = Self { store, facts, path: path.into() };
+        let gallery = Self::of(store, path)?;
         gallery.check(tower)?;
         Ok(gallery)
+    }
+
+    fn of(store: Store, path: &Path) -> Result<Self> {
+        let (version, facts) = (store.version()?, store.facts()?);
+        Ok(Self { store, facts, path: path.into(), version })
+    }
+
+    /// Reads the facts again where another process has changed the file; tells whether one has.
+    pub fn refresh(&mut self) -> Result<bool> {
+        let version = self.store.version()?;
+        let changed = version != self.version;
+        if changed {
+            self.facts = self.store.facts()?;
+            self.version = version;
+        }
+        Ok(changed)
     }
 
     /// What it knows about itself.

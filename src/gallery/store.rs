@@ -152,6 +152,11 @@ impl Store {
         }
     }
 
+    /// A number that changes whenever another connection changes the file.
+    pub fn version(&self) -> Result<i64> {
+        self.tell(self.db.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+
     /// The facts.
     pub fn facts(&self) -> Result<Facts> {
         let json: String = self.tell(self.db.query_row("SELECT json FROM facts", [], |row| row.get(0)))?;

@@ -1,0 +1,188 @@
+'use strict';
+
+const $ = (id) => document.getElementById(id);
+const canvas = $('canvas');
+const pen = canvas.getContext('2d');
+const PEN = 12;
+
+// What is on the canvas: a picture below, and strokes, each a list of points.
+let picture = null;
+let strokes = [];
+let asked = 0;
+
+function redraw() {
+  pen.fillStyle = '#fff';
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  if (picture) {
+    const scale = Math.min(canvas.width / picture.width, canvas.height / picture.height);
+    const [w, h] = [picture.width * scale, picture.height * scale];
+    pen.drawImage(picture, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
+  }
+  pen.strokeStyle = '#000';
+  pen.lineWidth = PEN;
+  pen.lineCap = pen.lineJoin = 'round';
+  for (const stroke of strokes) {
+    pen.beginPath();
+    pen.moveTo(...stroke[0]);
+    // A point alone is a dot.
+    for (const point of stroke.length > 1 ? stroke.slice(1) : stroke) pen.lineTo(...point);
+    pen.stroke();
+  }
+}
+
+const empty = () => !picture && strokes.length === 0;
+const png = () => new Promise((done) => canvas.toBlob(done, 'image/png'));
+
+async function api(method, path, parameters, body) {
+  const query = new URLSearchParams(parameters);
+  const response = await fetch(`api/${path}?${query}`, { method, body });
+  const answer = await response.json().catch(() => ({ error: response.statusText }));
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+function say(text, quiet) {
+  $('answer').textContent = text;
+  $('answer').className = quiet ? 'quiet' : '';
+}
+
+function forget() {
+  $('nearest').replaceChildren();
+  $('details').textContent = '';
+  $('ink').hidden = true;
+}
+
+async function classify() {
+  const turn = ++asked;
+  if (empty()) {
+    say('Draw, or drop a picture on this page.', true);
+    return forget();
+  }
+  try {
+    const answer = await api('POST', 'classify', { top: 5, ink: true }, await png());
+    if (turn === asked) show(answer);
+  } catch (error) {
+    if (turn === asked) {
+      say(error.message, true);
+      forget();
+    }
+  }
+}
+
+function show(answer) {
+  say(answer.label ?? 'unknown');
+  const farthest = Math.max(...answer.nearest.map((near) => near.distance)) || 1;
+  $('nearest').replaceChildren(...answer.nearest.map((near) => {
+    const row = document.createElement('tr');
+    row.insertCell().textContent = near.label;
+    const meter = document.createElement('meter');
+    // Nearer is longer.
+    meter.value = 1 - near.distance / (1.1 * farthest);
+    row.insertCell().append(meter);
+    row.insertCell().textContent = near.distance.toPrecision(4);
+    return row;
+  }));
+  const limit = answer.threshold === null ? '' : `; unknown beyond ${answer.threshold.toPrecision(4)}`;
+  $('details').textContent = `${answer.milliseconds.toFixed(2)} ms${limit}`;
+  $('ink').src = answer.ink;
+  $('ink').hidden = false;
+}
+
+async function refresh() {
+  try {
+    list(await api('GET', 'gallery'));
+  } catch (error) {
+    $('about').textContent = error.message;
+  }
+}
+
+function list({ facts, runtime, classes, editable, gallery }) {
+  $('about').textContent =
+    `${classes.length} classes in ${gallery}; tower ${facts.tower} on ${runtime}`;
+  $('teach').hidden = !editable;
+  $('labels').replaceChildren(...classes.map((entry) => new Option(entry.label)));
+  $('classes').replaceChildren(...classes.map((entry) => {
+    const item = document.createElement('li');
+    const count = document.createElement('small');
+    count.textContent = ` ×${entry.examples}`;
+    item.append(entry.label, count);
+    if (editable) {
+      const button = document.createElement('button');
+      button.type = 'button';
+      button.textContent = '✕';
+      button.ariaLabel = `Remove ${entry.label}`;
+      button.onclick = () => change(() => {
+        if (!confirm(`Remove ${entry.label} and its ${entry.examples} examples?`)) return;
+        return api('DELETE', 'examples', { label: entry.label });
+      });
+      item.append(button);
+    }
+    return item;
+  }));
+}
+
+async function change(work) {
+  try {
+    await work();
+  } catch (error) {
+    return say(error.message, true);
+  }
+  await refresh();
+  await classify();
+}
+
+const point = (event) => [
+  (event.offsetX * canvas.width) / canvas.clientWidth,
+  (event.offsetY * canvas.height) / canvas.clientHeight,
+];
+
+canvas.onpointerdown = (event) => {
+  canvas.setPointerCapture(event.pointerId);
+  strokes.push([point(event)]);
+  redraw();
+};
+canvas.onpointermove = (event) => {
+  if (!canvas.hasPointerCapture(event.pointerId)) return;
+  strokes.at(-1).push(point(event));
+  redraw();
+};
+canvas.onpointerup = canvas.onpointercancel = () => classify();
+
+$('undo').onclick = () => {
+  if (strokes.pop() === undefined) picture = null;
+  redraw();
+  classify();
+};
+$('clear').onclick = () => {
+  [picture, strokes] = [null, []];
+  redraw();
+  classify();
+};
+
+async function open(file) {
+  if (!file) return;
+  try {
+    [picture, strokes] = [await createImageBitmap(file), []];
+  } catch {
+    return say(`${file.name} is not a picture that this browser can show`, true);
+  }
+  redraw();
+  classify();
+}
+
+$('file').onchange = (event) => open(event.target.files[0]);
+document.ondragover = (event) => event.preventDefault();
+document.ondrop = (event) => {
+  event.preventDefault();
+  open(event.dataTransfer.files[0]);
+};
+document.onpaste = (event) => open(event.clipboardData.files[0]);
+
+$('teach').onsubmit = (event) => {
+  event.preventDefault();
+  if (empty()) return say('Draw something first.', true);
+  change(async () => api('POST', 'examples', { label: $('label').value.trim() }, await png()));
+};
+
+redraw();
+refresh();

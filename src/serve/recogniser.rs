@@ -1,0 +1,244 @@
+//! What the server does, without HTTP.
+
+use crate::gallery::{Answer, Classifier, Enrolled, Entry, Example, Facts, Gallery, Shots, check_label};
+use crate::report::picture;
+use crate::runtime::{Embedder, RuntimeName};
+use crate::tower::TowerSpec;
+use crate::{Error, Result, embed, image};
+use ndarray::{Array2, Array3, Axis};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Beyond which distance a picture is unknown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// As the gallery was calibrated, now or while the server runs; nothing is unknown until then.
+    AsCalibrated,
+    /// This distance; none: nothing is unknown.
+    Fixed(Option<f32>),
+}
+
+/// How to answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// What stands for a class.
+    pub shots: Shots,
+    /// When a picture is unknown.
+    pub limit: Limit,
+    /// Whether requests may enrol and remove.
+    pub editable: bool,
+}
+
+/// A gallery and its tower, ready for many requests at a time.
+///
+/// What other processes enrol, remove or calibrate counts from the next request on.
+pub struct Recogniser {
+    embedder: Mutex<Box<dyn Embedder>>,
+    spec: TowerSpec,
+    runtime: RuntimeName,
+    options: Options,
+    shelf: Mutex<Shelf>,
+}
+
+/// The gallery, and what was last read from it.
+struct Shelf {
+    gallery: Gallery,
+    /// None where it must be read (again).
+    classifier: Option<Arc<Classifier>>,
+}
+
+/// What the gallery holds.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    gallery: PathBuf,
+    facts: Facts,
+    runtime: RuntimeName,
+    threshold: Option<f32>,
+    editable: bool,
+    classes: Vec<Entry>,
+}
+
+/// The answer to one picture.
+#[derive(Debug, Serialize)]
+pub struct Recognised {
+    /// The nearest classes.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// Beyond this distance it would be unknown.
+    pub threshold: Option<f32>,
+    /// Milliseconds from the decoded picture to the answer.
+    pub milliseconds: f64,
+    /// The ink as the tower sees it: a PNG's data URI, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ink: Option<String>,
+}
+
+/// Why a request could not be answered.
+#[derive(Debug)]
+pub enum Fault {
+    /// What it brought cannot be used: no picture, a label that cannot be kept.
+    Request(Error),
+    /// What it names is not there.
+    Absent(Error),
+    /// The gallery cannot answer as it is: it is empty, say.
+    NotYet(Error),
+    /// The server's own: a damaged gallery, a runtime that failed.
+    Own(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Request(e) | Fault::Absent(e) | Fault::NotYet(e) | Fault::Own(e) => e,
+        }
+    }
+}
+
+impl Recogniser {
+    /// Of an open gallery and its tower.
+    ///
+    /// # Errors
+    /// Where the gallery belongs to another tower, cannot be read, or cannot be answered from as the
+    /// options say.
+    pub fn new(
+        gallery: Gallery,
+        embedder: Box<dyn Embedder>,
+        runtime: RuntimeName,
+        options: Options,
+    ) -> Result<Self> {
+        let spec = embedder.spec().clone();
+        gallery.check(&spec)?;
+        let shelf = Mutex::new(Shelf { gallery, classifier: None });
+        let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, shelf };
+        // An empty gallery may be filled later; what else is wrong shows now.
+        if !recogniser.shelf().gallery.entries()?.is_empty() {
+            recogniser.classifier()?;
+        }
+        Ok(recogniser)
+    }
+
+    /// Whether requests may enrol and remove.
+    pub fn editable(&self) -> bool {
+        self.options.editable
+    }
+
+    /// What the gallery holds now.
+    pub fn told(&self) -> Result<Told> {
+        let mut shelf = self.shelf();
+        shelf.refresh()?;
+        Ok(Told {
+            gallery: shelf.gallery.path().into(),
+            facts: shelf.gallery.facts().clone(),
+            runtime: self.runtime,
+            threshold: self.threshold(shelf.gallery.facts()),
+            editable: self.options.editable,
+            classes: shelf.gallery.entries()?,
+        })
+    }
+
+    /// Which class the picture in these bytes is of, with the `top` nearest.
+    ///
+    /// # Errors
+    /// Where it is no picture, or the gallery is empty.
+    pub fn classify(&self, picture: &[u8], top: usize, with_ink: bool) -> Result<Recognised, Fault> {
+        let ink = self.decode(picture)?;
+        let since = Instant::now();
+        let query = self.embed_ink(ink.clone())?;
+        let (classifier, threshold) = self.classifier()?;
+        let answer = classifier.classify(query.view(), top, threshold).swap_remove(0);
+        let milliseconds = 1e3 * since.elapsed().as_secs_f64();
+        let shown =
+            with_ink.then(|| picture::sheet(&[vec![ink.view()]], 2).map(|png| picture::data_uri(&png)));
+        Ok(Recognised { answer, threshold, milliseconds, ink: shown.transpose()? })
+    }
+
+    /// The embedding `[D]` of the picture in these bytes.
+    ///
+    /// # Errors
+    /// Where it is no picture.
+    pub fn embed(&self, picture: &[u8]) -> Result<Vec<f32>, Fault> {
+        Ok(self.embed_ink(self.decode(picture)?)?.into_raw_vec_and_offset().0)
+    }
+
+    /// Enrols the picture in these bytes.
+    ///
+    /// # Errors
+    /// Where it is no picture, or the label cannot be kept.
+    pub fn enroll(&self, picture: &[u8], label: String, source: String) -> Result<Enrolled, Fault> {
+        check_label(&label).map_err(Fault::Request)?;
+        let embedding = self.embed(picture)?;
+        let mut shelf = self.shelf();
+        let done = shelf.gallery.enroll(&[Example { label, embedding, source, added_unix_s: None }])?;
+        shelf.classifier = None;
+        Ok(done)
+    }
+
+    /// Removes a class, or only its examples from one source; tells how many examples went.
+    ///
+    /// # Errors
+    /// Where there is no such class, or it has no example from there.
+    pub fn remove(&self, label: String, source: Option<&str>) -> Result<u64, Fault> {
+        let mut shelf = self.shelf();
+        let absent = |why| Err(Fault::Absent(Error::invalid(format!("class {label:?}"), why)));
+        if !shelf.gallery.entries()?.iter().any(|entry| entry.label == label) {
+            return absent("is not in the gallery");
+        }
+        let removed = shelf.gallery.remove(std::slice::from_ref(&label), source)?;
+        shelf.classifier = None;
+        if removed == 0 { absent("has no example from that source") } else { Ok(removed) }
+    }
+
+    fn decode(&self, picture: &[u8]) -> Result<Array3<u8>, Fault> {
+        image::decode(picture, "the request's body", &self.spec.preprocessing).map_err(Fault::Request)
+    }
+
+    fn embed_ink(&self, ink: Array3<u8>) -> Result<Array2<f32>> {
+        let mut embedder = self.embedder.lock().unwrap_or_else(PoisonError::into_inner);
+        embed::images(ink.insert_axis(Axis(0)).view(), embedder.as_mut(), |_| {})
+    }
+
+    /// What answers now, and the threshold that belongs to it.
+    fn classifier(&self) -> Result<(Arc<Classifier>, Option<f32>), Fault> {
+        let mut shelf = self.shelf();
+        shelf.refresh()?;
+        let threshold = self.threshold(shelf.gallery.facts());
+        if let Some(classifier) = &shelf.classifier {
+            return Ok((Arc::clone(classifier), threshold));
+        }
+        let (known, distance) = (shelf.gallery.load()?, self.spec.distance.clone());
+        let at = shelf.gallery.path().display().to_string();
+        let classifier = Classifier::new(known, distance, self.options.shots, &at).map_err(Fault::NotYet)?;
+        let classifier = Arc::new(classifier);
+        shelf.classifier = Some(Arc::clone(&classifier));
+        Ok((classifier, threshold))
+    }
+
+    fn threshold(&self, facts: &Facts) -> Option<f32> {
+        match self.options.limit {
+            Limit::Fixed(threshold) => threshold,
+            Limit::AsCalibrated => facts.threshold.as_ref().map(|t| t.distance),
+        }
+    }
+
+    /// A request that panicked leaves the file as it was: nothing there is half done.
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn refresh(&mut self) -> Result<()> {
+        if self.gallery.refresh()? {
+            self.classifier = None;
+        }
+        Ok(())
+    }
+}
