@@ -12,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -86,6 +87,8 @@ impl Server {
         let routes = routes(self.recogniser, self.address.ip().is_loopback());
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(self.listener).map_err(failed)?;
+            // Answers are small: none waits for more to be sent with it.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
             let stopped = async move { self.stop.0.notified().await };
             axum::serve(listener, routes).with_graceful_shutdown(stopped).await.map_err(failed)
         })

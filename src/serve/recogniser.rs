@@ -154,7 +154,7 @@ impl Recogniser {
         let query = self.embed_ink(ink.clone())?;
         let (classifier, threshold) = self.classifier()?;
         let answer = classifier.classify(query.view(), top, threshold).swap_remove(0);
-        let milliseconds = 1e3 * since.elapsed().as_secs_f64();
+        let milliseconds = since.elapsed().as_micros() as f64 / 1e3;
         let shown =
             with_ink.then(|| picture::sheet(&[vec![ink.view()]], 2).map(|png| picture::data_uri(&png)));
         Ok(Recognised { answer, threshold, milliseconds, ink: shown.transpose()? })
