@@ -3,7 +3,7 @@
 
 use super::gallery::Bench;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
 
 /// A server on a free port, ended with the test.
@@ -89,13 +89,18 @@ fn the_server_answers_as_classify_and_embed_do() {
             assert_eq!(found[key], told["answers"][0][key], "{class} {key}");
         }
         assert_eq!((&found["label"], &found["threshold"]), (&class.into(), &Value::Null));
-        assert!(found.get("ink").is_none() && found["milliseconds"].as_f64().unwrap() > 0.0);
+        assert!(found.get("ink").is_none() && found["milliseconds"].is_number());
     }
     bench.json(&["embed", "t.onnx", "strange.png", "-o", "e.jsonl"]);
     let line: Value = serde_json::from_slice(&picture(&bench, "e.jsonl")).unwrap();
     let embedded = served.json("POST", "/api/embed", &picture(&bench, "strange.png"));
     assert_eq!(embedded["embedding"], line["embedding"]);
     let told = served.json("GET", "/api/gallery", b"");
+    assert_eq!(
+        (&told["gallery"], &told["distance"], &told["kind"]),
+        (&"g".into(), &"l1".into(), &"exact".into())
+    );
+    assert!(!told.to_string().contains('/'), "{told}");
     assert_eq!(
         (&told["classes"], &told["editable"]),
         (&bench.json(&["list", "g"])["classes"], &false.into())
@@ -122,7 +127,8 @@ fn the_page_comes_with_all_that_it_names() {
 #[test]
 fn a_server_that_may_edit_enrols_and_removes() {
     let bench = Bench::new();
-    bench.refused(&["serve", "g"], "g");
+    bench.refused(&["serve", "g"], "cannot open the gallery g");
+    bench.refused(&["serve", "g", "--tower", "t.onnx"], "cannot open the gallery g");
     let served = Served::new(&bench, &["--edit", "--tower", "t.onnx"]);
     let (dot, strange) = (picture(&bench, "asked/dot/9.png"), picture(&bench, "strange.png"));
     served.refused(409, "enroll something", "POST", "/api/classify", &dot);
@@ -163,6 +169,16 @@ fn requests_that_cannot_be_answered_are_told_why() {
     bench.refused(&["serve", "g", "--listen", taken], "another address or port");
     bench.refused(&["serve", "g", "--tower", "other.onnx"], "belongs to the tower");
     bench.refused(&["serve", "g", "--threshold", "auto"], "no calibrated threshold");
+}
+
+#[test]
+fn a_gallery_that_is_damaged_meanwhile_is_the_server_s_own_fault() {
+    let bench = Bench::enrolled();
+    let served = Served::new(&bench, &[]);
+    let mut damaged = picture(&bench, "g");
+    damaged[..100].fill(0);
+    std::fs::OpenOptions::new().write(true).open(bench.at("g")).unwrap().write_all(&damaged).unwrap();
+    served.refused(500, "stderr tells why", "POST", "/api/classify", &picture(&bench, "strange.png"));
 }
 
 #[cfg(unix)]

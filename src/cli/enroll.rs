@@ -31,8 +31,7 @@ pub struct Command {
 pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     command.label.as_deref().map_or(Ok(()), check_label)?;
     let path = &command.gallery;
-    let existing =
-        if std::fs::metadata(path).is_ok_and(|m| m.len() > 0) { Some(Gallery::open(path)?) } else { None };
+    let existing = if shared::is_there(path) { Some(Gallery::open(path)?) } else { None };
     let tower = command.tower.as_deref();
     let tower = tower.or(existing.as_ref().map(|g| g.facts().tower_path.as_path())).ok_or_else(|| {
         Error::invalid(path.display(), "does not exist yet; name the tower of the new gallery with --tower")

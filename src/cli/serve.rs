@@ -8,7 +8,7 @@ use crate::serve::{Limit, Options, Recogniser, Server, Stop};
 use crate::{Error, Result};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `serve`.
@@ -38,7 +38,7 @@ pub struct Command {
 
 /// Runs the verb, until it is interrupted.
 pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
-    let (gallery, embedder) = match (&command.tower, command.edit && is_absent(&command.gallery)) {
+    let (gallery, embedder) = match (&command.tower, command.edit && !shared::is_there(&command.gallery)) {
         (Some(tower), true) => {
             let embedder = command.runtime.load(context, tower)?;
             (Gallery::create(&command.gallery, embedder.spec(), tower)?, embedder)
@@ -71,11 +71,6 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     }
     server.run()?;
     Ok(Outcome::Yes)
-}
-
-/// Whether there is no gallery yet: no file, or an empty one.
-fn is_absent(path: &Path) -> bool {
-    std::fs::metadata(path).map_or(true, |file| file.len() == 0)
 }
 
 fn stop_on_signal(server: Stop) -> Result<()> {

@@ -79,6 +79,11 @@ impl RuntimeArgs {
     }
 }
 
+/// Whether there is a gallery, or something else, at this path: not nothing, nor an empty file.
+pub fn is_there(gallery: &Path) -> bool {
+    std::fs::metadata(gallery).is_ok_and(|file| file.len() > 0)
+}
+
 /// The pictures of these files and folders; `-` is a list of paths on stdin.
 pub fn inputs(paths: &[PathBuf]) -> Result<Box<dyn Iterator<Item = Result<Input>> + Send>> {
     match paths {

@@ -37,7 +37,8 @@ pub struct Arguments {
     /// Seed of the first weights and the batches, in place of the recipe's.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Start layers of the same name and shape from this run, in place of the recipe's `init_from`.
+    /// Start layers of the same name and shape (of the recipe's `init_layers`, where it has some) from this run,
+    /// in place of the recipe's `init_from`.
     #[arg(long, value_name = "RUN")]
     init_from: Option<String>,
     /// Go on from the run's newest checkpoint.

@@ -111,7 +111,13 @@ fn routes(recogniser: Arc<Recogniser>, local: bool) -> Router {
     Router::new()
         .route("/", page("text/html; charset=utf-8", include_str!("page.html")))
         .route("/page.js", page("text/javascript; charset=utf-8", include_str!("page.js")))
-        .route("/page.css", page("text/css; charset=utf-8", include_str!("page.css")))
+        .route(
+            "/page.css",
+            page(
+                "text/css; charset=utf-8",
+                concat!(include_str!("../report/page.css"), include_str!("page.css")),
+            ),
+        )
         .route("/api/gallery", get(gallery))
         .route("/api/classify", post(classify))
         .route("/api/embed", post(embed))
@@ -188,10 +194,11 @@ impl From<Fault> for Refusal {
             Fault::Own(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let why = format!("{:#}", anyhow::Error::from(Error::from(fault)));
-        if status.is_server_error() {
-            eprintln!("siamese: {why}");
+        if !status.is_server_error() {
+            return Self(status, why);
         }
-        Self(status, why)
+        eprintln!("siamese: {why}");
+        Self(status, "the server failed; what it wrote to stderr tells why".into())
     }
 }
 

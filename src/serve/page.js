@@ -96,9 +96,8 @@ async function refresh() {
   }
 }
 
-function list({ facts, runtime, classes, editable, gallery }) {
-  $('about').textContent =
-    `${classes.length} classes in ${gallery}; tower ${facts.tower} on ${runtime}`;
+function list({ tower, runtime, classes, editable, gallery }) {
+  $('about').textContent = `${classes.length} classes in ${gallery}; tower ${tower} on ${runtime}`;
   $('teach').hidden = !editable;
   $('labels').replaceChildren(...classes.map((entry) => new Option(entry.label)));
   $('classes').replaceChildren(...classes.map((entry) => {

@@ -3,11 +3,10 @@
 use crate::gallery::{Answer, Classifier, Enrolled, Entry, Example, Facts, Gallery, Shots, check_label};
 use crate::report::picture;
 use crate::runtime::{Embedder, RuntimeName};
-use crate::tower::TowerSpec;
+use crate::tower::{TowerKind, TowerSpec};
 use crate::{Error, Result, embed, image};
 use ndarray::{Array2, Array3, Axis};
 use serde::Serialize;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -49,11 +48,15 @@ struct Shelf {
     classifier: Option<Arc<Classifier>>,
 }
 
-/// What the gallery holds.
+/// What the gallery holds; no paths, which are nobody's business on a network.
 #[derive(Debug, Serialize)]
 pub struct Told {
-    gallery: PathBuf,
-    facts: Facts,
+    gallery: String,
+    tower: String,
+    tower_sha256: String,
+    kind: TowerKind,
+    dim: usize,
+    distance: &'static str,
     runtime: RuntimeName,
     threshold: Option<f32>,
     editable: bool,
@@ -134,11 +137,16 @@ impl Recogniser {
     pub fn told(&self) -> Result<Told> {
         let mut shelf = self.shelf();
         shelf.refresh()?;
+        let facts = shelf.gallery.facts();
         Ok(Told {
-            gallery: shelf.gallery.path().into(),
-            facts: shelf.gallery.facts().clone(),
+            gallery: shelf.name(),
+            tower: facts.tower.clone(),
+            tower_sha256: facts.tower_sha256.clone(),
+            kind: facts.kind,
+            dim: facts.dim,
+            distance: facts.distance.name(),
             runtime: self.runtime,
-            threshold: self.threshold(shelf.gallery.facts()),
+            threshold: self.threshold(facts),
             editable: self.options.editable,
             classes: shelf.gallery.entries()?,
         })
@@ -214,7 +222,7 @@ impl Recogniser {
             return Ok((Arc::clone(classifier), threshold));
         }
         let (known, distance) = (shelf.gallery.load()?, self.spec.distance.clone());
-        let at = shelf.gallery.path().display().to_string();
+        let at = format!("the gallery {}", shelf.name());
         let classifier = Classifier::new(known, distance, self.options.shots, &at).map_err(Fault::NotYet)?;
         let classifier = Arc::new(classifier);
         shelf.classifier = Some(Arc::clone(&classifier));
@@ -235,6 +243,11 @@ impl Recogniser {
 }
 
 impl Shelf {
+    /// The file's name.
+    fn name(&self) -> String {
+        self.gallery.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     fn refresh(&mut self) -> Result<()> {
         if self.gallery.refresh()? {
             self.classifier = None;

@@ -71,7 +71,8 @@ fn classes(recipe: &Recipe, data: &Dataset, count: usize) -> Result<TrainingClas
 /// name and shape among the recipe's `init_layers`, for parameters and their moving averages.
 ///
 /// # Errors
-/// A graph that is not of this recipe; a start that shares no layer with it.
+/// A graph that is not of this recipe; a start that shares no layer with it, or none of an entry of
+/// `init_layers`.
 pub fn starting_state(recipe: &Recipe, graph: &StepGraph, start: Option<&Params>) -> Result<Params> {
     let mut state = initial_state(recipe, graph)?;
     let Some(start) = start else { return Ok(state) };
