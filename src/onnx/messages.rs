@@ -1,6 +1,6 @@
-//! The ONNX file format: its protocol-buffer messages (onnx.proto3, IR version 8) and tensors.
+//! The protocol-buffer messages (onnx.proto3, IR version 8).
 //!
-//! The messages are complete, so that a foreign model read and written again loses nothing.
+//! They are complete, so that a foreign model read and written again loses nothing.
 //! See <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 #![allow(missing_docs)] // The fields are documented in onnx.proto.
 
@@ -326,24 +326,4 @@ pub mod data_type {
     pub const BOOL: i32 = 9;
     pub const FLOAT16: i32 = 10;
     pub const DOUBLE: i32 = 11;
-}
-
-impl ModelProto {
-    /// The value of a metadata key.
-    pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata_props.iter().find(|p| p.key.as_deref() == Some(key))?.value.as_deref()
-    }
-
-    /// Sets a metadata key, replacing an earlier value.
-    pub fn set_metadata(&mut self, key: &str, value: impl Into<String>) {
-        self.metadata_props.retain(|p| p.key.as_deref() != Some(key));
-        let entry = StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
-        self.metadata_props.push(entry);
-    }
-
-    /// The version of the standard operator set that the model imports.
-    pub fn opset(&self) -> Option<i64> {
-        let standard = |d: &Option<String>| matches!(d.as_deref(), None | Some("" | "ai.onnx"));
-        self.opset_import.iter().find(|o| standard(&o.domain))?.version
-    }
 }

@@ -1,0 +1,60 @@
+//! What a node says: its operator, its inputs and its attributes, read in one place.
+
+use super::{AttributeProto, NodeProto, Operator, TensorProto, is_standard};
+
+impl NodeProto {
+    /// The operator, where it is one of the standard domain that is known here.
+    pub fn operator(&self) -> Option<Operator> {
+        if is_standard(self.domain()) { Operator::named(self.op_type()) } else { None }
+    }
+
+    /// The name of input `i`; none where it is absent or left out (an empty name).
+    pub fn input_name(&self, i: usize) -> Option<&str> {
+        self.input.get(i).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// The attribute of this name.
+    pub fn attribute(&self, name: &str) -> Option<&AttributeProto> {
+        self.attribute.iter().find(|a| a.name() == name)
+    }
+
+    /// An integer.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.attribute(name)?.i
+    }
+
+    /// An integer, or what the standard takes where it is absent.
+    pub fn int_or(&self, name: &str, default: i64) -> i64 {
+        self.int(name).unwrap_or(default)
+    }
+
+    /// A number, or what the standard takes where it is absent.
+    pub fn float_or(&self, name: &str, default: f32) -> f32 {
+        self.attribute(name).and_then(|a| a.f).unwrap_or(default)
+    }
+
+    /// A list of integers.
+    pub fn ints(&self, name: &str) -> Option<&[i64]> {
+        self.attribute(name).map(|a| a.ints.as_slice())
+    }
+
+    /// A list of numbers.
+    pub fn floats(&self, name: &str) -> Option<&[f32]> {
+        self.attribute(name).map(|a| a.floats.as_slice())
+    }
+
+    /// A text; none where it is absent or not UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.attribute(name)?.s.as_deref()?).ok()
+    }
+
+    /// A tensor.
+    pub fn tensor(&self, name: &str) -> Option<&TensorProto> {
+        self.attribute(name)?.t.as_ref()
+    }
+
+    /// A flag that is 0 or 1.
+    pub fn flag(&self, name: &str) -> bool {
+        self.int_or(name, 0) != 0
+    }
+}
