@@ -11,13 +11,13 @@ pub mod random;
 
 pub mod image;
 
-pub mod data;
-
-pub mod sample;
-
 pub mod graph;
 
 pub mod model;
+
+pub mod data;
+
+pub mod sample;
 
 pub mod step;
 
