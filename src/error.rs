@@ -82,6 +82,16 @@ impl Error {
         Self::Invalid { at: at.to_string(), why: why.to_string(), source: Some(source.into()) }
     }
 
+    /// The same error, told of a file or another place around it.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Invalid { at, why, source } => Self::Invalid { at: format!("{place}: {at}"), why, source },
+            Self::Graph { op, node, why } => Self::invalid(format!("{place}: node {node} ({op})"), why),
+            other => other,
+        }
+    }
+
     /// For `map_err` on file operations: `.map_err(Error::io("read", path))`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();

@@ -6,6 +6,7 @@
 //! those above it.
 
 pub mod error;
+pub mod files;
 pub mod onnx;
 pub mod random;
 

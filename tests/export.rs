@@ -159,6 +159,26 @@ fn what_is_no_run_is_refused() {
 }
 
 #[test]
+fn a_flipped_bit_of_a_parameter_is_not_exported() {
+    let root = tempfile::tempdir().unwrap();
+    let run = run_folder(root.path());
+    let file = run.join(PARAMS_FILE);
+    let (params, _) = model::read_params(&file).unwrap();
+    model::write_params(&file, &params, &serde_json::json!({"step": 0})).unwrap();
+    succeeds(&["export", text(&run)]);
+    let whole = fs::read(&file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&whole).unwrap();
+    for name in ["conv1.weight", "bn2.var", "block2.conv3.weight", "fc1.bias"] {
+        let values = tensors.tensor(name).unwrap().data().as_ptr() as usize;
+        let mut flipped = whole.clone();
+        flipped[values - whole.as_ptr() as usize + 1] ^= 16;
+        fs::write(&file, flipped).unwrap();
+        let said = refused(&["export", text(&run)]);
+        assert!(said.contains(&format!("{PARAMS_FILE}: parameter {name}: is damaged")), "{said}");
+    }
+}
+
+#[test]
 fn a_tower_that_was_changed_is_refused_by_inspect() {
     let root = tempfile::tempdir().unwrap();
     let run = run_folder(root.path());

@@ -2,7 +2,8 @@
 
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use siamese::train::{Folder, read_params};
+use siamese::model::read_params;
+use siamese::train::Folder;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ use super::shared::{self, RuntimeArgs, SetName};
 use super::{Context, Outcome};
 use crate::data::{self, Dataset, LakeRuns};
 use crate::embed::{self, Outcome as Embedding, Sink};
+use crate::files::Replacement;
 use crate::runtime::Embedder;
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -139,16 +140,16 @@ impl Out {
 }
 
 /// The file of names.
-struct Names(embed::File);
+struct Names(Replacement);
 
 impl Names {
     fn create(path: &Path) -> Result<Self> {
-        embed::File::create(path).map(Self)
+        Replacement::create(path).map(Self)
     }
 
     fn line(&mut self, source: &str, label: &str) -> Result<()> {
         let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
-        self.0.write(format!("{}\t{}\n", plain(source), plain(label)).as_bytes())
+        self.0.append(format!("{}\t{}\n", plain(source), plain(label)).as_bytes())
     }
 
     fn finish(self) -> Result<()> {

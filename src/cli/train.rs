@@ -1,7 +1,7 @@
 //! `siamese train`: a recipe's stages, one after another, each into its run folder.
 
 use super::{Context, Outcome, bar, print_json};
-use crate::model::{Params, Recipe};
+use crate::model::{Params, Recipe, read_params};
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::OrtOptions;
 use crate::runtime::ort::{self, Device, SessionOptions};
@@ -9,7 +9,7 @@ use crate::runtime::provision::{driver_fault, locate};
 use crate::train::{
     self, Checkpoints, Evaluator, Figure, Folder, Job, Material, Observer, Progress, Summary,
 };
-use crate::{Error, Result, data};
+use crate::{Error, Result, data, files};
 use indicatif::{HumanDuration, ProgressBar};
 use prost::Message;
 use std::path::{Path, PathBuf};
@@ -125,7 +125,7 @@ fn graph_only(context: &Context, recipe: &Recipe, arguments: &Arguments, dir: &P
     let folder = arguments.out.clone().or(shipped).unwrap_or_else(|| Path::new("runs").join(&recipe.name));
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     let path = folder.join("train.onnx");
-    std::fs::write(&path, graph.model.encode_to_vec()).map_err(Error::io("write", &path))?;
+    files::replace(&path, &graph.model.encode_to_vec())?;
     if context.json {
         print_json(&serde_json::json!({ "recipe": recipe.name, "graph": path }))?;
     } else {
@@ -212,7 +212,7 @@ impl Command<'_> {
     fn first_stage(&self, from: &str, main: &Path) -> Result<Params> {
         let given = Folder::new(from);
         if given.params().exists() {
-            return Ok(train::read_params(&given.params())?.0);
+            return Ok(read_params(&given.params())?.0);
         }
         let recipe = recipe(from, self.arguments, &[], None)?;
         let folder = Folder::new(main.parent().unwrap_or(Path::new("")).join(&recipe.name));
@@ -221,7 +221,7 @@ impl Command<'_> {
         } else {
             self.train(&recipe, folder.clone(), folder.has_checkpoint())?;
         }
-        Ok(train::read_params(&folder.params())?.0)
+        Ok(read_params(&folder.params())?.0)
     }
 
     /// Refuses a finished run of another recipe.
@@ -271,6 +271,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let set = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
+            files::abandon();
             std::process::exit(130);
         }
         eprintln!("stopping after this step; once more to stop at once");

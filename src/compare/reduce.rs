@@ -10,7 +10,7 @@ use super::engine::{Blob, Engine, Named};
 use super::layers::max_gap;
 use super::values::Tolerance;
 use crate::onnx::ModelProto;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use prost::Message;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -218,8 +218,7 @@ impl Reduced {
     pub fn write(&mut self, folder: &Path) -> Result<()> {
         let data = folder.join("test_data_set_0");
         std::fs::create_dir_all(&data).map_err(Error::io("create", &data))?;
-        let put =
-            |path: PathBuf, bytes: Vec<u8>| std::fs::write(&path, bytes).map_err(Error::io("write", &path));
+        let put = |path: PathBuf, bytes: Vec<u8>| files::replace(&path, &bytes);
         put(folder.join("model.onnx"), self.model.encode_to_vec())?;
         if let Some(other) = &self.other {
             put(folder.join("other.onnx"), other.encode_to_vec())?;

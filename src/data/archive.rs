@@ -1,6 +1,6 @@
 //! Zip files read with distrust: names stay inside, sizes are limited before and while inflating.
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::io::{Cursor, Read};
 use std::path::{Component, Path, PathBuf};
 use zip::ZipArchive;
@@ -36,7 +36,7 @@ pub(super) struct Reader<'a> {
 impl Archive {
     /// Reads a zip file; refuses one that is broken or whose names lead outside.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = super::read_limited(path, super::MAX_FILE_BYTES)?;
+        let bytes = files::read(path, super::MAX_FILE_BYTES, "a file of a data set")?;
         Self::from_bytes(bytes, &path.display().to_string())
     }
 

@@ -4,6 +4,7 @@
 //! continued the next time; one that cannot be written leaves nothing.
 
 use super::verify::{self, File, Set};
+use crate::files::Replacement;
 use crate::{Error, Result};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -88,32 +89,18 @@ fn source(from: &Path, set: Set, file: &File) -> Result<PathBuf> {
         .ok_or_else(|| Error::invalid(from.display(), format!("has no {}", file.name)))
 }
 
-/// Verifies, then copies through a temporary file that is removed if anything goes wrong.
+/// Verifies, then copies; nothing is left if anything goes wrong.
 fn copy(file: &File, from: &Path, to: &Path, progress: Progress<'_>) -> Result<()> {
     verify::check(file, from)?;
-    let folder = make_folder(to)?;
+    make_folder(to)?;
     let mut source = fs::File::open(from).map_err(Error::io("read", from))?;
     let total = source.metadata().ok().map(|m| m.len());
-    let mut part = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write into", folder))?;
-    pour(&mut source, from, part.as_file_mut(), to, |done| progress(file.name, done, total))?;
-    part.as_file().sync_all().map_err(Error::io("write", to))?;
+    let mut copied = Replacement::create(to)?;
+    pour(&mut source, from, &mut copied, to, |done| progress(file.name, done, total))?;
+    copied.flush().map_err(Error::io("write", to))?;
     // What was copied, not what was there a moment ago, is what must be right.
-    verify::check(file, part.path())?;
-    readable_by_all(part.path())?;
-    part.persist(to).map_err(|e| Error::io("write", to)(e.error))?;
-    Ok(())
-}
-
-/// Temporary files are for their owner alone; data is not secret.
-pub(crate) fn readable_by_all(path: &Path) -> Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(0o644);
-        fs::set_permissions(path, mode).map_err(Error::io("write", path))?;
-    }
-    let _ = path;
-    Ok(())
+    verify::check(file, copied.partial())?;
+    copied.finish()
 }
 
 fn make_folder(path: &Path) -> Result<&Path> {
@@ -126,7 +113,7 @@ fn make_folder(path: &Path) -> Result<&Path> {
 fn pour(
     source: &mut dyn Read,
     from: impl AsRef<Path>,
-    target: &mut fs::File,
+    target: &mut impl Write,
     to: &Path,
     told: impl Fn(u64),
 ) -> Result<u64> {
@@ -162,6 +149,7 @@ use http::download;
 #[cfg(feature = "download")]
 mod http {
     use super::*;
+    use crate::files;
     use std::time::Duration;
 
     /// Downloads into `.<name>.part` beside the target, continuing what an earlier attempt left.
@@ -177,7 +165,7 @@ mod http {
             let why = "what was downloaded is not the data set; try again, or another --mirror URL";
             return Err(Error::invalid_because(url, why, error));
         }
-        fs::rename(&part, to).map_err(Error::io("write", to))
+        files::rename(&part, to)
     }
 
     /// Opens a partial file for this process alone.

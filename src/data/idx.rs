@@ -1,7 +1,7 @@
 //! The idx format of MNIST: `0 0 type rank`, the lengths as big-endian `u32`, then the values.
 //! <http://yann.lecun.com/exdb/mnist/>; gzip around it is undone.
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use flate2::read::GzDecoder;
 use std::io::Read;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub struct Idx {
 /// Reads a file of `rank` axes, with gzip or without.
 pub fn load(path: impl AsRef<Path>, rank: usize) -> Result<Idx> {
     let path = path.as_ref();
-    parse(super::read_limited(path, MAX_BYTES)?, rank, &path.display().to_string())
+    parse(files::read(path, MAX_BYTES, "a file of a data set")?, rank, &path.display().to_string())
 }
 
 /// Reads an array of `rank` axes from bytes, with gzip or without; `name` is for messages.

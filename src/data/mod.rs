@@ -30,7 +30,6 @@ use crate::{Error, Result};
 use glyphs::GlyphSpec;
 use ndarray::{Array3, Array4, ArrayView3, Axis};
 use rayon::prelude::*;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The longest file of a data set that is read, bytes.
@@ -272,18 +271,6 @@ fn absent(dir: &Path, file: &str, set: &str) -> Error {
     }
     let why = format!("has no {file}; run `siamese data get {set}`, or name another folder with --data");
     Error::invalid(dir.display(), why)
-}
-
-/// Reads a whole file of at most `limit` bytes.
-fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
-    let length = file.metadata().map_or(0, |m| m.len()).min(limit);
-    let mut bytes = Vec::with_capacity(length as usize);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::invalid(path.display(), format!("is longer than {} MiB", limit >> 20)));
-    }
-    Ok(bytes)
 }
 
 /// Makes `count` images on all cores, each thread with its own state: `[N, C, S, S]`.

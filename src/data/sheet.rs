@@ -1,10 +1,10 @@
 //! Contact sheets: a row for each character, a column for each drawer, black ink on white.
 
 use super::Dataset;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use ::image::{GrayImage, ImageFormat, Luma};
 use ndarray::Axis;
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::Path;
 
 /// The greatest side of a sheet, pixels.
@@ -98,10 +98,5 @@ pub fn write(sheet: &Sheet, path: &Path) -> Result<()> {
         .picture
         .write_to(&mut png, ImageFormat::Png)
         .map_err(|e| Error::invalid_because(path.display(), "cannot be made", e))?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut part = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write into", folder))?;
-    part.write_all(png.get_ref()).map_err(Error::io("write", path))?;
-    super::get::readable_by_all(part.path())?;
-    part.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-    Ok(())
+    files::replace(path, png.get_ref())
 }

@@ -3,7 +3,7 @@
 use super::archive::Archive;
 use super::{idx, omniglot};
 use crate::image::{self, Preprocessing};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -121,7 +121,7 @@ const MNIST: [File; 4] = [
 /// Checks that the file at `path` is `file`: by its own checksum, else by that of its contents,
 /// so that the same drawings in another packing are accepted and any changed one is not.
 pub(super) fn check(file: &File, path: &Path) -> Result<()> {
-    let bytes = super::read_limited(path, super::MAX_FILE_BYTES)?;
+    let bytes = files::read(path, super::MAX_FILE_BYTES, "a file of a data set")?;
     let found = hex(&Sha256::digest(&bytes));
     if file.sha256.contains(&found.as_str()) {
         return Ok(());

@@ -14,7 +14,7 @@ pub use recognise::Row;
 use crate::compare::run::Comparison;
 use crate::data::glyphs::{self, GlyphSpec};
 use crate::runtime::Runtime;
-use crate::{Error, Result, tower};
+use crate::{Error, Result, files, tower};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -172,7 +172,7 @@ fn shipped(out: &Path, because: String) -> Result<Towers> {
     let mut files = Vec::new();
     for (name, bytes) in SHIPPED {
         let file = out.join(name);
-        std::fs::write(&file, bytes).map_err(Error::io("write", &file))?;
+        files::replace(&file, bytes)?;
         files.push(file);
     }
     Ok(Towers { origin: Origin::Shipped { because }, files, losses: Vec::new() })

@@ -10,7 +10,7 @@ mod tensors;
 mod tests;
 
 pub use inputs::{Input, Inputs, listed};
-pub use sink::{File, Format, Sink, create};
+pub use sink::{Format, Sink, create};
 
 use crate::image::{self, Preprocessing};
 use crate::runtime::Embedder;

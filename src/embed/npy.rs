@@ -1,21 +1,22 @@
 //! NumPy's format, version 1.0 (NEP 1).
 
-use super::sink::{File, Sink, bytes};
+use super::sink::{Sink, bytes};
 use crate::Result;
+use crate::files::Replacement;
 use ndarray::ArrayView1;
 
 /// Magic, version, length and dictionary, padded to a multiple of 64.
 const HEAD: usize = 128;
 
 pub(super) struct Npy {
-    file: File,
+    file: Replacement,
     rows: u64,
     dim: usize,
 }
 
 impl Npy {
-    pub fn new(mut file: File, dim: usize) -> Result<Self> {
-        file.write(&head(0, dim))?;
+    pub fn new(mut file: Replacement, dim: usize) -> Result<Self> {
+        file.append(&head(0, dim))?;
         Ok(Self { file, rows: 0, dim })
     }
 }
@@ -23,7 +24,7 @@ impl Npy {
 impl Sink for Npy {
     fn row(&mut self, _: &str, _: &str, embedding: ArrayView1<'_, f32>) -> Result<()> {
         self.rows += 1;
-        self.file.write(&bytes(embedding))
+        self.file.append(&bytes(embedding))
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {

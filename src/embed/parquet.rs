@@ -5,8 +5,9 @@
 //! <https://parquet.apache.org/docs/file-format/>; the numbers of fields are those of
 //! parquet.thrift, in Thrift's compact protocol.
 
-use super::sink::{File, Sink, bytes};
+use super::sink::{Sink, bytes};
 use crate::Result;
+use crate::files::Replacement;
 use crate::tower::TowerSpec;
 use ndarray::ArrayView1;
 
@@ -29,7 +30,7 @@ const COLUMNS: [(&[&str], i64); 3] =
     [(&["source"], BYTE_ARRAY), (&["label"], BYTE_ARRAY), (&["embedding", "list", "element"], FLOAT)];
 
 pub(super) struct Parquet {
-    file: File,
+    file: Replacement,
     dim: usize,
     tower: [String; 2],
     /// Values of the row group in the making, by column.
@@ -41,8 +42,8 @@ pub(super) struct Parquet {
 }
 
 impl Parquet {
-    pub fn new(mut file: File, tower: &TowerSpec) -> Result<Self> {
-        file.write(MAGIC)?;
+    pub fn new(mut file: Replacement, tower: &TowerSpec) -> Result<Self> {
+        file.append(MAGIC)?;
         Ok(Self {
             file,
             dim: tower.dim,
@@ -73,8 +74,8 @@ impl Parquet {
             page.extend(values);
             let header = page_header(page.len(), count).0;
             let at = self.offset;
-            self.file.write(&header)?;
-            self.file.write(&page)?;
+            self.file.append(&header)?;
+            self.file.append(&page)?;
             self.offset += header.len() + page.len();
             chunks.push(column_chunk(path, *kind, count, at, self.offset - at));
         }
@@ -116,9 +117,9 @@ impl Sink for Parquet {
             .structs(5, 4, &pairs)
             .text(6, 5, "siamese")
             .end();
-        self.file.write(&footer.0)?;
-        self.file.write(&(footer.0.len() as u32).to_le_bytes())?;
-        self.file.write(MAGIC)?;
+        self.file.append(&footer.0)?;
+        self.file.append(&(footer.0.len() as u32).to_le_bytes())?;
+        self.file.append(MAGIC)?;
         self.file.finish()
     }
 }

@@ -1,13 +1,13 @@
 //! Files of embeddings, written row by row; the file appears whole or not at all.
 
 use super::{npy, parquet, tensors};
+use crate::files::Replacement;
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use ndarray::ArrayView1;
 use serde_json::json;
-use std::io::{BufWriter, Seek, Write};
-use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use std::io::Write;
+use std::path::Path;
 
 /// Takes embeddings in order.
 pub trait Sink {
@@ -58,47 +58,12 @@ impl Format {
 /// Where the name tells no format, or the folder cannot be written.
 pub fn create(path: &Path, tower: &TowerSpec) -> Result<Box<dyn Sink>> {
     Ok(match Format::of(path)? {
-        Format::Npy => Box::new(npy::Npy::new(File::create(path)?, tower.dim)?),
-        Format::Safetensors => Box::new(tensors::Tensors::new(File::create(path)?, tower)?),
-        Format::Parquet => Box::new(parquet::Parquet::new(File::create(path)?, tower)?),
+        Format::Npy => Box::new(npy::Npy::new(Replacement::create(path)?, tower.dim)?),
+        Format::Safetensors => Box::new(tensors::Tensors::new(Replacement::create(path)?, tower)?),
+        Format::Parquet => Box::new(parquet::Parquet::new(Replacement::create(path)?, tower)?),
         Format::JsonLines if path == Path::new("-") => Box::new(Lines::Stdout(std::io::stdout())),
-        Format::JsonLines => Box::new(Lines::File(File::create(path)?)),
+        Format::JsonLines => Box::new(Lines::File(Replacement::create(path)?)),
     })
-}
-
-/// A file that appears when it is complete.
-pub struct File {
-    writer: BufWriter<NamedTempFile>,
-    path: PathBuf,
-}
-
-impl File {
-    /// Begins it.
-    pub fn create(path: &Path) -> Result<Self> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let part = NamedTempFile::new_in(folder).map_err(Error::io("write into", folder))?;
-        Ok(Self { writer: BufWriter::with_capacity(1 << 18, part), path: path.into() })
-    }
-
-    /// Appends.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).map_err(Error::io("write", &self.path))
-    }
-
-    /// Writes the head again, now that everything is known.
-    pub fn rewrite_head(&mut self, head: &[u8]) -> Result<()> {
-        self.writer.rewind().map_err(Error::io("write", &self.path))?;
-        self.write(head)
-    }
-
-    /// Puts it into its place.
-    pub fn finish(self) -> Result<()> {
-        let path = self.path;
-        let part = self.writer.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
-        crate::data::get::readable_by_all(part.path())?;
-        part.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
-        Ok(())
-    }
 }
 
 /// Numbers as bytes.
@@ -109,7 +74,7 @@ pub(super) fn bytes(embedding: ArrayView1<'_, f32>) -> Vec<u8> {
 /// JSON lines.
 enum Lines {
     Stdout(std::io::Stdout),
-    File(File),
+    File(Replacement),
 }
 
 impl Sink for Lines {
@@ -118,7 +83,7 @@ impl Sink for Lines {
         let line = format!("{line}\n");
         match self {
             Self::Stdout(out) => out.write_all(line.as_bytes()).map_err(Error::io("write", "stdout")),
-            Self::File(file) => file.write(line.as_bytes()),
+            Self::File(file) => file.append(line.as_bytes()),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The safetensors format: a JSON header and one tensor, `embeddings`, float32 `[N, D]`.
 
-use super::sink::{File, Sink, bytes};
+use super::sink::{Sink, bytes};
 use crate::Result;
+use crate::files::Replacement;
 use crate::tower::TowerSpec;
 use ndarray::ArrayView1;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 const ROOM: usize = 96;
 
 pub(super) struct Tensors {
-    file: File,
+    file: Replacement,
     rows: u64,
     dim: usize,
     facts: Value,
@@ -18,11 +19,11 @@ pub(super) struct Tensors {
 }
 
 impl Tensors {
-    pub fn new(mut file: File, tower: &TowerSpec) -> Result<Self> {
+    pub fn new(mut file: Replacement, tower: &TowerSpec) -> Result<Self> {
         let facts = json!({ "tower": tower.name, "tower_sha256": tower.sha256 });
         let text = header(&facts, 0, tower.dim);
         let head = (text.len() + ROOM).next_multiple_of(8);
-        file.write(&padded(text, head))?;
+        file.append(&padded(text, head))?;
         Ok(Self { file, rows: 0, dim: tower.dim, facts, head })
     }
 }
@@ -30,7 +31,7 @@ impl Tensors {
 impl Sink for Tensors {
     fn row(&mut self, _: &str, _: &str, embedding: ArrayView1<'_, f32>) -> Result<()> {
         self.rows += 1;
-        self.file.write(&bytes(embedding))
+        self.file.append(&bytes(embedding))
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {

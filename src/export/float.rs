@@ -32,21 +32,8 @@ pub fn float(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<Mode
     Ok(model)
 }
 
-/// The tower's parameters with batch normalisation folded in, each checked against the recipe.
+/// The tower's parameters with batch normalisation folded in.
 pub(super) fn fold(recipe: &Recipe, params: &Params) -> Result<Params> {
-    for spec in model::param_specs(recipe)? {
-        let at = || format!("parameter {}", spec.name);
-        let param = params.get(&spec.name).ok_or_else(|| {
-            Error::invalid(at(), format!("is missing; was it trained with {}?", recipe.name))
-        })?;
-        if param.shape() != spec.shape {
-            let why = format!("has the shape {:?}, but the recipe needs {:?}", param.shape(), spec.shape);
-            return Err(Error::invalid(at(), why));
-        }
-        if param.iter().any(|x| !x.is_finite()) {
-            return Err(Error::invalid(at(), "holds a NaN or an infinite number; the training diverged"));
-        }
-    }
     let mut folded = model::fold(recipe, params)?;
     for param in folded.values_mut() {
         *param = param.as_standard_layout().into_owned();

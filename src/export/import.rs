@@ -88,7 +88,7 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported> {
     let mut model = tower::decode(&bytes, &name)?;
     let source = format!("{}, SHA-256 {}", file_name(path), tower::sha256(&bytes));
     drop(bytes);
-    wrap(&mut model, path, options, source).map_err(|e| tower::at(&name, e))
+    wrap(&mut model, path, options, source).map_err(|e| e.at(&name))
 }
 
 fn wrap(model: &mut ModelProto, path: &Path, options: &ImportOptions, source: String) -> Result<Imported> {

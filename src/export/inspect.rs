@@ -122,7 +122,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
 
 fn facts((spec, model): (TowerSpec, ModelProto), file: &str) -> Result<TowerFacts> {
     let proven = if spec.kind == TowerKind::Exact { prove(&model)? } else { Vec::new() };
-    let provenance = Provenance::read(&model).map_err(|e| tower::at(file, e))?;
+    let provenance = Provenance::read(&model).map_err(|e| e.at(file))?;
     Ok(TowerFacts { spec, provenance, proven })
 }
 

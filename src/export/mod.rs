@@ -28,13 +28,11 @@ pub use float::float;
 pub use import::{ImportOptions, Imported, Pixels, import};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use run::Program;
-pub use trained::{
-    ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, read_params, trained,
-};
+pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};
 
 use crate::onnx::ModelProto;
 use crate::tower::TowerSpec;
-use crate::{Error, Result};
+use crate::{Result, files};
 use prost::Message;
 use std::path::Path;
 
@@ -46,14 +44,6 @@ use std::path::Path;
 pub fn save(model: &ModelProto, path: &Path) -> Result<TowerSpec> {
     let bytes = model.encode_to_vec();
     let (spec, _) = TowerSpec::from_bytes(&bytes, &path.display().to_string())?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}.partial", std::process::id()));
-    let partial = Path::new(&partial);
-    let written = std::fs::write(partial, &bytes).and_then(|()| std::fs::rename(partial, path));
-    if written.is_err() {
-        // Nothing can be done about a fragment that cannot be removed either.
-        let _ = std::fs::remove_file(partial);
-    }
-    written.map_err(Error::io("write", path))?;
+    files::replace(path, &bytes)?;
     Ok(spec)
 }

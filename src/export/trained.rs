@@ -4,11 +4,9 @@
 //! `data.json` ([`DataFacts`]) and `accuracy.json` (a list of [`Accuracy`]) are read where they are.
 
 use crate::data::Dataset;
-use crate::model::{Params, Recipe};
+use crate::model::{Params, Recipe, read_tower};
 use crate::tower::{Accuracy, Provenance};
 use crate::{Error, Result};
-use ndarray::{ArrayD, IxDyn};
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -82,17 +80,18 @@ pub fn trained(run: &Path) -> Result<Trained> {
         ));
     }
     let recipe = Recipe::load(run)?;
-    let params = run.join(PARAMS_FILE);
-    if !params.exists() {
+    let file = run.join(PARAMS_FILE);
+    if !file.exists() {
         let why = format!("has no {PARAMS_FILE}; finish the training with `siamese train --resume`");
         return Err(Error::invalid(run.display(), why));
     }
+    let (params, _) = read_tower(&recipe, &file)?;
     let mut told = Provenance::default();
     if let Some(facts) = read_json::<DataFacts>(&run.join(DATA_FILE))? {
         facts.tell(&mut told);
     }
     told.accuracy = read_json::<Vec<Accuracy>>(&run.join(ACCURACY_FILE))?.unwrap_or_default();
-    Ok(Trained { recipe, params: read_params(&params)?, told })
+    Ok(Trained { recipe, params, told })
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
@@ -102,29 +101,6 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     let value = serde_json::from_slice(&text);
     value.map(Some).map_err(|e| Error::invalid_because(path.display(), "cannot be read", e))
-}
-
-/// Reads named float32 arrays from a safetensors file.
-///
-/// # Errors
-/// A file that cannot be read, or that holds other types.
-pub fn read_params(path: &Path) -> Result<Params> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
-        Error::invalid_because(path.display(), "is not a safetensors file, or one that is cut off", e)
-    })?;
-    let mut params = Params::new();
-    for (name, view) in tensors.iter() {
-        let at = || format!("{}: {name}", path.display());
-        if view.dtype() != Dtype::F32 {
-            return Err(Error::invalid(at(), format!("is {:?}, not float32", view.dtype())));
-        }
-        let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        let array = ArrayD::from_shape_vec(IxDyn(view.shape()), values)
-            .map_err(|e| Error::invalid_because(at(), "does not fill its shape", e))?;
-        params.insert(name.to_string(), array);
-    }
-    Ok(params)
 }
 
 /// Calibration images: `count` of the training images `[N, 1, S, S]` (those of alphabets that the recipe

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 /// The longest picture file that is read, bytes.
@@ -44,21 +44,6 @@ impl Picture {
     pub fn gray(width: usize, height: usize, levels: Vec<u8>) -> Self {
         Self { width, height, pixels: Pixels::Gray(levels) }
     }
-}
-
-/// Reads a whole file, refusing what is too long to be a picture (devices and pipes included).
-pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>> {
-    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let limit = MAX_FILE_BYTES >> 20;
-        return Err(Error::invalid(
-            path.display(),
-            format!("is longer than {limit} MiB; give a smaller picture"),
-        ));
-    }
-    Ok(bytes)
 }
 
 /// Decodes a picture, upright as its EXIF tag says; `name` is for messages.

@@ -16,7 +16,7 @@ mod window;
 
 pub use decode::{EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, is_picture_name};
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use decode::Picture;
 use ndarray::{Array3, ArrayView2};
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,7 @@ impl Preprocessing {
 /// The format is told from the content, not from the name. Errors name the file.
 pub fn load(path: impl AsRef<Path>, how: &Preprocessing) -> Result<Array3<u8>> {
     let path = path.as_ref();
-    decode(&decode::read_limited(path)?, &path.display().to_string(), how)
+    decode(&files::read(path, MAX_FILE_BYTES, "a picture")?, &path.display().to_string(), how)
 }
 
 /// Decodes a picture (PNG, JPEG, GIF, BMP, WebP or TIFF; of an animation the first frame):

@@ -1,11 +1,12 @@
 //! What inference needs no layer of its own for, folded into the layer before it: batch normalisation, and
 //! the normalisation of the embedding.
 
+use super::params::check;
 use super::plan::plan;
 use super::recipe::{Layer, Recipe};
 use super::{BATCH_NORM_EPSILON, Params, WCCN};
 use crate::{Error, Result};
-use ndarray::{Array1, Axis, Ix1, Ix2};
+use ndarray::{Axis, Ix2};
 
 /// Folds each batch normalisation into its convolution or product, for [`super::Mode::Folded`]:
 /// `w' = w·γ/√(var + ε)`, `b' = β − mean·γ/√(var + ε)` with the running statistics. Where the recipe asks
@@ -15,8 +16,9 @@ use ndarray::{Array1, Axis, Ix1, Ix2};
 /// the tower; parameters that are not the tower's (`head.*`) are passed through.
 ///
 /// # Errors
-/// A parameter that is missing or has another shape.
+/// A parameter that is missing, has another shape, or is not finite.
 pub fn fold(recipe: &Recipe, params: &Params) -> Result<Params> {
+    check(recipe, params)?;
     let mut folded = params.clone();
     let mut product = String::new();
     for p in plan(recipe)? {
@@ -58,28 +60,20 @@ fn fold_wccn(params: &mut Params, product: &str) -> Result<()> {
 }
 
 fn fold_one(params: &mut Params, product: &str, norm: &str) -> Result<()> {
-    let name = format!("{product}.weight");
-    let channels = params.get(&name).ok_or_else(|| missing(&name))?.shape()[0];
-    let mut part = |part: &str| take(params, &format!("{norm}.{part}"), channels);
+    let mut part = |part: &str| {
+        let name = format!("{norm}.{part}");
+        params.remove(&name).ok_or_else(|| missing(&name))
+    };
     let (scale, shift, mean, var) = (part("scale")?, part("bias")?, part("mean")?, part("var")?);
     let factor = scale / var.mapv(|v| (v + BATCH_NORM_EPSILON).sqrt());
     let bias = shift - mean * &factor;
+    let name = format!("{product}.weight");
     let weight = params.get_mut(&name).ok_or_else(|| missing(&name))?;
     for (mut row, f) in weight.axis_iter_mut(Axis(0)).zip(&factor) {
         row *= *f;
     }
-    params.insert(format!("{product}.bias"), bias.into_dyn());
+    params.insert(format!("{product}.bias"), bias);
     Ok(())
-}
-
-/// Takes out a vector with one value a channel.
-fn take(params: &mut Params, name: &str, channels: usize) -> Result<Array1<f32>> {
-    let array = params.remove(name).ok_or_else(|| missing(name))?;
-    if array.shape() != [channels] {
-        let why = format!("has shape {:?}, but its layer has {channels} channels", array.shape());
-        return Err(Error::invalid(format!("parameter {name}"), why));
-    }
-    array.into_dimensionality::<Ix1>().map_err(|e| Error::invalid_because(name, "must have the shape [C]", e))
 }
 
 fn missing(name: &str) -> Error {

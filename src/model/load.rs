@@ -23,10 +23,7 @@ impl Recipe {
     /// As [`Recipe::load`].
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let recipe: Self = serde_json::from_str(text).map_err(|e| explain(name, &e))?;
-        recipe.validate().map_err(|e| match e {
-            Error::Invalid { at, why, source } => Error::Invalid { at: format!("{name}: {at}"), why, source },
-            other => other,
-        })?;
+        recipe.validate().map_err(|e| e.at(name))?;
         Ok(recipe)
     }
 }

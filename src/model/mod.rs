@@ -9,6 +9,7 @@ mod fold;
 mod forward;
 mod init;
 mod load;
+mod params;
 mod plan;
 pub mod recipe;
 mod shipped;
@@ -20,6 +21,7 @@ pub use fold::fold;
 pub(crate) use forward::unit_length;
 pub use forward::{Forward, MaskSpec, Mode, forward, forward_with};
 pub use init::{initialise, seeded};
+pub use params::{Params, read_params, read_tower, shaped, write_params};
 pub(crate) use plan::pads;
 pub use plan::{Placed, plan};
 pub use recipe::Recipe;
@@ -36,9 +38,6 @@ pub const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
 /// The parameter that holds the matrix `[D, D]` of [`Recipe::wccn`].
 pub const WCCN: &str = "wccn.weight";
-
-/// Named parameters or other state, `layer.name` → array, in a stable order.
-pub type Params = std::collections::BTreeMap<String, ndarray::ArrayD<f32>>;
 
 /// The distance that a loss shapes the embedding for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One self-contained HTML page: no script, no font, no picture from elsewhere; narrow screens and
 //! dark mode included.
 
-use crate::{Error, Result};
+use crate::{Result, files};
 use std::fmt::{Display, Write as _};
 use std::path::Path;
 
@@ -116,12 +116,7 @@ impl Page {
     /// # Errors
     /// Where the folder cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write into", folder))?;
-        std::io::Write::write_all(&mut file, self.render().as_bytes()).map_err(Error::io("write", path))?;
-        crate::data::get::readable_by_all(file.path())?;
-        file.persist(path).map_err(|e| Error::io("replace", path)(e.error))?;
-        Ok(())
+        files::replace(path, self.render().as_bytes())
     }
 
     fn push(&mut self, text: std::fmt::Arguments<'_>) -> &mut Self {
@@ -187,15 +182,5 @@ mod tests {
         page.pictures([(&b"png"[..], "one".to_string())]);
         let html = page.render();
         assert!(!html.contains("http") && !html.contains("<link") && !html.contains("url("));
-    }
-
-    #[test]
-    fn a_page_is_replaced_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.html");
-        Page::new("one", "").write(&path).unwrap();
-        Page::new("two", "").write(&path).unwrap();
-        assert!(std::fs::read_to_string(&path).unwrap().contains("<h1>two</h1>"));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use base64::Engine as _;
-use image::{GrayImage, ImageFormat, Luma};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma};
 use ndarray::ArrayView3;
 use std::io::Cursor;
 
@@ -32,7 +32,7 @@ pub fn sheet(rows: &[Vec<ArrayView3<'_, u8>>], zoom: usize) -> Result<Vec<u8>> {
             stamp(&mut canvas, tile, (x * (side + 1) + 1, y * (side + 1) + 1), side);
         }
     }
-    encode(&canvas)
+    encode(canvas)
 }
 
 /// Draws a tile at `(x, y)`, scaled to `side`, ink dark on white.
@@ -49,11 +49,13 @@ fn stamp(canvas: &mut GrayImage, tile: &ArrayView3<'_, u8>, (x, y): (usize, usiz
     }
 }
 
-fn encode(canvas: &GrayImage) -> Result<Vec<u8>> {
+/// A picture as PNG.
+pub(super) fn encode(picture: impl Into<DynamicImage>) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    canvas
+    picture
+        .into()
         .write_to(&mut bytes, ImageFormat::Png)
-        .map_err(|e| Error::invalid_because("sheet", "cannot be encoded as PNG", e))?;
+        .map_err(|e| Error::invalid_because("the picture", "cannot be encoded as PNG", e))?;
     Ok(bytes.into_inner())
 }
 

@@ -1,6 +1,7 @@
 //! Charts by `plotters`: one description, drawn as SVG (for pages) or PNG (for files).
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
+use image::{Rgb, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::FontStyle;
@@ -80,9 +81,9 @@ impl Chart {
     /// # Errors
     /// Where no point can be shown, or the file cannot be written.
     pub fn png(&self, path: &Path) -> Result<()> {
-        let area = BitMapBackend::new(path, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(|e| failed(&e))?;
-        self.draw(area, WHITE)
+        let mut picture = RgbImage::from_pixel(SIZE.0, SIZE.1, Rgb([255; 3]));
+        self.draw(BitMapBackend::with_buffer(&mut picture, SIZE).into_drawing_area(), WHITE)?;
+        files::replace(path, &super::picture::encode(picture)?)
     }
 
     fn draw<B: DrawingBackend>(&self, area: DrawingArea<B, Shift>, paper: RGBColor) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The state on the host: its first values, and what of it is exported.
 
 use super::{StepGraph, state_name};
-use crate::model::{ParamSpec, Params, Recipe, initialise, param_specs};
+use crate::model::{ParamSpec, Params, Recipe, initialise, param_specs, shaped};
 use crate::{Error, Result};
 use ndarray::{ArrayD, IxDyn};
 
@@ -56,17 +56,10 @@ pub fn exported_params(state: &Params, recipe: &Recipe) -> Result<Params> {
         |name: &String| name.strip_prefix(prefix).or_else(|| name.strip_prefix("stat.")).map(String::from);
     let params: Params = state.iter().filter_map(|(k, v)| Some((own(k)?, v.clone()))).collect();
     for spec in param_specs(recipe)? {
-        match params.get(&spec.name) {
-            Some(p) if p.shape() == spec.shape => {}
-            Some(p) => {
-                let why = format!("has the shape {:?}, but the recipe needs {:?}", p.shape(), spec.shape);
-                return Err(Error::invalid(state_name(&spec), why));
-            }
-            None => {
-                let why = format!("is missing; is this a state of recipe {}?", recipe.name);
-                return Err(Error::invalid(state_name(&spec), why));
-            }
-        }
+        shaped(&params, &spec.name, &spec.shape).map_err(|why| {
+            let why = format!("{why}; is this a state of recipe {}?", recipe.name);
+            Error::invalid(state_name(&spec), why)
+        })?;
     }
     Ok(params)
 }

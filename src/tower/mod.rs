@@ -20,7 +20,7 @@ pub use weights::finite;
 
 use crate::image::Preprocessing;
 use crate::onnx::ModelProto;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -88,7 +88,7 @@ impl TowerSpec {
     /// As [`TowerSpec::read`].
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<(Self, ModelProto)> {
         let model = decode(bytes, name)?;
-        let spec = Self::of(&model, sha256(bytes)).map_err(|e| at(name, e))?;
+        let spec = Self::of(&model, sha256(bytes)).map_err(|e| e.at(name))?;
         Ok((spec, model))
     }
 
@@ -124,15 +124,7 @@ impl TowerSpec {
 /// # Errors
 /// A file that cannot be read, or is longer than the format allows.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let length = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if length.is_dir() {
-        return Err(Error::invalid(path.display(), "is a folder; name the .onnx file in it"));
-    }
-    if length.len() > MAX_BYTES {
-        let why = format!("has {} bytes; an ONNX file has at most {MAX_BYTES}", length.len());
-        return Err(Error::invalid(path.display(), why));
-    }
-    std::fs::read(path).map_err(Error::io("read", path))
+    files::read(path, MAX_BYTES, "an ONNX file")
 }
 
 /// Decodes an ONNX file; `name` stands in messages.
@@ -163,13 +155,4 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<ModelProto> {
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The same error, told of a file.
-pub(crate) fn at(name: &str, error: Error) -> Error {
-    match error {
-        Error::Invalid { at, why, source } => Error::Invalid { at: format!("{name}: {at}"), why, source },
-        Error::Graph { op, node, why } => Error::invalid(format!("{name}: node {node} ({op})"), why),
-        other => other,
-    }
 }

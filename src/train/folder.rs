@@ -1,9 +1,9 @@
 //! The folder of a run: what is in it, under which names.
 
-use super::checkpoint::{PARTIAL, read_params, replace, write_params};
 use super::identity::{Identity, Surroundings};
 use crate::export::{DATA_FILE, PARAMS_FILE};
-use crate::model::Params;
+use crate::files::{self, PARTIAL};
+use crate::model::{Params, read_params, shaped, write_params};
 use crate::step::StepGraph;
 use crate::tower::Accuracy;
 use crate::{Error, Result};
@@ -133,15 +133,15 @@ impl Folder {
             let _ = fs::remove_file(partial);
         }
         let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
-        replace(&self.path.join("recipe.json"), &pretty(&identity.recipe))?;
-        replace(&self.path.join(DATA_FILE), &pretty(&identity.data))?;
-        replace(&self.path.join("train.onnx"), &graph.model.encode_to_vec())?;
+        files::replace(&self.path.join("recipe.json"), &pretty(&identity.recipe))?;
+        files::replace(&self.path.join(DATA_FILE), &pretty(&identity.data))?;
+        files::replace(&self.path.join("train.onnx"), &graph.model.encode_to_vec())?;
         if step == 0 {
             let _ = fs::remove_file(self.path.join(BEST));
         }
         let lines = self.read_log()?.into_iter().filter(|(line, _)| line.step <= step);
         let kept: String = lines.map(|(_, text)| text + "\n").collect();
-        replace(&self.log(), kept.as_bytes())
+        files::replace(&self.log(), kept.as_bytes())
     }
 
     /// The lines of the log.
@@ -256,7 +256,7 @@ impl Folder {
         let figures = serde_json::from_value::<Accuracy>(facts.clone()).into_iter().collect::<Vec<_>>();
         let figures = serde_json::to_vec_pretty(&figures)
             .map_err(|e| Error::invalid_because("the figure", "cannot be written as JSON", e))?;
-        replace(&self.path.join(crate::export::ACCURACY_FILE), &figures)?;
+        files::replace(&self.path.join(crate::export::ACCURACY_FILE), &figures)?;
         Ok(facts.get("step").and_then(Value::as_u64).unwrap_or(last))
     }
 }
@@ -279,12 +279,8 @@ fn checked(
         return Err(Error::invalid(at, why));
     }
     for spec in &graph.state {
-        let found = state.get(&spec.input).map(|a| a.shape());
-        if found != Some(spec.shape.as_slice()) {
-            let found = found.map_or("is not in it".into(), |shape| format!("has the shape {shape:?} in it"));
-            let why = format!("{} {found}, but this run's is {:?}", spec.input, spec.shape);
-            return Err(Error::invalid(at, why));
-        }
+        shaped(&state, &spec.input, &spec.shape)
+            .map_err(|why| Error::invalid(&at, format!("{} {why}", spec.input)))?;
     }
     Ok(Checkpoint { step, state, by: serde_json::from_value(facts["by"].clone()).ok() })
 }

@@ -7,7 +7,6 @@
 //! from its checkpoint to the same bits: step k draws its batch and masks from (seed, k) alone, and
 //! the graph holds nothing random.
 
-mod checkpoint;
 mod evaluate;
 mod events;
 mod feed;
@@ -19,7 +18,6 @@ mod start;
 mod stepper;
 mod wccn;
 
-pub use checkpoint::{read_params, write_params};
 pub use evaluate::Evaluator;
 pub use feed::Inputs;
 pub use folder::{Checkpoint, Folder, Line};

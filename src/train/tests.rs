@@ -4,6 +4,7 @@
 use super::*;
 use crate::Error;
 use crate::data::{Class, Dataset};
+use crate::model::{read_params, write_params};
 use crate::runtime::OrtOptions;
 use crate::runtime::ort::Device;
 use crate::step::initial_state;
