@@ -7,34 +7,25 @@ use std::path::Path;
 
 /// Writes a tower of images of `size` pixels whose embedding is the ink of `square`×`square` squares.
 pub fn squares(path: &Path, size: usize, square: usize, kind: TowerKind, distance: Distance) {
-    let mut g = Graph::new("squares");
-    let image = g.input("image", DType::U8, &[1, 1, size, size]);
-    let x = g.cast(image, DType::F32).unwrap();
+    let g = Graph::new("squares");
+    let x = g.input("image", DType::U8, &[1, 1, size, size]).cast(DType::F32);
     let strides = [square, square];
     let y = match kind {
-        TowerKind::Float => {
-            let y = g.average_pool(x, strides, strides).unwrap();
-            let scale = g.scalar(1.0 / 255.0);
-            g.mul(y, scale).unwrap()
-        }
+        TowerKind::Float => x.average_pool(strides, strides) * (1.0 / 255.0),
         TowerKind::Exact => {
             let ones = ndarray::ArrayD::from_elem(ndarray::IxDyn(&[1, 1, square, square]), 1_i8);
-            let w = g.initializer("conv1.weight", Tensor::I8(ones));
-            let w = g.cast(w, DType::F32).unwrap();
+            let w = g.initializer("conv1.weight", Tensor::I8(ones)).cast(DType::F32);
             let zero = ndarray::ArrayD::from_elem(ndarray::IxDyn(&[1]), 0.0_f32);
             let b = g.initializer("conv1.bias", Tensor::F32(zero));
-            let y = g.conv(x, w, Some(b), ConvAttrs { strides, ..ConvAttrs::default() }).unwrap();
+            let y = x.conv(w, Some(b), ConvAttrs { strides, ..ConvAttrs::default() });
             let shift = (2.0 * (square * square) as f32).log2().ceil();
             let scale = ndarray::ArrayD::from_elem(ndarray::IxDyn(&[1, 1, 1]), (-shift).exp2());
             let scale = g.initializer("conv1.scale", Tensor::F32(scale));
-            let y = g.mul(y, scale).unwrap();
-            let y = g.floor(y).unwrap();
-            g.clip(y, 0.0, 127.0).unwrap()
+            (y * scale).floor().clip(0.0, 127.0)
         }
     };
-    let y = g.flatten(y, 1).unwrap();
-    g.output("embedding", y);
-    let mut model = g.to_model_batched("N");
+    g.output("embedding", y.flatten(1));
+    let mut model = g.to_model_batched("N").unwrap();
     let spec = TowerSpec {
         name: "squares".into(),
         kind,

@@ -6,25 +6,19 @@ use ndarray::{Array, IxDyn};
 
 /// `[2, 1, 6, 6]` bytes → two convolutions with a residual sum → `[2, D]`.
 pub fn tower(scale_second: f32) -> ModelProto {
-    let mut g = Graph::new("t");
-    let image = g.input("image", DType::U8, &[2, 1, 6, 6]);
-    let x = g.cast(image, DType::F32).unwrap();
-    let weight = |g: &mut Graph, name: &str, shape: &[usize], scale: f32| {
+    let g = Graph::new("t");
+    let x = g.input("image", DType::U8, &[2, 1, 6, 6]).cast(DType::F32);
+    let weight = |name: &str, shape: &[usize], scale: f32| {
         let data = Array::from_shape_fn(IxDyn(shape), |i| {
             scale * ((i[0] * 7 + i[1] * 3 + i[2] + 2 * i[3]) % 5) as f32 * 0.1 - 0.17
         });
         g.initializer(name, Tensor::F32(data))
     };
     let attrs = ConvAttrs { pads: [1, 1, 1, 1], ..ConvAttrs::default() };
-    let w1 = weight(&mut g, "conv1.weight", &[3, 1, 3, 3], 1.0);
-    let first = g.conv(x, w1, None, attrs).unwrap();
-    let active = g.relu(first).unwrap();
-    let w2 = weight(&mut g, "conv2.weight", &[3, 3, 3, 3], scale_second);
-    let second = g.conv(active, w2, None, attrs).unwrap();
-    let sum = g.add(active, second).unwrap();
-    let flat = g.flatten(sum, 1).unwrap();
-    g.output("embedding", flat);
-    g.to_model()
+    let active = x.conv(weight("conv1.weight", &[3, 1, 3, 3], 1.0), None, attrs).relu();
+    let second = active.conv(weight("conv2.weight", &[3, 3, 3, 3], scale_second), None, attrs);
+    g.output("embedding", (active + second).flatten(1));
+    g.to_model().unwrap()
 }
 
 pub fn images() -> Named {

@@ -2,7 +2,7 @@
 use super::kernels::Kernels;
 use super::*;
 use crate::export::{self, Calibration};
-use crate::graph::{ConvAttrs, DType, Graph, Tensor as Constant, Value as Node, reference};
+use crate::graph::{ConvAttrs, DType, Expr, Graph, Tensor as Constant, reference};
 use crate::model::recipe::{Init, Layer, Padding};
 use crate::model::{self, Params, Recipe, Role};
 use crate::random::{self, Stream};
@@ -266,29 +266,29 @@ fn float_towers_agree_with_float64_to_rounding() {
 }
 
 /// A random graph of operations on integers and their binary fractions, none of which float32 rounds.
-struct Fuzz {
+struct Fuzz<'g> {
     rng: Stream,
-    g: Graph,
-    /// Values with the bound of their magnitude and the exponent of their step.
-    values: Vec<(Node, f64, i32)>,
+    g: &'g Graph,
+    values: Vec<Bounded<'g>>,
 }
 
-impl Fuzz {
+/// A value with the bound of its magnitude and the exponent of its step.
+type Bounded<'g> = (Expr<'g>, f64, i32);
+
+impl<'g> Fuzz<'g> {
     fn of(seed: u64) -> ModelProto {
         let mut rng = random::stream(seed, "fuzz", 0, 0);
-        let mut g = Graph::new("fuzz");
+        let g = &Graph::new("fuzz");
         let channels = [1, 3][random::below(&mut rng, 2)];
         let size = 9 + random::below(&mut rng, 8);
         let image = g.input(INPUT, DType::U8, &[1, channels, size, size + seed as usize % 3]);
-        let first = g.cast(image, DType::F32).unwrap();
-        let mut fuzz = Self { rng, g, values: vec![(first, 255.0, 0)] };
+        let mut fuzz = Fuzz { rng, g, values: vec![(image.cast(DType::F32), 255.0, 0)] };
         for _ in 0..14 {
             fuzz.grow();
         }
         let (last, ..) = fuzz.values[fuzz.values.len() - 1];
-        let flat = fuzz.g.flatten(last, 1).unwrap();
-        fuzz.g.output(OUTPUT, flat);
-        fuzz.g.to_model_batched("N")
+        g.output(OUTPUT, last.flatten(1));
+        g.to_model_batched("N").unwrap()
     }
 
     fn below(&mut self, n: usize) -> usize {
@@ -303,21 +303,20 @@ impl Fuzz {
             0..=2 => self.conv(x, most, step),
             3 => {
                 let exponent = self.below(9) as i32 - 7;
-                let factor = self.g.scalar(2f32.powi(exponent));
-                self.g.mul(x, factor).ok().map(|y| (y, most * 2f64.powi(exponent), step + exponent))
+                Some((x * 2f32.powi(exponent), most * 2f64.powi(exponent), step + exponent))
             }
-            4 => self.g.floor(x).ok().map(|y| (y, most + 1.0, step.max(0))),
+            4 => Some((x.floor(), most + 1.0, step.max(0))),
             5 => {
                 let low = [0.0, -127.0, -3.0][self.below(3)];
-                self.g.clip(x, low, 127.0).ok().map(|y| (y, most.clamp(0.0, 127.0), step.min(0)))
+                Some((x.clip(low, 127.0), most.clamp(0.0, 127.0), step.min(0)))
             }
-            6 => self.g.relu(x).ok().map(|y| (y, most, step)),
+            6 => Some((x.relu(), most, step)),
             7 => self.pool(x, most, step),
             8 => {
-                let half = self.g.scalar([0.5, -2.0, 7.0][random::below(&mut self.rng, 3)]);
-                self.g.add(x, half).ok().map(|y| (y, most + 7.0, step.min(-1)))
+                let offset = [0.5, -2.0, 7.0][self.below(3)];
+                Some((x + offset, most + 7.0, step.min(-1)))
             }
-            _ => self.sum(x, most, step),
+            _ => Some(self.sum(x, most, step)),
         };
         // What float32 might round is no part of the graph's last value.
         if let Some(grown) = grown.filter(|(_, most, step)| most * 2f64.powi(-step) < 16_777_216.0) {
@@ -325,8 +324,8 @@ impl Fuzz {
         }
     }
 
-    fn conv(&mut self, x: Node, most: f64, step: i32) -> Option<(Node, f64, i32)> {
-        let shape = self.g.shape(x).to_vec();
+    fn conv(&mut self, x: Expr<'g>, most: f64, step: i32) -> Option<Bounded<'g>> {
+        let shape = x.shape();
         let (k, stride) = ([1, 2, 3, 5][self.below(4)], 1 + self.below(2));
         let (filters, taps) = (1 + self.below(50), shape[1] * k * k);
         // As great as the sums allow, and sometimes beyond what 8 bits hold.
@@ -344,39 +343,38 @@ impl Fuzz {
         let number = self.values.len();
         let w = if greatest <= 127.0 {
             let bytes = weights.mapv(|w| w as i8);
-            let w = self.g.initializer(&format!("w{number}"), Constant::I8(bytes));
-            self.g.cast(w, DType::F32).ok()?
+            self.g.initializer(&format!("w{number}"), Constant::I8(bytes)).cast(DType::F32)
         } else {
             self.g.initializer(&format!("w{number}"), Constant::F32(weights))
         };
         let b = self.g.initializer(&format!("b{number}"), Constant::F32(bias));
         let pads = [0, 1, 2, 3].map(|_| self.below(k));
         let attrs = ConvAttrs { strides: [stride; 2], pads, ..ConvAttrs::default() };
-        let y = self.g.conv(x, w, Some(b), attrs).ok()?;
-        Some((y, taps as f64 * most * greatest + 201.0, step.min(-1)))
+        let fits = shape[2] + pads[0] + pads[2] >= k && shape[3] + pads[1] + pads[3] >= k;
+        fits.then(|| (x.conv(w, Some(b), attrs), taps as f64 * most * greatest + 201.0, step.min(-1)))
     }
 
-    fn pool(&mut self, x: Node, most: f64, step: i32) -> Option<(Node, f64, i32)> {
+    fn pool(&mut self, x: Expr<'g>, most: f64, step: i32) -> Option<Bounded<'g>> {
         let (mean, k) = (self.below(2) == 0, [1, 2, 3][self.below(3)]);
-        if mean {
-            let y = self.g.average_pool(x, [k.min(2); 2], [2, 1]).ok()?;
-            return Some((y, most, step - 2));
+        let window = if mean { [k.min(2); 2] } else { [k, 2] };
+        if x.dim(2) < window[0] || x.dim(3) < window[1] {
+            return None;
         }
-        self.g.max_pool(x, [k, 2], [1 + k % 2, 2]).ok().map(|y| (y, most, step))
+        Some(match mean {
+            true => (x.average_pool(window, [2, 1]), most, step - 2),
+            false => (x.max_pool(window, [1 + k % 2, 2]), most, step),
+        })
     }
 
     /// The sum with an earlier value of the same shape, either of which may be scaled first.
-    fn sum(&mut self, x: Node, most: f64, step: i32) -> Option<(Node, f64, i32)> {
-        let shape = self.g.shape(x).to_vec();
-        let alike: Vec<_> = self.values.iter().filter(|v| self.g.shape(v.0) == shape).copied().collect();
+    fn sum(&mut self, x: Expr<'g>, most: f64, step: i32) -> Bounded<'g> {
+        let alike: Vec<_> = self.values.iter().filter(|v| v.0.shape() == x.shape()).copied().collect();
         let (mut other, mut other_most, mut other_step) = alike[self.below(alike.len())];
         if self.below(2) == 0 {
-            let factor = self.g.scalar(0.25);
-            other = self.g.mul(other, factor).ok()?;
-            (other_most, other_step) = (other_most * 0.25, other_step - 2);
+            (other, other_most, other_step) = (other * 0.25, other_most * 0.25, other_step - 2);
         }
         let (a, b) = if self.below(2) == 0 { (x, other) } else { (other, x) };
-        self.g.add(a, b).ok().map(|y| (y, most + other_most, step.min(other_step)))
+        (a + b, most + other_most, step.min(other_step))
     }
 }
 
@@ -408,22 +406,15 @@ fn random_graphs_of_exact_operations_keep_their_bits() {
 
 #[test]
 fn what_is_not_known_is_left_to_tract() {
-    let mut g = Graph::new("mixed");
-    let image = g.input(INPUT, DType::U8, &[1, 1, 12, 12]);
-    let x = g.cast(image, DType::F32).unwrap();
+    let g = Graph::new("mixed");
+    let x = g.input(INPUT, DType::U8, &[1, 1, 12, 12]).cast(DType::F32);
     let weights = ArrayD::from_shape_fn(IxDyn(&[8, 1, 3, 3]), |i| (i[0] * 9 + i[2] * 3 + i[3]) as f32 - 40.0);
     let w = g.initializer("w", Constant::F32(weights));
     let attrs = ConvAttrs { pads: [1; 4], ..ConvAttrs::default() };
-    let y = g.conv(x, w, None, attrs).unwrap();
-    let y = g.relu(y).unwrap();
     // Two values leave the lowered part: one into `Abs`, the other into the sum behind it.
-    let pooled = g.max_pool(y, [2, 2], [2, 2]).unwrap();
-    let minus = g.neg(pooled).unwrap();
-    let other = g.abs(minus).unwrap();
-    let sum = g.add(other, pooled).unwrap();
-    let flat = g.flatten(sum, 1).unwrap();
-    g.output(OUTPUT, flat);
-    let model = g.to_model_batched("N");
+    let pooled = x.conv(w, None, attrs).relu().max_pool([2, 2], [2, 2]);
+    g.output(OUTPUT, ((-pooled).abs() + pooled).flatten(1));
+    let model = g.to_model_batched("N").unwrap();
     let images = images(1, 3, [1, 12, 12]);
     assert!(program(&model, size(&images), Kernels::best()).is_none(), "the whole of it is not lowered");
     let (plan, has) = plan(&model, size(&images), true);
@@ -434,14 +425,11 @@ fn what_is_not_known_is_left_to_tract() {
 #[test]
 fn a_product_that_float32_may_round_is_not_computed_with_integers() {
     for (weight, integers) in [(64.0f32, true), (127.0, false)] {
-        let mut g = Graph::new("limit");
-        let image = g.input(INPUT, DType::U8, &[1, 1, 26, 26]);
-        let x = g.cast(image, DType::F32).unwrap();
+        let g = Graph::new("limit");
+        let x = g.input(INPUT, DType::U8, &[1, 1, 26, 26]).cast(DType::F32);
         let w = g.initializer("w", Constant::F32(ArrayD::from_elem(IxDyn(&[2, 1, 26, 26]), weight)));
-        let y = g.conv(x, w, None, ConvAttrs::default()).unwrap();
-        let flat = g.flatten(y, 1).unwrap();
-        g.output(OUTPUT, flat);
-        let program = program(&g.to_model_batched("N"), [1, 26, 26], Kernels::best()).unwrap();
+        g.output(OUTPUT, x.conv(w, None, ConvAttrs::default()).flatten(1));
+        let program = program(&g.to_model_batched("N").unwrap(), [1, 26, 26], Kernels::best()).unwrap();
         // 26²·255·64 = 11.0 million, 26²·255·127 = 21.9 million, and 2²⁴ is 16.8 million.
         assert_eq!(program.steps.iter().any(|s| s.action.name() == "integer product"), integers);
     }
@@ -454,9 +442,8 @@ fn convolutions_by_tiles_agree_with_float64_whatever_their_sides_and_padding() {
         let mut number = |n: usize| 1 + random::below(&mut rng, n);
         let (inputs, outputs) = (15 + number(30), 15 + number(60));
         let (size, pads) = ([7 + number(8), 7 + number(8)], [0; 4].map(|_| number(3) - 1));
-        let mut g = Graph::new("tiles");
-        let image = g.input(INPUT, DType::U8, &[1, 1, size[0], size[1]]);
-        let x = g.cast(image, DType::F32).unwrap();
+        let g = Graph::new("tiles");
+        let x = g.input(INPUT, DType::U8, &[1, 1, size[0], size[1]]).cast(DType::F32);
         let mut weights = |name: &str, shape: &[usize], most: f32| {
             let w = ArrayD::from_shape_fn(IxDyn(shape), |_| random::between(&mut rng, -most, most));
             g.initializer(name, Constant::F32(w))
@@ -464,11 +451,10 @@ fn convolutions_by_tiles_agree_with_float64_whatever_their_sides_and_padding() {
         let (first, second) =
             (weights("w1", &[inputs, 1, 1, 1], 0.01), weights("w2", &[outputs, inputs, 3, 3], 0.2));
         let bias = weights("b", &[outputs], 0.5);
-        let x = g.conv(x, first, None, ConvAttrs::default()).unwrap();
-        let y = g.conv(x, second, Some(bias), ConvAttrs { pads, ..ConvAttrs::default() }).unwrap();
-        let flat = g.flatten(y, 1).unwrap();
-        g.output(OUTPUT, flat);
-        let model = g.to_model_batched("N");
+        let x = x.conv(first, None, ConvAttrs::default());
+        let y = x.conv(second, Some(bias), ConvAttrs { pads, ..ConvAttrs::default() });
+        g.output(OUTPUT, y.flatten(1));
+        let model = g.to_model_batched("N").unwrap();
         let images = images(seed, 2, [1, size[0], size[1]]);
         let truth = truth(&model, &images);
         for kernels in Kernels::all() {

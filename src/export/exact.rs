@@ -10,7 +10,7 @@ use super::calibrate::{ACTIVATION_MAX, Statistics};
 use super::float::{self, describe, normalised};
 use super::quantise::{Incoming, Quantised, Row, finest, finest_beside, finest_pair};
 use super::taps::Taps;
-use crate::graph::{ConvAttrs, DType, Graph, Tensor, Value};
+use crate::graph::{ConvAttrs, DType, Expr, Graph, Tensor};
 use crate::model::recipe::{Layer, Padding, Recipe};
 use crate::model::{Params, Placed, pads, plan};
 use crate::onnx::ModelProto;
@@ -47,12 +47,12 @@ pub fn exact(
     let taps = Taps::of(&trained, &placed);
     let stats = Statistics::gather(&trained, &taps.names(), how.images)?;
     let params = float::fold(recipe, params)?;
-    let mut exporter =
-        Exporter { g: Graph::new(&recipe.name), params: &params, stats, taps, correct: how.correct_biases };
+    let g = &Graph::new(&recipe.name);
+    let exporter = Exporter { g, params: &params, stats, taps, correct: how.correct_biases };
     let embedding = exporter.tower(recipe.size, &placed)?;
-    exporter.g.output(OUTPUT, embedding);
-    let dim = exporter.g.shape(embedding)[1];
-    let mut model = exporter.g.to_model_batched("N");
+    g.output(OUTPUT, embedding);
+    let dim = embedding.dim(1);
+    let mut model = g.to_model_batched("N")?;
     let distance = if normalised(recipe) { Distance::Cosine } else { float::distance(recipe, &params)? };
     describe(&mut model, recipe, TowerKind::Exact, dim, distance)?;
     let bounds = prove(&model)?;
@@ -89,8 +89,8 @@ fn check_images(recipe: &Recipe, how: Calibration<'_>) -> Result<()> {
 
 /// A value of the exact tower.
 #[derive(Clone)]
-struct Act {
-    value: Value,
+struct Act<'a> {
+    value: Expr<'a>,
     is: Incoming,
     /// The float tower's value that it stands for.
     tap: String,
@@ -99,7 +99,7 @@ struct Act {
 }
 
 struct Exporter<'a> {
-    g: Graph,
+    g: &'a Graph,
     params: &'a Params,
     stats: Statistics,
     taps: Taps,
@@ -113,20 +113,17 @@ enum Form {
     Fc,
 }
 
-impl Exporter<'_> {
-    fn tower(&mut self, size: usize, placed: &[Placed]) -> Result<Value> {
+impl<'a> Exporter<'a> {
+    fn tower(&self, size: usize, placed: &[Placed]) -> Result<Expr<'a>> {
         let image = self.g.input(INPUT, DType::U8, &[1, 1, size, size]);
-        let value = self.g.cast(image, DType::F32)?;
+        let value = image.cast(DType::F32);
         let is = Incoming { unit: 1.0 / 255.0, max: 255.0, step: 0 };
         let mut x = Act { value, is, tap: self.taps.image.clone(), positive: true };
         for (i, p) in placed.iter().enumerate() {
             let next = placed[i + 1..].iter().map(|p| &p.layer);
             let relu = next.clone().find(|l| !matches!(l, Layer::BatchNorm | Layer::Dropout(_)))
                 == Some(&Layer::Relu);
-            let outer = self.g.scope(&p.name);
-            let y = self.layer(p, x, relu);
-            self.g.set_scope(outer);
-            x = y?;
+            x = self.g.within(&p.name, || self.layer(p, x, relu))?;
         }
         if x.is.step < 0 || x.is.max > ACTIVATION_MAX {
             x = self.requantise(x)?;
@@ -134,7 +131,7 @@ impl Exporter<'_> {
         Ok(x.value)
     }
 
-    fn layer(&mut self, p: &Placed, x: Act, relu: bool) -> Result<Act> {
+    fn layer(&self, p: &Placed, x: Act<'a>, relu: bool) -> Result<Act<'a>> {
         let tap = self.taps.after(&p.name);
         match p.layer {
             Layer::Conv { kernel, stride, padding, .. } => {
@@ -145,24 +142,22 @@ impl Exporter<'_> {
             Layer::Fc { .. } => self.product(&p.name, Form::Fc, x, relu, tap),
             Layer::Residual { stride, .. } => self.residual(p, x, stride),
             Layer::Relu if x.positive => Ok(Act { tap, ..x }),
-            Layer::Relu => Ok(Act { positive: true, value: self.g.relu(x.value)?, tap, ..x }),
-            Layer::MaxPool { size } => {
-                Ok(Act { value: self.g.max_pool(x.value, [size; 2], [size; 2])?, tap, ..x })
-            }
+            Layer::Relu => Ok(Act { positive: true, value: x.value.relu(), tap, ..x }),
+            Layer::MaxPool { size } => Ok(Act { value: x.value.max_pool([size; 2], [size; 2]), tap, ..x }),
             Layer::AveragePool { size } => Ok(Act { tap, ..self.average(&p.name, x, size)? }),
             Layer::GlobalAveragePool => {
-                let side = self.g.shape(x.value)[2];
+                let side = x.value.dim(2);
                 let mean = self.average(&p.name, x, side)?;
-                Ok(Act { value: self.g.flatten(mean.value, 1)?, tap, ..mean })
+                Ok(Act { value: mean.value.flatten(1), tap, ..mean })
             }
-            Layer::Flatten => Ok(Act { value: self.g.flatten(x.value, 1)?, tap, ..x }),
+            Layer::Flatten => Ok(Act { value: x.value.flatten(1), tap, ..x }),
             // Batch normalisation is in the weights; the cosine distance normalises.
             Layer::BatchNorm | Layer::Dropout(_) | Layer::L2Norm | Layer::Sigmoid => Ok(x),
         }
     }
 
     /// Product, rounded to 7 bits and, unless a ReLU follows, a sign.
-    fn product(&mut self, name: &str, form: Form, x: Act, relu: bool, tap: String) -> Result<Act> {
+    fn product(&self, name: &str, form: Form, x: Act<'a>, relu: bool, tap: String) -> Result<Act<'a>> {
         let out = self.stats.exponent(&tap);
         let means = self.means(&x);
         let (weight, bias) = self.weights(name)?;
@@ -170,11 +165,11 @@ impl Exporter<'_> {
         let rows = rows(weight, bias, half, &means);
         let integers = rows.iter().map(|row| finest(row, x.is)).collect::<Result<Vec<_>>>()?;
         let scaled = self.scaled_product(name, form, x.value, weight.shape(), &integers, out)?;
-        self.rounded(scaled, out, relu, tap)
+        Ok(self.rounded(scaled, out, relu, tap))
     }
 
     /// The block's sum is formed before it is rounded, at the finer of both scales.
-    fn residual(&mut self, p: &Placed, x: Act, stride: usize) -> Result<Act> {
+    fn residual(&self, p: &Placed, x: Act<'a>, stride: usize) -> Result<Act<'a>> {
         let [first, second, third] = [1, 2, 3].map(|i| format!("{}.conv{i}", p.name));
         let middle = self.taps.middle(&p.name);
         let window = self.window(x.value, 3, stride, Padding::Half);
@@ -192,10 +187,8 @@ impl Exporter<'_> {
             let beside = rows_y.iter().map(|row| finest_beside(row, y.is, magnitude, step));
             let integers = beside.collect::<Result<Vec<_>>>()?;
             let branch = self.scaled_product(&second, form, y.value, shape, &integers, out)?;
-            let factor = self.g.scalar(2f32.powi(exponent - out));
-            let shortcut = self.g.mul(x.value, factor)?;
-            let sum = self.g.add(branch, shortcut)?;
-            return self.rounded(sum, out, true, tap);
+            let sum = branch + x.value * 2f32.powi(exponent - out);
+            return Ok(self.rounded(sum, out, true, tap));
         }
         let means = self.means(&x);
         let (weight_x, bias_x) = self.weights(&third)?;
@@ -206,88 +199,80 @@ impl Exporter<'_> {
         let branch = self.scaled_product(&second, form, y.value, shape, &integers, out)?;
         let form = Form::Conv(self.window(x.value, 1, stride, Padding::Half));
         let shortcut = self.scaled_product(&third, form, x.value, weight_x.shape(), &integers_x, out)?;
-        let sum = self.g.add(branch, shortcut)?;
-        self.rounded(sum, out, true, tap)
+        Ok(self.rounded(branch + shortcut, out, true, tap))
     }
 
     /// The mean of each window: exact for 2^k numbers; of others the sum is taken, and the next weights
     /// divide.
-    fn average(&mut self, name: &str, x: Act, size: usize) -> Result<Act> {
+    fn average(&self, name: &str, x: Act<'a>, size: usize) -> Result<Act<'a>> {
         let count = size * size;
         let mut is = x.is;
         if count.is_power_of_two() {
             is.step -= count.trailing_zeros() as i32;
-            return Ok(Act { value: self.g.average_pool(x.value, [size; 2], [size; 2])?, is, ..x });
+            return Ok(Act { value: x.value.average_pool([size; 2], [size; 2]), is, ..x });
         }
-        let channels = self.g.shape(x.value)[1];
+        let channels = x.value.dim(1);
         let ones = ArrayD::from_elem(IxDyn(&[channels, 1, size, size]), 1i8);
-        let ones = self.g.initializer(&format!("{name}.ones"), Tensor::I8(ones));
-        let ones = self.g.cast(ones, DType::F32)?;
+        let ones = self.g.initializer(&format!("{name}.ones"), Tensor::I8(ones)).cast(DType::F32);
         let attrs = ConvAttrs { strides: [size; 2], groups: channels, ..ConvAttrs::default() };
         is.unit /= count as f64;
         is.max *= count as f64;
-        Ok(Act { value: self.g.conv(x.value, ones, None, attrs)?, is, ..x })
+        Ok(Act { value: x.value.conv(ones, None, attrs), is, ..x })
     }
 
     /// Rounds means or sums at the tower's end to the integers of an embedding.
-    fn requantise(&mut self, x: Act) -> Result<Act> {
+    fn requantise(&self, x: Act<'a>) -> Result<Act<'a>> {
         let target = self.stats.exponent(&x.tap);
         let shift = (f64::from(target) - x.is.unit.log2()).ceil() as i32;
-        let factor = self.g.scalar(2f32.powi(-shift));
-        let scaled = self.g.mul(x.value, factor)?;
-        let half = self.g.scalar(0.5);
-        let shifted = self.g.add(scaled, half)?;
-        self.rounded(shifted, target, x.positive, x.tap)
+        let shifted = x.value * 2f32.powi(-shift) + 0.5;
+        Ok(self.rounded(shifted, target, x.positive, x.tap))
     }
 
     /// `Floor` → `Clip`.
-    fn rounded(&mut self, scaled: Value, exponent: i32, relu: bool, tap: String) -> Result<Act> {
-        let floor = self.g.floor(scaled)?;
+    fn rounded(&self, scaled: Expr<'a>, exponent: i32, relu: bool, tap: String) -> Act<'a> {
         let low = if relu { 0.0 } else { -ACTIVATION_MAX as f32 };
-        let value = self.g.clip(floor, low, ACTIVATION_MAX as f32)?;
+        let value = scaled.floor().clip(low, ACTIVATION_MAX as f32);
         let is = Incoming { unit: 2f64.powi(exponent), max: ACTIVATION_MAX, step: 0 };
-        Ok(Act { value, is, tap, positive: relu })
+        Act { value, is, tap, positive: relu }
     }
 
     /// `Conv` or `Gemm` of integers → `Mul` by powers of two, so that 1 stands for 2^out.
     fn scaled_product(
-        &mut self,
+        &self,
         name: &str,
         form: Form,
-        x: Value,
+        x: Expr<'a>,
         shape: &[usize],
         integers: &[Quantised],
         out: i32,
-    ) -> Result<Value> {
+    ) -> Result<Expr<'a>> {
         let weights: Vec<i8> = integers.iter().flat_map(|q| q.weights.iter().copied()).collect();
         let weights = ArrayD::from_shape_vec(IxDyn(shape), weights).map_err(|e| {
             Error::invalid_because(format!("parameter {name}.weight"), "changed its shape", e)
         })?;
-        let weights = self.g.initializer(&format!("{name}.weight"), Tensor::I8(weights));
-        let weights = self.g.cast(weights, DType::F32)?;
+        let weights = self.g.initializer(&format!("{name}.weight"), Tensor::I8(weights)).cast(DType::F32);
         let biases = integers.iter().map(|q| q.bias as f32).collect();
         let biases = self.vector(&format!("{name}.bias"), biases, &[integers.len()])?;
         let scales = integers.iter().map(|q| 2f32.powi(q.exponent - out)).collect();
-        let (sum, spread): (Value, &[usize]) = match form {
-            Form::Conv(attrs) => (self.g.conv(x, weights, Some(biases), attrs)?, &[integers.len(), 1, 1]),
-            Form::Fc => (self.g.gemm(x, weights, Some(biases), false, true)?, &[integers.len()]),
+        let (sum, spread): (Expr, &[usize]) = match form {
+            Form::Conv(attrs) => (x.conv(weights, Some(biases), attrs), &[integers.len(), 1, 1]),
+            Form::Fc => (x.linear(weights, Some(biases)), &[integers.len()]),
         };
-        let scales = self.vector(&format!("{name}.scale"), scales, spread)?;
-        self.g.mul(sum, scales)
+        Ok(sum * self.vector(&format!("{name}.scale"), scales, spread)?)
     }
 
-    fn vector(&mut self, name: &str, values: Vec<f32>, shape: &[usize]) -> Result<Value> {
+    fn vector(&self, name: &str, values: Vec<f32>, shape: &[usize]) -> Result<Expr<'a>> {
         let array = ArrayD::from_shape_vec(IxDyn(shape), values)
             .map_err(|e| Error::invalid_because(name, "does not hold one number a channel", e))?;
         Ok(self.g.initializer(name, Tensor::F32(array)))
     }
 
-    fn window(&self, x: Value, kernel: usize, stride: usize, padding: Padding) -> ConvAttrs {
-        let [h, w] = [2, 3].map(|axis| pads(self.g.shape(x)[axis], kernel, stride, padding));
+    fn window(&self, x: Expr<'a>, kernel: usize, stride: usize, padding: Padding) -> ConvAttrs {
+        let [h, w] = [2, 3].map(|axis| pads(x.dim(axis), kernel, stride, padding));
         ConvAttrs { strides: [stride; 2], pads: [h[0], w[0], h[1], w[1]], ..ConvAttrs::default() }
     }
 
-    fn means(&self, x: &Act) -> Vec<f64> {
+    fn means(&self, x: &Act<'_>) -> Vec<f64> {
         if self.correct { self.stats.means(&x.tap) } else { Vec::new() }
     }
 }
@@ -311,7 +296,7 @@ fn rows<'a>(weight: &'a ArrayD<f32>, bias: &'a ArrayD<f32>, half: f64, means: &'
 }
 
 /// The exponent of the unit of a block's input that is added as it is.
-fn shortcut_exponent(p: &Placed, x: &Act) -> Result<i32> {
+fn shortcut_exponent(p: &Placed, x: &Act<'_>) -> Result<i32> {
     let exponent = x.is.unit.log2();
     if exponent.fract() == 0.0 {
         return Ok(exponent as i32);

@@ -1,6 +1,6 @@
 //! Trained parameters → a float tower.
 
-use crate::graph::{DType, Graph, Tensor, Value};
+use crate::graph::{DType, Expr, Graph, Tensor};
 use crate::model::{self, DistanceKind, Mode, Params, Recipe, recipe::Layer};
 use crate::onnx::ModelProto;
 use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, TowerSpec};
@@ -15,19 +15,18 @@ use std::collections::BTreeMap;
 /// A parameter that is missing, of another shape than the recipe's, or not finite.
 pub fn float(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<ModelProto> {
     let folded = fold(recipe, params)?;
-    let mut g = Graph::new(&recipe.name);
+    let g = Graph::new(&recipe.name);
     let image = g.input(INPUT, DType::U8, &[1, 1, recipe.size, recipe.size]);
-    let values: BTreeMap<String, Value> = folded
+    let values: BTreeMap<String, Expr> = folded
         .iter()
         .filter(|(name, _)| !name.starts_with("head."))
         .map(|(name, array)| (name.clone(), g.initializer(name, Tensor::F32(array.clone()))))
         .collect();
-    let embedding = model::forward(&mut g, recipe, image, &values, Mode::Folded)?.embedding;
+    let embedding = model::forward(recipe, image, &values, Mode::Folded)?.embedding;
     g.output(OUTPUT, embedding);
-    let dim = g.shape(embedding)[1];
-    let mut model = g.to_model_batched("N");
+    let mut model = g.to_model_batched("N")?;
     let distance = distance(recipe, params)?;
-    describe(&mut model, recipe, TowerKind::Float, dim, distance)?;
+    describe(&mut model, recipe, TowerKind::Float, embedding.dim(1), distance)?;
     Provenance { recipe: Some(recipe.clone()), ..told.clone() }.write(&mut model)?;
     Ok(model)
 }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
-use crate::graph::{DType, Graph, Tensor, reference};
+use crate::graph::{DType, Expr, Graph, Tensor, reference};
 use crate::image::Preprocessing;
 use crate::onnx::{
     AttributeProto, NodeProto, StringStringEntryProto, TensorProto, attribute_type, data_type,
@@ -9,7 +9,7 @@ use crate::tower::{Distance, INPUT, OUTPUT, Provenance};
 use ndarray::{Array4, ArrayD, IxDyn, array};
 use std::collections::BTreeMap;
 
-fn weights(g: &mut Graph, name: &str, shape: &[usize]) -> crate::graph::Value {
+fn weights<'g>(g: &'g Graph, name: &str, shape: &[usize]) -> Expr<'g> {
     let mut next = 0.1f32;
     let array = ArrayD::from_shape_fn(IxDyn(shape), |_| {
         next = (next * 1.7 + 0.3) % 1.0;
@@ -20,27 +20,21 @@ fn weights(g: &mut Graph, name: &str, shape: &[usize]) -> crate::graph::Value {
 
 /// A small foreign model: `pixels` → conv → mean → `features [N, 4, 1, 1]` → `scores [N, 7]`, batch fixed
 /// at 1, and an inner value that is called like a tower's output.
-fn foreign(channels_last: bool) -> Graph {
-    let mut g = Graph::new("foreign");
+fn foreign(channels_last: bool) -> ModelProto {
+    let g = &Graph::new("foreign");
     let shape = if channels_last { [1, 6, 6, 3] } else { [1, 3, 6, 6] };
     let mut x = g.input("pixels", DType::F32, &shape);
     if channels_last {
-        x = g.transpose(x, &[0, 3, 1, 2]).unwrap();
+        x = x.channels_first();
     }
-    let w = weights(&mut g, "image", &[4, 3, 3, 3]);
-    let x = g.conv(x, w, None, Default::default()).unwrap();
-    let x = g.relu(x).unwrap();
-    let features = g.average_pool(x, [4, 4], [4, 4]).unwrap();
-    let flat = g.reshape(features, &[1, 4]).unwrap();
-    let w = weights(&mut g, "classifier", &[7, 4]);
-    let scores = g.gemm(flat, w, None, false, true).unwrap();
+    let x = x.conv(weights(g, "image", &[4, 3, 3, 3]), None, Default::default()).relu();
+    let features = x.average_pool([4, 4], [4, 4]);
+    let scores = features.reshape(&[1, 4]).linear(weights(g, "classifier", &[7, 4]), None);
     // Reshaped to [1, …] as the pictures are, but no picture.
-    let offset = weights(&mut g, "offset", &[7]);
-    let offset = g.reshape(offset, &[1, 7]).unwrap();
-    let scores = g.add(scores, offset).unwrap();
+    let offset = weights(g, "offset", &[7]).reshape(&[1, 7]);
     g.output("features", features);
-    g.output("scores", scores);
-    g
+    g.output("scores", scores + offset);
+    g.to_model().unwrap()
 }
 
 fn saved(model: &ModelProto) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -94,7 +88,7 @@ fn an_imported_model_computes_what_it_computed() {
         (false, true, "scores"),
         (true, true, "features"),
     ] {
-        let mut model = foreign(channels_last).to_model();
+        let mut model = foreign(channels_last);
         if bgr {
             shapes_as_constants(&mut model);
         }
@@ -131,7 +125,7 @@ fn an_imported_model_computes_what_it_computed() {
 
 #[test]
 fn what_the_embedding_does_not_need_is_left_out() {
-    let (_folder, path) = saved(&foreign(false).to_model());
+    let (_folder, path) = saved(&foreign(false));
     let imported = import(&path, &options("features")).unwrap();
     let graph = imported.model.graph.as_ref().unwrap();
     assert!(graph.initializer.iter().all(|t| t.name() != "classifier"));
@@ -204,7 +198,7 @@ fn models_and_options_that_do_not_fit_are_refused() {
     ];
     let mut wrong = Vec::new();
     for (what, fault, words) in faults {
-        let (mut model, mut options) = (foreign(false).to_model(), options("features"));
+        let (mut model, mut options) = (foreign(false), options("features"));
         fault(&mut model, &mut options);
         let (folder, path) = saved(&model);
         std::fs::write(folder.path().join("foreign.onnx.data"), [0u8; 16]).unwrap();
@@ -230,7 +224,7 @@ fn two_inputs(model: &mut ModelProto) {
 
 #[test]
 fn weights_beside_the_model_are_read_in() {
-    let model = foreign(false).to_model();
+    let model = foreign(false);
     let mut apart = model.clone();
     let name = model.graph.as_ref().unwrap().initializer[0].name().to_string();
     external(&mut apart, "weights.bin");
@@ -247,7 +241,7 @@ fn weights_beside_the_model_are_read_in() {
 #[cfg(unix)]
 #[test]
 fn a_link_that_leads_out_is_refused() {
-    let mut model = foreign(false).to_model();
+    let mut model = foreign(false);
     external(&mut model, "weights.bin");
     let (folder, path) = saved(&model);
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
@@ -258,13 +252,11 @@ fn a_link_that_leads_out_is_refused() {
 
 #[test]
 fn a_model_that_tells_nothing_needs_to_be_told() {
-    let mut g = Graph::new("ink");
+    let g = Graph::new("ink");
     let x = g.input("x", DType::F32, &[1, 1, 5, 5]);
-    let flat = g.flatten(x, 1).unwrap();
     let w = g.initializer("w", Tensor::F32(array![[1.0f32; 25], [0.5; 25]].into_dyn()));
-    let y = g.gemm(flat, w, None, false, true).unwrap();
-    g.output("y", y);
-    let mut model = g.to_model_batched("batch");
+    g.output("y", x.flatten(1).linear(w, None));
+    let mut model = g.to_model_batched("batch").unwrap();
     let (_folder, path) = saved(&model);
     let plain = import(&path, &ImportOptions::default()).unwrap();
     assert_eq!((plain.notes.len(), Preprocessing::ink(5)), (0, read(&plain.model).preprocessing));
@@ -295,7 +287,7 @@ fn read(model: &ModelProto) -> TowerSpec {
 #[test]
 fn what_is_no_model_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = foreign(false).to_model().encode_to_vec();
+    let whole = foreign(false).encode_to_vec();
     let cases: [(&[u8], &str); 3] = [
         (b"GIF89a", "is not an ONNX model"),
         (&whole[..whole.len() - 9], "cut off"),

@@ -138,14 +138,14 @@ fn a_float_tower_gives_what_the_training_graph_gives() {
     for recipe in towers() {
         let params = params(&recipe);
         let images = images(recipe.size, 3);
-        let mut g = Graph::new("inference");
+        let g = Graph::new("inference");
         let image = g.input(INPUT, DType::U8, images.shape());
         let values =
             params.iter().map(|(k, v)| (k.clone(), g.initializer(k, crate::graph::Tensor::F32(v.clone()))));
         let values = values.collect();
-        let inferred = model::forward(&mut g, &recipe, image, &values, Mode::Infer).unwrap().embedding;
+        let inferred = model::forward(&recipe, image, &values, Mode::Infer).unwrap().embedding;
         g.output(OUTPUT, inferred);
-        let expected = truth(&g.to_model(), &images);
+        let expected = truth(&g.to_model().unwrap(), &images);
         let tower = float(&recipe, &params, &Provenance::default()).unwrap();
         let found = truth(&tower, &images);
         let scale = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
@@ -159,15 +159,15 @@ fn a_float_tower_gives_what_the_training_graph_gives() {
 fn a_tower_without_normalisation_is_the_training_graph_itself() {
     let recipe = Recipe { size: 8, ..recipe("mnist-fc2") };
     let (params, images) = (params(&recipe), images(8, 4));
-    let mut g = Graph::new("training");
+    let g = Graph::new("training");
     let image = g.input(INPUT, DType::U8, images.shape());
     let inputs: BTreeMap<_, _> =
         params.iter().map(|(k, v)| (k.clone(), g.input(k, DType::F32, v.shape()))).collect();
-    let trained = model::forward(&mut g, &recipe, image, &inputs, Mode::Train).unwrap().embedding;
+    let trained = model::forward(&recipe, image, &inputs, Mode::Train).unwrap().embedding;
     g.output(OUTPUT, trained);
     let mut values: BTreeMap<_, _> = params.iter().map(|(k, v)| (k.clone(), v.mapv(f64::from))).collect();
     values.insert(INPUT.into(), images.mapv(f64::from).into_dyn());
-    let expected = reference::run(&g.to_model(), values).unwrap().remove(OUTPUT).unwrap();
+    let expected = reference::run(&g.to_model().unwrap(), values).unwrap().remove(OUTPUT).unwrap();
     assert_eq!(truth(&float(&recipe, &params, &Provenance::default()).unwrap(), &images), expected);
 }
 

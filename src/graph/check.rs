@@ -7,13 +7,13 @@
 //! `[domain, operator, first version, last version or null, number of types]`;
 //! `operator-versions.json` holds the versions of the operators of the ONNX standard.
 
-use crate::onnx::{ModelProto, NodeProto};
+use crate::onnx::{ModelProto, NodeProto, Operator, is_standard};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 /// Highest opset and file version that training graphs and towers may use.
-pub use super::builder::{IR_VERSION, OPSET};
+pub use super::serialise::{IR_VERSION, OPSET};
 
 type Kernel = (String, String, i64, Option<i64>, i64);
 
@@ -69,15 +69,13 @@ pub fn is_plain(model: &ModelProto) -> Result<()> {
         faults.push(format!("opset {opset} is above {OPSET}"));
     }
     for import in &model.opset_import {
-        let domain = import.domain.as_deref().unwrap_or("");
-        if !matches!(domain, "" | "ai.onnx") {
-            faults.push(format!("operators of the domain {domain} are imported"));
+        if !is_standard(import.domain()) {
+            faults.push(format!("operators of the domain {} are imported", import.domain()));
         }
     }
     for node in nodes(model) {
-        let (op, _) = labels(node);
-        if node.domain.as_deref().is_some_and(|d| !d.is_empty()) || version_at(&op, opset).is_none() {
-            faults.push(format!("{op} is no standard operator at opset {opset}"));
+        if !node.domain().is_empty() || version_at(node.op_type(), opset).is_none() {
+            faults.push(format!("{} is no standard operator at opset {opset}", node.op_type()));
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::invalid("the model", faults.join("; "))) }
@@ -97,14 +95,9 @@ fn nodes(model: &ModelProto) -> impl Iterator<Item = &NodeProto> {
     model.graph.iter().flat_map(|g| &g.node)
 }
 
-fn labels(node: &NodeProto) -> (String, String) {
-    (node.op_type.clone().unwrap_or_default(), node.name.clone().unwrap_or_default())
-}
-
 fn fallback(node: &NodeProto, opset: i64) -> Option<Fallback> {
-    let (op, name) = labels(node);
-    let why = missing_kernel(&op, opset).or_else(|| unsupported_form(node, &op))?;
-    Some(Fallback { node: name, op, why })
+    let why = missing_kernel(node.op_type(), opset).or_else(|| unsupported_form(node))?;
+    Some(Fallback { node: node.name().into(), op: node.op_type().into(), why })
 }
 
 fn missing_kernel(op: &str, opset: i64) -> Option<String> {
@@ -120,18 +113,20 @@ fn missing_kernel(op: &str, opset: i64) -> Option<String> {
 }
 
 /// Forms that the kernels of an operator refuse.
-fn unsupported_form(node: &NodeProto, op: &str) -> Option<String> {
-    let attribute = |name: &str| node.attribute.iter().find(|a| a.name.as_deref() == Some(name));
-    let pads = attribute("pads").map_or(&[][..], |a| &a.ints);
-    let uneven = pads.len() == 4 && (pads[0] != pads[2] || pads[1] != pads[3]);
-    let flag = |name: &str| attribute(name).and_then(|a| a.i) == Some(1);
-    let outputs = node.output.iter().filter(|o| !o.is_empty()).count();
-    let why = match op {
-        "ConvTranspose" | "Conv" if uneven => "has uneven padding",
-        "ConvTranspose" if attribute("auto_pad").is_some() => "leaves its padding to the runtime",
-        "MaxPool" if outputs > 1 => "gives the indices of the maxima",
-        "BatchNormalization" if flag("training_mode") => "is in training mode",
-        "Slice" | "Reshape" | "Expand" | "Pad" if node.input.len() < 2 => "lacks its list of numbers",
+fn unsupported_form(node: &NodeProto) -> Option<String> {
+    let uneven =
+        || matches!(node.ints("pads"), Some([top, left, bottom, right]) if (top, left) != (bottom, right));
+    let outputs = || node.output.iter().filter(|o| !o.is_empty()).count();
+    let why = match node.operator()? {
+        Operator::ConvTranspose | Operator::Conv if uneven() => "has uneven padding",
+        Operator::ConvTranspose if node.attribute("auto_pad").is_some() => {
+            "leaves its padding to the runtime"
+        }
+        Operator::MaxPool if outputs() > 1 => "gives the indices of the maxima",
+        Operator::BatchNormalization if node.flag("training_mode") => "is in training mode",
+        Operator::Slice | Operator::Reshape | Operator::Expand | Operator::Pad if node.input.len() < 2 => {
+            "lacks its list of numbers"
+        }
         _ => return None,
     };
     Some(why.into())
@@ -161,24 +156,21 @@ mod tests {
 
     #[test]
     fn refused_forms_are_named() {
-        let mut g = Graph::new("t");
+        let g = Graph::new("t");
         let x = g.input("x", DType::F32, &[1, 2, 5, 5]);
         let w = g.input("w", DType::F32, &[2, 3, 3, 3]);
-        let y =
-            g.conv_transpose(x, w, ConvAttrs { pads: [0, 0, 1, 1], ..ConvAttrs::default() }, [0, 0]).unwrap();
-        g.output("y", y);
-        let faults = cuda_fallbacks(&g.to_model());
+        let attrs = ConvAttrs { pads: [0, 0, 1, 1], ..ConvAttrs::default() };
+        g.output("y", x.conv_transpose(w, attrs, [0, 0]));
+        let faults = cuda_fallbacks(&g.to_model().unwrap());
         assert_eq!(faults.len(), 1);
         assert!(faults[0].why.contains("uneven"));
     }
 
     #[test]
     fn what_is_not_plain_is_refused_with_all_reasons() {
-        let mut g = Graph::new("t");
-        let x = g.input("x", DType::F32, &[1]);
-        let y = g.relu(x).unwrap();
-        g.output("y", y);
-        let mut model = g.to_model();
+        let g = Graph::new("t");
+        g.output("y", g.input("x", DType::F32, &[1]).relu());
+        let mut model = g.to_model().unwrap();
         is_plain(&model).unwrap();
         model.ir_version = Some(10);
         model.opset_import[0].version = Some(21);

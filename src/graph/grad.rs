@@ -3,9 +3,11 @@
 //! The walk alone accumulates and un-broadcasts. A cotangent may be smaller than its value as long
 //! as it broadcasts to it: the derivative of a mean stays small until an operator needs it in full.
 
-use super::builder::{Flow, Graph, Node, Value};
-use super::{DType, vjp};
-use crate::{Error, Result};
+use super::DType;
+use super::builder::{Flow, Graph, Id, Node};
+use super::expr::Expr;
+use super::vjp::{Call, Derivative, Differentiable};
+use crate::onnx::NodeProto;
 use std::collections::{HashMap, HashSet};
 
 /// Choices among equal derivatives of different speed.
@@ -27,129 +29,159 @@ pub enum ConvWeightGrad {
 }
 
 /// Appends the derivatives of the scalar `loss` with respect to `wrt`; each has the shape of its
-/// value, zeros where the loss does not depend on it.
-///
-/// # Errors
-/// A loss that is not one float, or an operator on the way without a rule.
-pub fn gradients(g: &mut Graph, loss: Value, wrt: &[Value], how: GradOptions) -> Result<Vec<Value>> {
-    if !g.dtype(loss).is_float() || g.shape(loss).iter().product::<usize>() != 1 {
-        return Err(Error::Graph {
-            op: "gradients".into(),
-            node: "loss".into(),
-            why: format!("a loss is one float, this is {:?} {:?}", g.dtype(loss), g.shape(loss)),
-        });
+/// value, zeros where the loss does not depend on it. A loss that is not one float, or an operator on the
+/// way without a rule, is a fault of the graph.
+pub fn gradients<'g>(loss: Expr<'g>, wrt: &[Expr<'g>], how: GradOptions) -> Vec<Expr<'g>> {
+    let g = loss.graph();
+    if !loss.dtype().is_float() || loss.count() != 1 {
+        let why = format!("a loss is one float, this is {:?} {:?}", loss.dtype(), loss.shape());
+        g.fail_at("gradients", "loss", why);
     }
-    let mut walk = Walk { depends: dependents(g, wrt), cotangents: HashMap::new(), how };
-    let one = g.scalar(1.0);
-    walk.cotangents.insert(loss, one);
-    let outer = g.scope("grad");
-    let result = walk.run(g, loss, wrt);
-    g.set_scope(outer);
-    result
+    let ids: Option<Vec<Id>> = wrt.iter().map(|v| g.id(*v)).collect();
+    let (Some(end), Some(ids)) = (g.id(loss), ids) else { return vec![Expr::nothing(g); wrt.len()] };
+    let cotangents = HashMap::from([(end, g.scalar(1.0))]);
+    let nodes = seen(g);
+    let mut walk = Walk { g, depends: dependents(&nodes, &ids), cotangents, how };
+    g.within("grad", || {
+        walk.run(&nodes, end);
+        wrt.iter().map(|v| walk.result(*v)).collect()
+    })
+}
+
+fn seen(g: &Graph) -> Vec<Seen> {
+    let state = g.state.borrow();
+    state.nodes.iter().map(|node| Seen::of(node, state.values[node.output.0].dtype)).collect()
 }
 
 /// The values of interest and all that derivatives reach from them.
-fn dependents(g: &Graph, wrt: &[Value]) -> HashSet<Value> {
-    let mut depends: HashSet<Value> = wrt.iter().copied().collect();
-    for node in g.nodes().iter().map(Node::differentiated) {
-        let flows = match node.flow {
-            Flow::Stop => false,
-            Flow::StraightThrough => true,
-            Flow::Rule => !vjp::NON_DIFFERENTIABLE.contains(&node.op) && g.dtype(node.output).is_float(),
-        };
-        if flows && node.inputs.iter().any(|v| depends.contains(v)) {
+fn dependents(nodes: &[Seen], wrt: &[Id]) -> HashSet<Id> {
+    let mut depends: HashSet<Id> = wrt.iter().copied().collect();
+    for node in nodes {
+        if node.passes && node.inputs.iter().any(|v| depends.contains(v)) {
             depends.insert(node.output);
         }
     }
     depends
 }
 
-struct Walk {
-    depends: HashSet<Value>,
-    cotangents: HashMap<Value, Value>,
+/// A node as derivatives see it: itself, or the operator whose last node it is.
+struct Seen {
+    op: Differentiable,
+    inputs: Vec<Id>,
+    saved: Vec<Id>,
+    output: Id,
+    flow: Flow,
+    /// Whether derivatives pass it at all.
+    passes: bool,
+    /// Name and attributes.
+    proto: NodeProto,
+}
+
+impl Seen {
+    fn of(node: &Node, result: DType) -> Self {
+        let op = Differentiable::of(node);
+        let (inputs, saved, attributes) = match &node.whole {
+            None => (node.inputs.clone(), Vec::new(), &node.proto.attribute),
+            Some(whole) => (whole.inputs.clone(), whole.saved.clone(), &whole.attributes),
+        };
+        let proto = NodeProto { attribute: attributes.clone(), ..node.proto.clone() };
+        let passes = match node.flow {
+            Flow::Stop => false,
+            Flow::StraightThrough => true,
+            Flow::Rule => result.is_float() && !matches!(op.derivative(), Derivative::Nowhere),
+        };
+        Self { op, inputs, saved, output: node.output, flow: node.flow, passes, proto }
+    }
+}
+
+struct Walk<'g> {
+    g: &'g Graph,
+    depends: HashSet<Id>,
+    cotangents: HashMap<Id, Expr<'g>>,
     how: GradOptions,
 }
 
-impl Walk {
-    fn run(&mut self, g: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Value>> {
-        let end = g.producer(loss).map_or(0, |index| index + 1);
-        for index in (0..end).rev() {
-            let node = g.nodes()[index].differentiated();
-            if !node.inputs.iter().any(|v| self.depends.contains(v)) {
+impl<'g> Walk<'g> {
+    /// From the loss back; stops at a fault.
+    fn run(&mut self, nodes: &[Seen], loss: Id) {
+        let end = nodes.iter().position(|node| node.output == loss).map_or(0, |place| place + 1);
+        for node in nodes[..end].iter().rev() {
+            let reached = self.cotangents.get(&node.output).copied();
+            let Some(dy) = reached.filter(|_| node.inputs.iter().any(|v| self.depends.contains(v))) else {
                 continue;
+            };
+            if self.g.is_faulty() {
+                return;
             }
-            if let Some(&dy) = self.cotangents.get(&node.output) {
-                self.step(g, &node, dy)?;
-            }
+            self.step(node, dy);
         }
-        wrt.iter().map(|v| self.result(g, *v)).collect()
     }
 
-    fn step(&mut self, g: &mut Graph, node: &Node, dy: Value) -> Result<()> {
-        match node.flow {
-            Flow::Stop => return Ok(()),
-            Flow::StraightThrough => return self.accumulate(g, node, node.inputs[0], dy),
-            Flow::Rule => {}
+    fn step(&mut self, node: &Seen, dy: Expr<'g>) {
+        let [x, saved] =
+            [&node.inputs, &node.saved].map(|ids| ids.iter().map(|id| Expr::new(self.g, *id)).collect());
+        let y = Expr::new(self.g, node.output);
+        let mut call = Call { op: node.op, node: node.proto.clone(), x, saved, y, dy, how: self.how };
+        let cotangents = match node.flow {
+            Flow::Stop => Vec::new(),
+            Flow::StraightThrough => vec![(0, dy)],
+            Flow::Rule => {
+                let needed: Vec<usize> = (0..call.x.len()).filter(|&i| self.is_needed(call.x[i])).collect();
+                call.dy = fit(&call, &needed);
+                call.cotangents(&needed)
+            }
+        };
+        for (i, cotangent) in cotangents {
+            self.accumulate(&call, call.x[i], cotangent);
         }
-        let needed: Vec<bool> = node.inputs.iter().map(|v| self.is_needed(g, *v)).collect();
-        let dy = fit(g, node, dy, &needed)?;
-        let call = vjp::Call { node, dy, needed: &needed, how: self.how };
-        for (input, cotangent) in vjp::apply(g, &call)? {
-            self.accumulate(g, node, node.inputs[input], cotangent)?;
-        }
-        Ok(())
     }
 
-    fn is_needed(&self, g: &Graph, v: Value) -> bool {
-        g.dtype(v).is_float() && self.depends.contains(&v)
+    fn is_needed(&self, v: Expr<'g>) -> bool {
+        v.dtype().is_float() && v.id().is_some_and(|id| self.depends.contains(&id))
     }
 
     /// Adds a cotangent to what a value has; sums over axes along which the value was broadcast.
-    fn accumulate(&mut self, g: &mut Graph, node: &Node, v: Value, cotangent: Value) -> Result<()> {
-        let cotangent = unbroadcast(g, cotangent, v)?;
-        if g.dtype(cotangent) != g.dtype(v) {
-            let why = format!("the derivative is {:?}, its value {:?}", g.dtype(cotangent), g.dtype(v));
-            return Err(Error::Graph { op: node.op.into(), node: node.name.clone(), why });
+    fn accumulate(&mut self, call: &Call<'g>, v: Expr<'g>, cotangent: Expr<'g>) {
+        let cotangent = unbroadcast(cotangent, v);
+        if cotangent.dtype() != v.dtype() {
+            call.fail(&format!("the derivative is {:?}, its value {:?}", cotangent.dtype(), v.dtype()));
         }
-        let sum = match self.cotangents.get(&v) {
-            Some(&earlier) => g.add(earlier, cotangent)?,
-            None => cotangent,
-        };
-        self.cotangents.insert(v, sum);
-        Ok(())
+        let Some(id) = v.id() else { return };
+        let earlier = self.cotangents.get(&id);
+        let sum = earlier.map_or(cotangent, |earlier| *earlier + cotangent);
+        self.cotangents.insert(id, sum);
     }
 
-    fn result(&self, g: &mut Graph, v: Value) -> Result<Value> {
-        let shape = g.shape(v).to_vec();
-        let cotangent = self.cotangents.get(&v).copied().unwrap_or_else(|| g.scalar(0.0));
-        g.expand(cotangent, &shape)
+    fn result(&self, v: Expr<'g>) -> Expr<'g> {
+        let cotangent = v.id().and_then(|id| self.cotangents.get(&id).copied());
+        cotangent.unwrap_or_else(|| self.g.scalar(0.0)).expand(&v.shape())
     }
 }
 
 /// The cotangent in the shape that the rule needs: in full, unless every operand has the result's
 /// shape, so that the rule works on each element alone.
-fn fit(g: &mut Graph, node: &Node, dy: Value, needed: &[bool]) -> Result<Value> {
-    let shape = g.shape(node.output).to_vec();
-    let shrinks = node.inputs.iter().zip(needed).any(|(v, n)| *n && g.shape(*v) != shape);
-    if vjp::is_elementwise(node.op) && !shrinks { Ok(dy) } else { g.expand(dy, &shape) }
+fn fit<'g>(call: &Call<'g>, needed: &[usize]) -> Expr<'g> {
+    let shape = call.y.shape();
+    let small = matches!(call.op.derivative(), Derivative::Elementwise(_))
+        && needed.iter().all(|&i| call.x[i].shape() == shape);
+    if small { call.dy } else { call.dy.expand(&shape) }
 }
 
 /// Sums a cotangent over the axes along which `v` was broadcast.
-fn unbroadcast(g: &mut Graph, cotangent: Value, v: Value) -> Result<Value> {
-    let (have, want) = (g.shape(cotangent).to_vec(), g.shape(v).to_vec());
+fn unbroadcast<'g>(cotangent: Expr<'g>, v: Expr<'g>) -> Expr<'g> {
+    let (have, want) = (cotangent.shape(), v.shape());
     let extra = have.len().saturating_sub(want.len());
     let axes: Vec<i64> = (0..have.len())
         .filter(|&axis| axis < extra || (have[axis] != 1 && want[axis - extra] == 1))
         .map(|axis| axis as i64)
         .collect();
     if axes.is_empty() {
-        return Ok(cotangent);
+        return cotangent;
     }
-    let sum = if axes == [0, 1, 2] && have.len() == 4 && g.dtype(cotangent) == DType::F32 {
-        g.channel_sums(cotangent)?
+    let sum = if axes == [0, 1, 2] && have.len() == 4 && cotangent.dtype() == DType::F32 {
+        cotangent.channel_sums()
     } else {
-        g.reduce_sum(cotangent, &axes, true)?
+        cotangent.sum_kept(&axes)
     };
-    let kept = g.shape(sum)[extra..].to_vec();
-    g.reshape(sum, &kept)
+    sum.reshape(&sum.shape().split_off(extra))
 }

@@ -1,6 +1,6 @@
 //! What a node says: its operator, its inputs and its attributes, read in one place.
 
-use super::{AttributeProto, NodeProto, Operator, TensorProto, is_standard};
+use super::{AttributeProto, NodeProto, Operator, TensorProto, attribute_type, is_standard};
 
 impl NodeProto {
     /// The operator, where it is one of the standard domain that is known here.
@@ -56,5 +56,31 @@ impl NodeProto {
     /// A flag that is 0 or 1.
     pub fn flag(&self, name: &str) -> bool {
         self.int_or(name, 0) != 0
+    }
+}
+
+impl AttributeProto {
+    /// An integer.
+    pub fn int(name: &str, i: i64) -> Self {
+        Self { i: Some(i), ..Self::typed(name, attribute_type::INT) }
+    }
+
+    /// A flag that is 0 or 1.
+    pub fn flag(name: &str, on: bool) -> Self {
+        Self::int(name, i64::from(on))
+    }
+
+    /// A list of integers.
+    pub fn ints(name: &str, ints: Vec<i64>) -> Self {
+        Self { ints, ..Self::typed(name, attribute_type::INTS) }
+    }
+
+    /// A text.
+    pub fn text(name: &str, text: &str) -> Self {
+        Self { s: Some(text.as_bytes().into()), ..Self::typed(name, attribute_type::STRING) }
+    }
+
+    fn typed(name: &str, kind: i32) -> Self {
+        Self { name: Some(name.into()), r#type: Some(kind), ..Self::default() }
     }
 }

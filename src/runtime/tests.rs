@@ -26,21 +26,16 @@ fn runtimes(threads: usize) -> Vec<Runtime> {
 
 /// `image [N, 1, 6, 6]` → /255 → conv 3×3, stride 2, 4 channels → relu → flatten → `[N, 16]`.
 fn tower() -> ModelProto {
-    let mut g = Graph::new("tiny");
-    let image = g.input("image", DType::U8, &[1, 1, 6, 6]);
-    let x = g.cast(image, DType::F32).unwrap();
-    let scale = g.scalar(1.0 / 255.0);
-    let x = g.mul(x, scale).unwrap();
+    let g = Graph::new("tiny");
+    let x = g.input("image", DType::U8, &[1, 1, 6, 6]).cast(DType::F32) * (1.0 / 255.0);
     let weights = (0..36).map(|i| ((i * 7 % 11) as f32 - 5.0) / 8.0).collect();
     let w = g.initializer(
         "conv1.weight",
         Tensor::F32(ndarray::ArrayD::from_shape_vec(vec![4, 1, 3, 3], weights).unwrap()),
     );
-    let x = g.conv(x, w, None, ConvAttrs { strides: [2, 2], ..Default::default() }).unwrap();
-    let x = g.relu(x).unwrap();
-    let x = g.flatten(x, 1).unwrap();
-    g.output("embedding", x);
-    let mut model = g.to_model_batched("N");
+    let x = x.conv(w, None, ConvAttrs { strides: [2, 2], ..Default::default() });
+    g.output("embedding", x.relu().flatten(1));
+    let mut model = g.to_model_batched("N").unwrap();
     let spec = TowerSpec {
         name: "tiny".into(),
         kind: TowerKind::Float,

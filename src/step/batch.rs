@@ -1,27 +1,27 @@
 //! The inputs `batch.*`: what one step is trained on.
 
 use super::TensorSpec;
-use crate::graph::{DType, Graph, Value};
+use crate::graph::{DType, Expr, Graph};
 use crate::model::Recipe;
 use crate::model::recipe::Sampling;
 
 /// The batch as graph values.
-pub(super) struct Batch {
+pub(super) struct Batch<'g> {
     /// `uint8 [B, 1, S, S]`.
-    pub images: Value,
+    pub images: Expr<'g>,
     /// What is known about them.
-    pub targets: Targets,
+    pub targets: Targets<'g>,
     /// The same inputs, described.
     pub specs: Vec<TensorSpec>,
 }
 
 /// What is known about the images of a batch.
 #[derive(Clone, Copy)]
-pub(super) enum Targets {
+pub(super) enum Targets<'g> {
     /// `float32 [B/2]`: 1 where image i and image i + B/2 are of one class, else 0.
-    Same(Value),
+    Same(Expr<'g>),
     /// `int64 [B]`: the class of each image.
-    Labels(Value),
+    Labels(Expr<'g>),
     /// The order of the images tells: supports class by class, then queries class by class.
     Episode {
         /// Classes.
@@ -34,17 +34,21 @@ pub(super) enum Targets {
 }
 
 /// Declares the inputs that the recipe's sampling fills.
-pub(super) fn inputs(g: &mut Graph, recipe: &Recipe) -> Batch {
+pub(super) fn inputs<'g>(g: &'g Graph, recipe: &Recipe) -> Batch<'g> {
     let mut specs = Vec::new();
     let images = image_count(&recipe.sampling);
+    let mut declare = |name: &str, dtype: DType, shape: &[usize]| {
+        specs.push(TensorSpec { name: name.into(), dtype, shape: shape.to_vec() });
+        g.input(name, dtype, shape)
+    };
     let shape = [images, 1, recipe.size, recipe.size];
-    let images = declare(g, &mut specs, "batch.images", DType::U8, &shape);
+    let images = declare("batch.images", DType::U8, &shape);
     let targets = match recipe.sampling {
         Sampling::ZippedPairs { batch } | Sampling::ListedPairs { batch, .. } => {
-            Targets::Same(declare(g, &mut specs, "batch.same", DType::F32, &[batch]))
+            Targets::Same(declare("batch.same", DType::F32, &[batch]))
         }
         Sampling::Images { .. } | Sampling::Classes { .. } => {
-            Targets::Labels(declare(g, &mut specs, "batch.labels", DType::I64, &shape[..1]))
+            Targets::Labels(declare("batch.labels", DType::I64, &shape[..1]))
         }
         Sampling::Episodes { way, shot, queries, .. } => Targets::Episode { way, shot, queries },
     };
@@ -59,9 +63,4 @@ fn image_count(sampling: &Sampling) -> usize {
         Sampling::Classes { classes, drawings, .. } => classes * drawings,
         Sampling::Episodes { way, shot, queries, .. } => way * (shot + queries),
     }
-}
-
-fn declare(g: &mut Graph, specs: &mut Vec<TensorSpec>, name: &str, dtype: DType, shape: &[usize]) -> Value {
-    specs.push(TensorSpec { name: name.into(), dtype, shape: shape.to_vec() });
-    g.input(name, dtype, shape)
 }

@@ -11,7 +11,7 @@ mod optimiser;
 mod schedule;
 mod state;
 
-use crate::graph::{Channels, ConvWeightGrad, DType, GradOptions, Graph, Value, gradients};
+use crate::graph::{Channels, ConvWeightGrad, DType, Expr, GradOptions, Graph, gradients};
 use crate::model::recipe::{Layer, LayerFactor};
 use crate::model::{Mode, ParamSpec, Recipe, Role, forward_with, param_specs};
 use crate::onnx::ModelProto;
@@ -117,27 +117,28 @@ pub fn build(recipe: &Recipe, classes: &TrainingClasses, target: Target) -> Resu
     check_classes(recipe, classes)?;
     let mut params = param_specs(recipe)?;
     params.extend(head_specs(recipe, classes)?);
-    let mut g = Graph::new(&format!("{}-train", recipe.name));
+    let g = &Graph::new(&format!("{}-train", recipe.name));
 
-    let batch = batch::inputs(&mut g, recipe);
+    let batch = batch::inputs(g, recipe);
     let lr = g.input("lr", DType::F32, &[]);
     let step = g.input("step", DType::F32, &[]);
-    let mut updates = Updates::new(lr, step);
-    let values = parameter_inputs(&mut g, &params);
+    let values = parameter_inputs(g, &params);
 
     let channels = channels(recipe, target);
-    let built = forward_with(&mut g, recipe, batch.images, &values, Mode::Train, channels)?;
-    let outer = g.scope("loss");
-    let parts = loss::build(&mut g, recipe, classes, &batch, built.embedding, &values)?;
-    let total = with_penalties(&mut g, recipe, &params, &values, parts.loss)?;
-    g.set_scope(outer);
+    let built = forward_with(recipe, batch.images, &values, Mode::Train, channels)?;
+    let (parts, total) = g.within("loss", || {
+        let parts = loss::build(recipe, classes, &batch, built.embedding, &values)?;
+        let total = with_penalties(recipe, &params, &values, parts.loss);
+        Ok::<_, Error>((parts, total))
+    })?;
 
     let learned: Vec<&ParamSpec> = params.iter().filter(|s| !s.role.is_statistic()).collect();
-    let wrt: Vec<Value> = learned.iter().map(|s| values[&s.name]).collect();
-    let grads = gradients(&mut g, total, &wrt, grad_options(target))?;
-    optimiser::update(&mut g, recipe, &learned, &wrt, grads, &mut updates)?;
-    for (name, next) in &built.next_stats {
-        updates.push(&g, format!("stat.{name}"), *next);
+    let wrt: Vec<Expr> = learned.iter().map(|s| values[&s.name]).collect();
+    let grads = gradients(total, &wrt, grad_options(target));
+    let mut updates = Updates::new(recipe, lr, step);
+    updates.learn(&learned, &wrt, grads);
+    for (name, next) in built.next_stats {
+        updates.push(format!("stat.{name}"), next);
     }
 
     g.output("loss", total);
@@ -145,8 +146,8 @@ pub fn build(recipe: &Recipe, classes: &TrainingClasses, target: Target) -> Resu
     for (name, value) in parts.metrics {
         g.output(&format!("metric.{name}"), value);
     }
-    let state = updates.finish(&mut g);
-    let model = with_metadata(g.to_model(), recipe, &state)?;
+    let state = updates.finish();
+    let model = with_metadata(g.to_model()?, recipe, &state)?;
     Ok(StepGraph { model, batch: batch.specs, masks: built.masks, state, metrics, params })
 }
 
@@ -193,29 +194,20 @@ fn state_name(spec: &ParamSpec) -> String {
     format!("{prefix}.{}", spec.name)
 }
 
-fn parameter_inputs(g: &mut Graph, params: &[ParamSpec]) -> BTreeMap<String, Value> {
+fn parameter_inputs<'g>(g: &'g Graph, params: &[ParamSpec]) -> BTreeMap<String, Expr<'g>> {
     params.iter().map(|s| (s.name.clone(), g.input(&state_name(s), DType::F32, &s.shape))).collect()
 }
 
 /// Adds `λ · Σ w²` for the weights of the recipe's chosen layers.
-fn with_penalties(
-    g: &mut Graph,
+fn with_penalties<'g>(
     recipe: &Recipe,
     params: &[ParamSpec],
-    values: &BTreeMap<String, Value>,
-    loss: Value,
-) -> Result<Value> {
-    let mut total = loss;
-    for spec in params.iter().filter(|s| s.role == Role::Weight) {
-        let Some(lambda) = layer_factor(&recipe.l2, spec) else { continue };
-        let square = g.mul(values[&spec.name], values[&spec.name])?;
-        let axes: Vec<i64> = (0..spec.shape.len() as i64).collect();
-        let sum = g.reduce_sum(square, &axes, false)?;
-        let lambda = g.scalar(lambda);
-        let penalty = g.mul(sum, lambda)?;
-        total = g.add(total, penalty)?;
-    }
-    Ok(total)
+    values: &BTreeMap<String, Expr<'g>>,
+    loss: Expr<'g>,
+) -> Expr<'g> {
+    let weights = params.iter().filter(|s| s.role == Role::Weight);
+    let chosen = weights.filter_map(|s| Some((values[&s.name], layer_factor(&recipe.l2, s)?)));
+    chosen.fold(loss, |total, (w, lambda)| total + w.squared().total() * lambda)
 }
 
 /// The value for a parameter's layer; of several prefixes that fit, the longest counts.

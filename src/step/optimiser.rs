@@ -1,8 +1,7 @@
 //! The update: clipping, the optimisers, the moving average; all as graph operations.
 
 use super::{StateSpec, layer_factor};
-use crate::Result;
-use crate::graph::{DType, Graph, Value};
+use crate::graph::{DType, Expr};
 use crate::model::recipe::Optimiser;
 use crate::model::{ParamSpec, Recipe, Role};
 
@@ -16,186 +15,140 @@ const ADAM_EPSILON: f32 = 1e-8;
 const NORM_EPSILON: f32 = 1e-6;
 
 /// The state's new values, gathered while the graph grows.
-pub(super) struct Updates {
-    lr: Value,
-    step: Value,
-    next: Vec<(StateSpec, Value)>,
+pub(super) struct Updates<'g, 'r> {
+    recipe: &'r Recipe,
+    lr: Expr<'g>,
+    step: Expr<'g>,
+    next: Vec<(StateSpec, Expr<'g>)>,
 }
 
-impl Updates {
-    pub(super) fn new(lr: Value, step: Value) -> Self {
-        Self { lr, step, next: Vec::new() }
+impl<'g, 'r> Updates<'g, 'r> {
+    pub(super) fn new(recipe: &'r Recipe, lr: Expr<'g>, step: Expr<'g>) -> Self {
+        Self { recipe, lr, step, next: Vec::new() }
     }
 
-    /// Declares an optimiser's state input.
-    fn input(g: &mut Graph, prefix: &str, spec: &ParamSpec) -> Value {
-        g.input(&format!("{prefix}.{}", spec.name), DType::F32, &spec.shape)
+    /// Builds the update of every learned parameter.
+    pub(super) fn learn(&mut self, specs: &[&ParamSpec], params: &[Expr<'g>], grads: Vec<Expr<'g>>) {
+        let g = self.lr.graph();
+        g.within("update", || {
+            let grads = match self.recipe.clip_norm {
+                Some(norm) => clip(&grads, norm),
+                None => grads,
+            };
+            let rule = Rule::new(&self.recipe.optimiser, self.step);
+            let share = self.recipe.ema.map(|decay| average_share(self.step, decay));
+            for ((spec, param), grad) in specs.iter().zip(params).zip(grads) {
+                g.within(&spec.name, || self.learn_one(spec, *param, grad, &rule, share));
+            }
+        });
+    }
+
+    fn learn_one(
+        &mut self,
+        spec: &ParamSpec,
+        param: Expr<'g>,
+        grad: Expr<'g>,
+        rule: &Rule<'g>,
+        share: Option<Expr<'g>>,
+    ) {
+        let lr = layer_factor(&self.recipe.lr_factors, spec).map_or(self.lr, |factor| self.lr * factor);
+        let next = match *rule {
+            Rule::Sgd { momentum, nesterov } => {
+                param - self.sgd_direction(spec, grad, momentum, nesterov) * lr
+            }
+            Rule::Adam { scales, weight_decay } => {
+                let step = self.adam_step(spec, grad, lr, scales);
+                decayed(spec, param, lr, weight_decay) - step
+            }
+        };
+        self.push(format!("param.{}", spec.name), next);
+        if let Some(share) = share {
+            let average = self.input("ema", spec);
+            self.push(format!("ema.{}", spec.name), average + (next - average) * share);
+        }
+    }
+
+    /// `b ← μ·b + g`; the direction is `b`, or `g + μ·b` in Nesterov's form.
+    fn sgd_direction(&mut self, spec: &ParamSpec, grad: Expr<'g>, momentum: f32, nesterov: bool) -> Expr<'g> {
+        if momentum == 0.0 {
+            return grad;
+        }
+        let b = self.decayed_sum("momentum", spec, grad, f64::from(momentum));
+        if nesterov { grad + b * momentum } else { b }
+    }
+
+    /// The step of one parameter; see [`Scales`].
+    fn adam_step(&mut self, spec: &ParamSpec, grad: Expr<'g>, lr: Expr<'g>, scales: Scales<'g>) -> Expr<'g> {
+        let m = self.decayed_sum("adam_m", spec, grad, BETA1);
+        let v = self.decayed_sum("adam_v", spec, grad.squared(), BETA2);
+        m / (v.sqrt() + scales.epsilon) * (lr * scales.rate)
+    }
+
+    /// `S ← β·S + x`, kept as the state `prefix`.
+    fn decayed_sum(&mut self, prefix: &str, spec: &ParamSpec, x: Expr<'g>, beta: f64) -> Expr<'g> {
+        let beta = x.graph().scalar(beta as f32);
+        let next = self.input(prefix, spec) * beta + x;
+        self.push(format!("{prefix}.{}", spec.name), next);
+        next
+    }
+
+    /// Declares a state input.
+    fn input(&self, prefix: &str, spec: &ParamSpec) -> Expr<'g> {
+        self.lr.graph().input(&format!("{prefix}.{}", spec.name), DType::F32, &spec.shape)
     }
 
     /// Records the next value of a state input.
-    pub(super) fn push(&mut self, g: &Graph, input: String, next: Value) {
-        let (output, shape) = (format!("next.{input}"), g.shape(next).to_vec());
-        self.next.push((StateSpec { input, output, shape }, next));
+    pub(super) fn push(&mut self, input: String, next: Expr<'g>) {
+        let output = format!("next.{input}");
+        self.next.push((StateSpec { input, output, shape: next.shape() }, next));
     }
 
     /// Declares the outputs.
-    pub(super) fn finish(self, g: &mut Graph) -> Vec<StateSpec> {
+    pub(super) fn finish(self) -> Vec<StateSpec> {
         for (spec, value) in &self.next {
-            g.output(&spec.output, *value);
+            value.graph().output(&spec.output, *value);
         }
         self.next.into_iter().map(|(spec, _)| spec).collect()
     }
 }
 
-/// Builds the update of every learned parameter.
-pub(super) fn update(
-    g: &mut Graph,
-    recipe: &Recipe,
-    specs: &[&ParamSpec],
-    params: &[Value],
-    grads: Vec<Value>,
-    updates: &mut Updates,
-) -> Result<()> {
-    let outer = g.scope("update");
-    let grads = match recipe.clip_norm {
-        Some(norm) => clip(g, grads, norm)?,
-        None => grads,
-    };
-    let rule = Rule::new(g, recipe, updates)?;
-    let average = recipe.ema.map(|decay| average_share(g, updates.step, decay)).transpose()?;
-    for ((spec, param), grad) in specs.iter().zip(params).zip(grads) {
-        let within = g.scope(&spec.name);
-        let next = rule.apply(g, recipe, spec, *param, grad, updates)?;
-        updates.push(g, format!("param.{}", spec.name), next);
-        if let Some(share) = average {
-            let old = Updates::input(g, "ema", spec);
-            let new = towards(g, old, next, share)?;
-            updates.push(g, format!("ema.{}", spec.name), new);
-        }
-        g.set_scope(within);
-    }
-    g.set_scope(outer);
-    Ok(())
-}
-
 /// Scales all gradients so that their common norm is at most `norm`.
-fn clip(g: &mut Graph, grads: Vec<Value>, norm: f32) -> Result<Vec<Value>> {
-    let mut total = None;
-    for grad in &grads {
-        let square = g.mul(*grad, *grad)?;
-        let axes: Vec<i64> = (0..g.shape(*grad).len() as i64).collect();
-        let sum = g.reduce_sum(square, &axes, false)?;
-        total = Some(match total {
-            None => sum,
-            Some(before) => g.add(before, sum)?,
-        });
-    }
-    let Some(total) = total else { return Ok(grads) };
-    let length = g.sqrt(total)?;
-    let epsilon = g.scalar(NORM_EPSILON);
-    let length = g.add(length, epsilon)?;
-    let norm = g.scalar(norm);
-    let factor = g.div(norm, length)?;
-    let one = g.scalar(1.0);
-    let factor = g.min(factor, one)?;
-    grads.into_iter().map(|grad| g.mul(grad, factor)).collect()
+fn clip<'g>(grads: &[Expr<'g>], norm: f32) -> Vec<Expr<'g>> {
+    let squares = grads.iter().map(|grad| grad.squared().total());
+    let Some(total) = squares.reduce(|a, b| a + b) else { return Vec::new() };
+    let factor = (norm / (total.sqrt() + NORM_EPSILON)).min(1.0);
+    grads.iter().map(|grad| *grad * factor).collect()
 }
 
 /// Share of the new weights in the moving average: `1 − min(decay, (1 + t) / (10 + t))`, so that
 /// the first steps do not leave the start's random weights in the average for long.
-fn average_share(g: &mut Graph, step: Value, decay: f32) -> Result<Value> {
-    let (one, ten, decay) = (g.scalar(1.0), g.scalar(10.0), g.scalar(decay));
-    let above = g.add(step, one)?;
-    let below = g.add(step, ten)?;
-    let ramp = g.div(above, below)?;
-    let decay = g.min(ramp, decay)?;
-    g.sub(one, decay)
+fn average_share(t: Expr<'_>, decay: f32) -> Expr<'_> {
+    let [one, ten, decay] = [1.0, 10.0, decay].map(|x| t.graph().scalar(x));
+    one - ((t + one) / (t + ten)).min(decay)
 }
 
-/// `old + share·(new − old)`.
-fn towards(g: &mut Graph, old: Value, new: Value, share: Value) -> Result<Value> {
-    let change = g.sub(new, old)?;
-    let part = g.mul(change, share)?;
-    g.add(old, part)
+/// `param·(1 − lr·λ)` for weights; biases and normalisations are not decayed.
+fn decayed<'g>(spec: &ParamSpec, param: Expr<'g>, lr: Expr<'g>, weight_decay: f32) -> Expr<'g> {
+    if weight_decay == 0.0 || spec.role != Role::Weight {
+        return param;
+    }
+    param * (1.0 - lr * weight_decay)
 }
 
 /// An optimiser with the scalars that all parameters share.
-enum Rule {
-    Sgd { lr: Value, momentum: f32, nesterov: bool },
-    Adam { lr: Value, scales: Scales, weight_decay: f32 },
+enum Rule<'g> {
+    Sgd { momentum: f32, nesterov: bool },
+    Adam { scales: Scales<'g>, weight_decay: f32 },
 }
 
-impl Rule {
-    fn new(g: &mut Graph, recipe: &Recipe, updates: &Updates) -> Result<Self> {
-        let lr = updates.lr;
-        Ok(match recipe.optimiser {
-            Optimiser::Sgd { momentum, nesterov, .. } => Self::Sgd { lr, momentum, nesterov },
-            Optimiser::Adam { .. } => {
-                Self::Adam { lr, scales: Scales::new(g, updates.step)?, weight_decay: 0.0 }
-            }
-            Optimiser::AdamW { weight_decay, .. } => {
-                Self::Adam { lr, scales: Scales::new(g, updates.step)?, weight_decay }
-            }
-        })
-    }
-
-    /// The parameter's next value; the optimiser's own state goes to `updates`.
-    fn apply(
-        &self,
-        g: &mut Graph,
-        recipe: &Recipe,
-        spec: &ParamSpec,
-        param: Value,
-        grad: Value,
-        updates: &mut Updates,
-    ) -> Result<Value> {
-        match *self {
-            Self::Sgd { lr, momentum, nesterov } => {
-                let lr = own_rate(g, recipe, spec, lr)?;
-                let direction = sgd_direction(g, spec, grad, momentum, nesterov, updates)?;
-                let step = g.mul(direction, lr)?;
-                g.sub(param, step)
-            }
-            Self::Adam { lr, scales, weight_decay } => {
-                let lr = own_rate(g, recipe, spec, lr)?;
-                let step = adam_step(g, spec, grad, lr, scales, updates)?;
-                let kept = decayed(g, spec, param, lr, weight_decay)?;
-                g.sub(kept, step)
-            }
+impl<'g> Rule<'g> {
+    fn new(optimiser: &Optimiser, step: Expr<'g>) -> Self {
+        match *optimiser {
+            Optimiser::Sgd { momentum, nesterov, .. } => Self::Sgd { momentum, nesterov },
+            Optimiser::Adam { .. } => Self::Adam { scales: Scales::new(step), weight_decay: 0.0 },
+            Optimiser::AdamW { weight_decay, .. } => Self::Adam { scales: Scales::new(step), weight_decay },
         }
     }
-}
-
-/// The learning rate of one parameter: that of the step times its layer's factor.
-fn own_rate(g: &mut Graph, recipe: &Recipe, spec: &ParamSpec, lr: Value) -> Result<Value> {
-    match layer_factor(&recipe.lr_factors, spec) {
-        None => Ok(lr),
-        Some(factor) => {
-            let factor = g.scalar(factor);
-            g.mul(lr, factor)
-        }
-    }
-}
-
-/// `b ← μ·b + g`; the direction is `b`, or `g + μ·b` in Nesterov's form.
-fn sgd_direction(
-    g: &mut Graph,
-    spec: &ParamSpec,
-    grad: Value,
-    momentum: f32,
-    nesterov: bool,
-    updates: &mut Updates,
-) -> Result<Value> {
-    if momentum == 0.0 {
-        return Ok(grad);
-    }
-    let next = decayed_sum(g, "momentum", spec, grad, f64::from(momentum), updates)?;
-    if !nesterov {
-        return Ok(next);
-    }
-    let momentum = g.scalar(momentum);
-    let ahead = g.mul(next, momentum)?;
-    g.add(grad, ahead)
 }
 
 /// What turns Adam's sums into its step; scalars, the same for all parameters.
@@ -204,85 +157,26 @@ fn sgd_direction(
 /// sum over the parameter (`M ← β₁·M + g`): passes over large tensors are what an update costs. With
 /// `k = √((1 − β₂)/(1 − β₂ᵗ))` the step `lr·m̂/(√v̂ + ε)` is `lr·rate·M/(√V + epsilon)`.
 #[derive(Clone, Copy)]
-struct Scales {
+struct Scales<'g> {
     /// `(1 − β₁)/(1 − β₁ᵗ)/k`.
-    rate: Value,
+    rate: Expr<'g>,
     /// `ε/k`.
-    epsilon: Value,
+    epsilon: Expr<'g>,
 }
 
-impl Scales {
+impl<'g> Scales<'g> {
     /// In float64: in float32 the difference `1 − βᵗ` loses five digits at the first steps.
-    fn new(g: &mut Graph, step: Value) -> Result<Self> {
-        let step = g.cast(step, DType::F64)?;
-        let first = correction(g, step, BETA1)?;
-        let second = correction(g, step, BETA2)?;
-        let k = g.sqrt(second)?;
-        let epsilon = g.scalar(ADAM_EPSILON);
-        Ok(Self { rate: g.div(first, k)?, epsilon: g.div(epsilon, k)? })
+    fn new(step: Expr<'g>) -> Self {
+        let t = step.cast(DType::F64);
+        let first = correction(t, BETA1);
+        let k = correction(t, BETA2).sqrt();
+        let epsilon = k.graph().scalar(ADAM_EPSILON);
+        Self { rate: first / k, epsilon: epsilon / k }
     }
 }
 
-/// `(1 − β)/(1 − βᵗ)`, float32 `[]`.
-fn correction(g: &mut Graph, step: Value, beta: f64) -> Result<Value> {
-    let wide = |g: &mut Graph, x: f64| {
-        let x = g.scalar(x as f32);
-        g.cast(x, DType::F64)
-    };
-    let log = wide(g, beta.ln())?;
-    let exponent = g.mul(step, log)?;
-    let power = g.exp(exponent)?;
-    let one = wide(g, 1.0)?;
-    let rest = g.sub(one, power)?;
-    let share = wide(g, 1.0 - beta)?;
-    let ratio = g.div(share, rest)?;
-    g.cast(ratio, DType::F32)
-}
-
-/// The step of one parameter; see [`Scales`].
-fn adam_step(
-    g: &mut Graph,
-    spec: &ParamSpec,
-    grad: Value,
-    lr: Value,
-    scales: Scales,
-    updates: &mut Updates,
-) -> Result<Value> {
-    let m = decayed_sum(g, "adam_m", spec, grad, BETA1, updates)?;
-    let square = g.mul(grad, grad)?;
-    let v = decayed_sum(g, "adam_v", spec, square, BETA2, updates)?;
-    let root = g.sqrt(v)?;
-    let root = g.add(root, scales.epsilon)?;
-    let direction = g.div(m, root)?;
-    let rate = g.mul(lr, scales.rate)?;
-    g.mul(direction, rate)
-}
-
-/// `S ← β·S + x`, kept as the state `prefix`.
-fn decayed_sum(
-    g: &mut Graph,
-    prefix: &str,
-    spec: &ParamSpec,
-    x: Value,
-    beta: f64,
-    updates: &mut Updates,
-) -> Result<Value> {
-    let beta = g.scalar(beta as f32);
-    let old = Updates::input(g, prefix, spec);
-    let kept = g.mul(old, beta)?;
-    let next = g.add(kept, x)?;
-    updates.push(g, format!("{prefix}.{}", spec.name), next);
-    Ok(next)
-}
-
-/// `param·(1 − lr·λ)` for weights; biases and normalisations are not decayed.
-fn decayed(g: &mut Graph, spec: &ParamSpec, param: Value, lr: Value, weight_decay: f32) -> Result<Value> {
-    if weight_decay == 0.0 || spec.role != Role::Weight {
-        return Ok(param);
-    }
-    let decay = g.scalar(weight_decay);
-    let lost = g.mul(lr, decay)?;
-    let one = g.scalar(1.0);
-    let kept = g.sub(one, lost)?;
-    g.mul(param, kept)
+/// `(1 − β)/(1 − βᵗ)` of `t: float64 []`, float32 `[]`.
+fn correction(t: Expr<'_>, beta: f64) -> Expr<'_> {
+    let power = (t * beta.ln() as f32).exp();
+    ((1.0 - beta) as f32 / (1.0 - power)).cast(DType::F32)
 }

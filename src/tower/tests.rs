@@ -8,23 +8,17 @@ use ndarray::{Array4, ArrayD, IxDyn};
 
 /// A hand-made exact tower: `[N, 1, 4, 4]` → conv 2 channels → `[N, 8]`.
 pub(crate) fn exact_model() -> ModelProto {
-    let mut g = Graph::new("tower");
-    let image = g.input(INPUT, DType::U8, &[1, 1, 4, 4]);
-    let x = g.cast(image, DType::F32).unwrap();
+    let g = Graph::new("tower");
+    let x = g.input(INPUT, DType::U8, &[1, 1, 4, 4]).cast(DType::F32);
     let w = Array4::from_shape_fn((2, 1, 2, 2), |(f, _, y, x)| (f as i8 * 2 - 1) * (y * 2 + x + 1) as i8);
-    let w = g.initializer("conv1.weight", Tensor::I8(w.into_dyn()));
-    let w = g.cast(w, DType::F32).unwrap();
+    let w = g.initializer("conv1.weight", Tensor::I8(w.into_dyn())).cast(DType::F32);
     let b = ArrayD::from_shape_vec(IxDyn(&[2]), vec![8.0f32, -8.0]).unwrap();
     let b = g.initializer("conv1.bias", Tensor::F32(b));
-    let y = g.conv(x, w, Some(b), ConvAttrs { strides: [2, 2], ..ConvAttrs::default() }).unwrap();
+    let y = x.conv(w, Some(b), ConvAttrs { strides: [2, 2], ..ConvAttrs::default() });
     let s = ArrayD::from_shape_vec(IxDyn(&[2, 1, 1]), vec![0.0625f32, 0.125]).unwrap();
     let s = g.initializer("conv1.scale", Tensor::F32(s));
-    let y = g.mul(y, s).unwrap();
-    let y = g.floor(y).unwrap();
-    let y = g.clip(y, 0.0, 127.0).unwrap();
-    let y = g.flatten(y, 1).unwrap();
-    g.output(OUTPUT, y);
-    let mut model = g.to_model_batched("N");
+    g.output(OUTPUT, (y * s).floor().clip(0.0, 127.0).flatten(1));
+    let mut model = g.to_model_batched("N").unwrap();
     let spec = spec(TowerKind::Exact);
     spec.write_metadata(&mut model).unwrap();
     let bounds = prove(&model).unwrap();

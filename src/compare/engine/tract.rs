@@ -118,11 +118,9 @@ mod tests {
 
     #[test]
     fn a_shape_that_another_node_gives_is_known_when_tract_plans() {
-        let mut g = crate::graph::Graph::new("reshape");
-        let x = g.input("x", DType::F32, &[2, 3]);
-        let y = g.reshape(x, &[3, 2]).unwrap();
-        g.output("y", y);
-        let mut model = g.to_model();
+        let g = crate::graph::Graph::new("reshape");
+        g.output("y", g.input("x", DType::F32, &[2, 3]).reshape(&[3, 2]));
+        let mut model = g.to_model().unwrap();
         let graph = model.graph.as_mut().unwrap();
         let shape = graph.node[0].input[1].clone();
         let list = Blob::I64(ndarray::arr1(&[3i64, 2]).into_dyn());

@@ -1,183 +1,170 @@
 //! Element by element: arithmetic (with numpy's broadcasting), functions, comparisons, casts.
 
-use crate::graph::builder::{Attribute, Flow, OpResult, broadcast};
-use crate::graph::{DType, Graph, Value};
+use crate::graph::builder::{Flow, broadcast};
+use crate::graph::{DType, Expr, Operand};
+use crate::onnx::{AttributeProto, Operator};
 
 macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident = $op:literal),* $(,)?) => {
-        impl Graph { $($(#[$doc])* pub fn $name(&mut self, x: Value) -> OpResult { self.unary($op, x) })* }
-    };
-}
-
-macro_rules! binary {
-    ($($(#[$doc:meta])* $name:ident = $op:literal),* $(,)?) => {
-        impl Graph {
-            $($(#[$doc])* pub fn $name(&mut self, a: Value, b: Value) -> OpResult { self.binary($op, a, b, None) })*
+    ($($(#[$doc:meta])* $name:ident = $op:ident,)*) => {
+        impl Expr<'_> {
+            $($(#[$doc])* pub fn $name(self) -> Self { self.unary(Operator::$op) })*
         }
     };
 }
 
-macro_rules! comparison {
-    ($($(#[$doc:meta])* $name:ident = $op:literal),* $(,)?) => {
-        impl Graph {
-            $($(#[$doc])* pub fn $name(&mut self, a: Value, b: Value) -> OpResult {
-                self.binary($op, a, b, Some(DType::Bool))
-            })*
+macro_rules! binary {
+    ($($(#[$doc:meta])* $name:ident = $op:ident,)*) => {
+        impl<'g> Expr<'g> {
+            $($(#[$doc])* pub fn $name(self, b: impl Operand<'g>) -> Self { self.binary(Operator::$op, b) })*
         }
     };
 }
 
 unary! {
-    /// `−x`.
-    neg = "Neg",
     /// `|x|`.
-    abs = "Abs",
+    abs = Abs,
     /// `√x`.
-    sqrt = "Sqrt",
+    sqrt = Sqrt,
     /// `eˣ`.
-    exp = "Exp",
+    exp = Exp,
     /// `ln x`.
-    log = "Log",
+    log = Log,
     /// `1 / (1 + e⁻ˣ)`.
-    sigmoid = "Sigmoid",
+    sigmoid = Sigmoid,
     /// `max(0, x)`.
-    relu = "Relu",
+    relu = Relu,
     /// The greatest integer not above x; no derivative.
-    floor = "Floor",
+    floor = Floor,
     /// The nearest integer, ties to even; no derivative.
-    round = "Round",
+    round = Round,
     /// −1, 0 or 1; no derivative.
-    sign = "Sign",
+    sign = Sign,
 }
 
 binary! {
-    /// `a + b`.
-    add = "Add",
-    /// `a − b`.
-    sub = "Sub",
-    /// `a · b`.
-    mul = "Mul",
-    /// `a / b`.
-    div = "Div",
-    /// The greater; of equals, the derivative goes to `a`.
-    max = "Max",
-    /// The smaller; of equals, the derivative goes to `a`.
-    min = "Min",
-    /// `aᵇ`; the derivative goes to `a` alone.
-    pow = "Pow",
+    /// The greater; of equals, the derivative goes to `self`.
+    max = Max,
+    /// The smaller; of equals, the derivative goes to `self`.
+    min = Min,
+    /// `selfᵇ`; the derivative goes to `self` alone.
+    pow = Pow,
+    /// Whether both are equal.
+    equal = Equal,
+    /// Whether it is below `b`.
+    less = Less,
+    /// Whether it is above `b`.
+    greater = Greater,
 }
 
-comparison! {
-    /// `a = b`.
-    equal = "Equal",
-    /// `a < b`.
-    less = "Less",
-    /// `a > b`.
-    greater = "Greater",
-}
-
-impl Graph {
-    /// `¬a`.
-    pub fn not(&mut self, a: Value) -> OpResult {
-        self.expect_bool("Not", &[a])?;
-        self.unary_of("Not", a)
-    }
-
-    /// `a ∧ b`.
-    pub fn and(&mut self, a: Value, b: Value) -> OpResult {
-        self.expect_bool("And", &[a, b])?;
-        self.binary("And", a, b, Some(DType::Bool))
+impl<'g> Expr<'g> {
+    /// `x²`, as a product.
+    pub fn squared(self) -> Self {
+        self * self
     }
 
     /// `min(max(x, low), high)`; the derivative is 1 where x is inside or on the edge.
-    pub fn clip(&mut self, x: Value, low: f32, high: f32) -> OpResult {
-        let (low, high) = (self.scalar(low), self.scalar(high));
-        let (dtype, shape) = (self.dtype(x), self.shape(x).to_vec());
-        if dtype != DType::F32 {
-            return Err(self.misfit("Clip", format!("{dtype:?} where float32 is needed")));
-        }
-        Ok(self.node("Clip", &[x, low, high], vec![], dtype, shape))
+    pub fn clip(self, low: f32, high: f32) -> Self {
+        self.graph().attempt("Clip", || {
+            let (low, high) = (self.graph().scalar(low), self.graph().scalar(high));
+            match self.dtype() {
+                DType::F32 => Ok(self.same_shape(Operator::Clip, &[self, low, high])),
+                other => Err(format!("{other:?} where float32 is needed")),
+            }
+        })
     }
 
-    /// `a` where `condition` holds, else `b`.
-    pub fn where_(&mut self, condition: Value, a: Value, b: Value) -> OpResult {
-        self.expect_bool("Where", &[condition])?;
-        let shape = self.broadcast_shape("Where", &[condition, a, b])?;
-        let dtype = self.same_type("Where", a, b)?;
-        Ok(self.node("Where", &[condition, a, b], vec![], dtype, shape))
+    /// `a` where this condition holds, else `b`.
+    pub fn where_(self, a: Self, b: Self) -> Self {
+        self.graph().attempt("Where", || {
+            self.expect_bool()?;
+            let shape = broadcast_shape(&[self, a, b])?;
+            let dtype = same_type(a, b)?;
+            Ok(self.graph().node(Operator::Where, &[self, a, b], vec![], dtype, shape))
+        })
     }
 
     /// The values in another element type.
-    pub fn cast(&mut self, x: Value, to: DType) -> OpResult {
-        if self.dtype(x) == to {
-            return Ok(x);
+    pub fn cast(self, to: DType) -> Self {
+        if self.dtype() == to {
+            return self;
         }
-        let shape = self.shape(x).to_vec();
-        Ok(self.node("Cast", &[x], vec![("to", Attribute::Int(i64::from(to.onnx())))], to, shape))
+        let attributes = vec![AttributeProto::int("to", i64::from(to.onnx()))];
+        self.graph()
+            .attempt("Cast", || Ok(self.graph().node(Operator::Cast, &[self], attributes, to, self.shape())))
     }
 
     /// The value itself.
-    pub fn identity(&mut self, x: Value) -> OpResult {
-        self.unary_of("Identity", x)
+    pub fn identity(self) -> Self {
+        self.same_shape(Operator::Identity, &[self])
     }
 
     /// The value itself, through which no derivative flows.
-    pub fn stop_gradient(&mut self, x: Value) -> OpResult {
-        let y = self.identity(x)?;
-        self.set_flow(y, Flow::Stop);
-        Ok(y)
+    pub fn stop_gradient(self) -> Self {
+        self.identity().with_flow(Flow::Stop)
     }
 
-    /// [`Graph::round`] through which derivatives flow as through the identity (Bengio, Léonard,
+    /// [`Expr::round`] through which derivatives flow as through the identity (Bengio, Léonard,
     /// Courville 2013: the straight-through estimator).
-    pub fn round_ste(&mut self, x: Value) -> OpResult {
-        let y = self.round(x)?;
-        self.set_flow(y, Flow::StraightThrough);
-        Ok(y)
+    pub fn round_ste(self) -> Self {
+        self.round().with_flow(Flow::StraightThrough)
     }
 
-    /// [`Graph::floor`] through which derivatives flow as through the identity.
-    pub fn floor_ste(&mut self, x: Value) -> OpResult {
-        let y = self.floor(x)?;
-        self.set_flow(y, Flow::StraightThrough);
-        Ok(y)
+    /// [`Expr::floor`] through which derivatives flow as through the identity.
+    pub fn floor_ste(self) -> Self {
+        self.floor().with_flow(Flow::StraightThrough)
     }
 
-    fn unary(&mut self, op: &'static str, x: Value) -> OpResult {
-        if !self.dtype(x).is_float() {
-            return Err(self.misfit(op, format!("{:?} where a float is needed", self.dtype(x))));
+    /// `¬x`, of `!x`.
+    pub(in crate::graph) fn logical_not(self) -> Self {
+        self.graph().attempt("Not", || {
+            self.expect_bool()?;
+            Ok(self.same_shape(Operator::Not, &[self]))
+        })
+    }
+
+    pub(in crate::graph) fn unary(self, op: Operator) -> Self {
+        self.graph().attempt(op.name(), || match self.dtype() {
+            dtype if dtype.is_float() => Ok(self.same_shape(op, &[self])),
+            dtype => Err(format!("{dtype:?} where a float is needed")),
+        })
+    }
+
+    pub(in crate::graph) fn binary(self, op: Operator, other: impl Operand<'g>) -> Self {
+        self.graph().attempt(op.name(), || {
+            let other = other.beside(self);
+            let dtype = match (op, same_type(self, other)?) {
+                (Operator::Equal | Operator::Less | Operator::Greater, _) => DType::Bool,
+                (_, dtype) => dtype,
+            };
+            let shape = broadcast_shape(&[self, other])?;
+            Ok(self.graph().node(op, &[self, other], vec![], dtype, shape))
+        })
+    }
+
+    /// A node whose result has the type and shape of its first operand, which is this one.
+    fn same_shape(self, op: Operator, inputs: &[Self]) -> Self {
+        self.graph().node(op, inputs, vec![], self.dtype(), self.shape())
+    }
+
+    fn expect_bool(self) -> Result<(), String> {
+        match self.dtype() {
+            DType::Bool => Ok(()),
+            other => Err(format!("{other:?} where bool is needed")),
         }
-        self.unary_of(op, x)
     }
+}
 
-    fn unary_of(&mut self, op: &'static str, x: Value) -> OpResult {
-        let (dtype, shape) = (self.dtype(x), self.shape(x).to_vec());
-        Ok(self.node(op, &[x], vec![], dtype, shape))
-    }
-
-    fn binary(&mut self, op: &'static str, a: Value, b: Value, result: Option<DType>) -> OpResult {
-        let dtype = self.same_type(op, a, b)?;
-        let shape = self.broadcast_shape(op, &[a, b])?;
-        Ok(self.node(op, &[a, b], vec![], result.unwrap_or(dtype), shape))
-    }
-
-    fn same_type(&self, op: &str, a: Value, b: Value) -> crate::Result<DType> {
-        let (left, right) = (self.dtype(a), self.dtype(b));
-        if left != right {
-            return Err(self.misfit(op, format!("element types {left:?} and {right:?} differ; cast one")));
-        }
+fn same_type(a: Expr<'_>, b: Expr<'_>) -> Result<DType, String> {
+    let (left, right) = (a.dtype(), b.dtype());
+    if left == right {
         Ok(left)
+    } else {
+        Err(format!("element types {left:?} and {right:?} differ; cast one"))
     }
+}
 
-    fn broadcast_shape(&self, op: &str, values: &[Value]) -> crate::Result<Vec<usize>> {
-        let shapes: Vec<&[usize]> = values.iter().map(|v| self.shape(*v)).collect();
-        broadcast(&shapes).ok_or_else(|| self.misfit(op, format!("shapes {shapes:?} do not broadcast")))
-    }
-
-    fn expect_bool(&self, op: &str, values: &[Value]) -> crate::Result<()> {
-        match values.iter().find(|v| self.dtype(**v) != DType::Bool) {
-            Some(v) => Err(self.misfit(op, format!("{:?} where bool is needed", self.dtype(*v)))),
-            None => Ok(()),
-        }
-    }
+fn broadcast_shape(values: &[Expr<'_>]) -> Result<Vec<usize>, String> {
+    let shapes: Vec<Vec<usize>> = values.iter().map(|v| v.shape()).collect();
+    let views: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+    broadcast(&views).ok_or_else(|| format!("shapes {shapes:?} do not broadcast"))
 }

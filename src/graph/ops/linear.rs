@@ -1,7 +1,8 @@
 //! Matrix products and convolutions.
 
-use crate::graph::builder::{Attribute, OpResult, broadcast};
-use crate::graph::{Graph, Value};
+use crate::graph::Expr;
+use crate::graph::builder::{broadcast, signed};
+use crate::onnx::{AttributeProto, NodeProto, Operator};
 
 /// Attributes of a 2-D convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,14 +24,27 @@ impl Default for ConvAttrs {
 }
 
 impl ConvAttrs {
-    pub(super) fn attributes(&self, kernel: &[usize]) -> Vec<(&'static str, Attribute)> {
-        let ints = |xs: &[usize]| Attribute::Ints(xs.iter().map(|&x| x as i64).collect());
+    /// Those of a node.
+    pub(in crate::graph) fn of(node: &NodeProto) -> Self {
+        fn list<const N: usize>(node: &NodeProto, name: &str, default: usize) -> [usize; N] {
+            let ints = node.ints(name).unwrap_or_default();
+            std::array::from_fn(|i| ints.get(i).map_or(default, |&n| n as usize))
+        }
+        Self {
+            strides: list(node, "strides", 1),
+            pads: list(node, "pads", 0),
+            dilations: list(node, "dilations", 1),
+            groups: node.int_or("group", 1) as usize,
+        }
+    }
+
+    pub(super) fn attributes(&self, kernel: [usize; 2]) -> Vec<AttributeProto> {
         vec![
-            ("kernel_shape", ints(kernel)),
-            ("strides", ints(&self.strides)),
-            ("pads", ints(&self.pads)),
-            ("dilations", ints(&self.dilations)),
-            ("group", Attribute::Int(self.groups as i64)),
+            AttributeProto::ints("kernel_shape", signed(&kernel)),
+            AttributeProto::ints("strides", signed(&self.strides)),
+            AttributeProto::ints("pads", signed(&self.pads)),
+            AttributeProto::ints("dilations", signed(&self.dilations)),
+            AttributeProto::int("group", self.groups as i64),
         ]
     }
 
@@ -38,125 +52,120 @@ impl ConvAttrs {
     pub(in crate::graph) fn extent(&self, axis: usize, k: usize) -> usize {
         self.dilations[axis] * (k - 1) + 1
     }
-}
 
-impl Graph {
-    /// Matrix product `[…, M, K] · […, K, N]` → `[…, M, N]`, leading axes broadcast.
-    pub fn matmul(&mut self, a: Value, b: Value) -> OpResult {
-        let (left, right) = (self.shape(a), self.shape(b));
-        let fail = || self.misfit("MatMul", format!("shapes {left:?} and {right:?}"));
-        if left.len() < 2 || right.len() < 2 || left[left.len() - 1] != right[right.len() - 2] {
-            return Err(fail());
-        }
-        let (rows, columns) = (left[left.len() - 2], right[right.len() - 1]);
-        let mut shape = broadcast(&[&left[..left.len() - 2], &right[..right.len() - 2]]).ok_or_else(fail)?;
-        shape.extend([rows, columns]);
-        let dtype = self.dtype(a);
-        Ok(self.node("MatMul", &[a, b], vec![], dtype, shape))
-    }
-
-    /// `a′ · b′ + c` of matrices, each transposed where asked; `c` broadcasts to the result.
-    pub fn gemm(&mut self, a: Value, b: Value, c: Option<Value>, trans_a: bool, trans_b: bool) -> OpResult {
-        let (left, right) = (self.shape(a), self.shape(b));
-        let fail = || {
-            self.misfit(
-                "Gemm",
-                format!("shapes {left:?} (transposed: {trans_a}) and {right:?} (transposed: {trans_b})"),
-            )
-        };
-        let (&[a0, a1], &[b0, b1]) = (left, right) else { return Err(fail()) };
-        let (rows, inner) = if trans_a { (a1, a0) } else { (a0, a1) };
-        let (inner_b, columns) = if trans_b { (b1, b0) } else { (b0, b1) };
-        if inner != inner_b {
-            return Err(fail());
-        }
-        let shape = vec![rows, columns];
-        if let Some(c) = c.filter(|c| broadcast(&[&shape, self.shape(*c)]).as_ref() != Some(&shape)) {
-            return Err(
-                self.misfit("Gemm", format!("the bias {:?} does not broadcast to {shape:?}", self.shape(c)))
-            );
-        }
-        let inputs: Vec<Value> = [a, b].into_iter().chain(c).collect();
-        let flag = |on: bool| Attribute::Int(i64::from(on));
-        let attributes = vec![("transA", flag(trans_a)), ("transB", flag(trans_b))];
-        let dtype = self.dtype(a);
-        Ok(self.node("Gemm", &inputs, attributes, dtype, shape))
-    }
-
-    /// Convolution of `x: [N, C, H, W]` with `w: [F, C/groups, kH, kW]` and `bias: [F]`.
-    ///
-    /// Uneven padding becomes a `Pad` of its own, because the CUDA provider has no gradient for it.
-    pub fn conv(&mut self, x: Value, w: Value, bias: Option<Value>, attrs: ConvAttrs) -> OpResult {
-        let [top, left, bottom, right] = attrs.pads;
-        if top != bottom || left != right {
-            let padded = self.pad(x, &[0, 0, top, left, 0, 0, bottom, right], 0.0)?;
-            return self.conv(padded, w, bias, ConvAttrs { pads: [0; 4], ..attrs });
-        }
-        let shape = self.conv_shape(self.shape(x), self.shape(w), &attrs)?;
-        if let Some(b) = bias.filter(|b| self.shape(*b) != [shape[1]]) {
-            return Err(self.misfit("Conv", format!("bias {:?} for {} filters", self.shape(b), shape[1])));
-        }
-        let inputs: Vec<Value> = [x, w].into_iter().chain(bias).collect();
-        let attributes = attrs.attributes(&self.shape(w)[2..]);
-        let dtype = self.dtype(x);
-        Ok(self.node("Conv", &inputs, attributes, dtype, shape))
-    }
-
-    /// `[N, F, H′, W′]` of [`Graph::conv`].
-    pub(super) fn conv_shape(
-        &self,
-        input: &[usize],
-        kernel: &[usize],
-        attrs: &ConvAttrs,
-    ) -> crate::Result<Vec<usize>> {
-        let fail =
-            |why: &str| self.misfit("Conv", format!("{why}: input {input:?}, kernel {kernel:?}, {attrs:?}"));
+    /// `[N, F, H′, W′]` of an image `[N, C, H, W]` and a kernel `[F, C/groups, kH, kW]`.
+    pub(super) fn convolved(&self, input: &[usize], kernel: &[usize]) -> Result<Vec<usize>, String> {
+        let fail = |why: &str| format!("{why}: input {input:?}, kernel {kernel:?}, {self:?}");
         let (&[n, c, h, width], &[filters, inner, kh, kw]) = (input, kernel) else {
             return Err(fail("4 axes are needed"));
         };
-        if attrs.groups == 0 || inner * attrs.groups != c || filters % attrs.groups != 0 {
+        if self.groups == 0 || inner * self.groups != c || filters % self.groups != 0 {
             return Err(fail("channels do not fit"));
         }
         let mut shape = vec![n, filters];
         for (axis, (side, k)) in [(h, kh), (width, kw)].into_iter().enumerate() {
-            let room = (side + attrs.pads[axis] + attrs.pads[axis + 2]).checked_sub(attrs.extent(axis, k));
-            shape.push(
-                room.ok_or_else(|| fail("the kernel is larger than the image"))? / attrs.strides[axis] + 1,
-            );
+            let room = (side + self.pads[axis] + self.pads[axis + 2]).checked_sub(self.extent(axis, k));
+            let room = room.ok_or_else(|| fail("the kernel is larger than the image"))?;
+            shape.push(room / self.strides[axis] + 1);
         }
         Ok(shape)
     }
 
-    /// Transposed convolution of `x: [N, F, H, W]` with `w: [F, C/groups, kH, kW]`; `output_padding`
-    /// adds rows and columns after the result.
-    pub fn conv_transpose(
-        &mut self,
-        x: Value,
-        w: Value,
-        attrs: ConvAttrs,
-        output_padding: [usize; 2],
-    ) -> OpResult {
-        let (input, kernel) = (self.shape(x), self.shape(w));
-        let fail = |why: &str| {
-            self.misfit("ConvTranspose", format!("{why}: input {input:?}, kernel {kernel:?}, {attrs:?}"))
-        };
+    /// `[N, C, H, W]` of a result `[N, F, H′, W′]` and a kernel `[F, C/groups, kH, kW]`.
+    fn transposed(&self, input: &[usize], kernel: &[usize], more: [usize; 2]) -> Result<Vec<usize>, String> {
+        let fail = |why: &str| format!("{why}: input {input:?}, kernel {kernel:?}, {self:?}");
         let (&[n, f, h, width], &[filters, inner, kh, kw]) = (input, kernel) else {
             return Err(fail("4 axes are needed"));
         };
-        if f != filters || attrs.groups == 0 || f % attrs.groups != 0 {
+        if f != filters || self.groups == 0 || f % self.groups != 0 {
             return Err(fail("channels do not fit"));
         }
-        let mut shape = vec![n, inner * attrs.groups];
+        let mut shape = vec![n, inner * self.groups];
         for (axis, (side, k)) in [(h, kh), (width, kw)].into_iter().enumerate() {
-            let full = attrs.strides[axis] * (side - 1) + output_padding[axis] + attrs.extent(axis, k);
-            let side = full.checked_sub(attrs.pads[axis] + attrs.pads[axis + 2]).filter(|s| *s > 0);
+            let full = self.strides[axis] * (side - 1) + more[axis] + self.extent(axis, k);
+            let side = full.checked_sub(self.pads[axis] + self.pads[axis + 2]).filter(|s| *s > 0);
             shape.push(side.ok_or_else(|| fail("the padding leaves nothing"))?);
         }
-        let mut attributes = attrs.attributes(&[kh, kw]);
-        if output_padding != [0, 0] {
-            attributes.push(("output_padding", Attribute::Ints(output_padding.map(|p| p as i64).into())));
-        }
-        let dtype = self.dtype(x);
-        Ok(self.node("ConvTranspose", &[x, w], attributes, dtype, shape))
+        Ok(shape)
     }
+}
+
+impl Expr<'_> {
+    /// Matrix product `[…, M, K] · […, K, N]` → `[…, M, N]`, leading axes broadcast.
+    pub fn matmul(self, b: Self) -> Self {
+        self.graph().attempt("MatMul", || {
+            let (left, right) = (self.shape(), b.shape());
+            let shape = product(&left, &right).ok_or_else(|| format!("shapes {left:?} and {right:?}"))?;
+            Ok(self.graph().node(Operator::MatMul, &[self, b], vec![], self.dtype(), shape))
+        })
+    }
+
+    /// `x·wᵀ + bias` of `x: [N, D]`, `w: [F, D]` and `bias: [F]`.
+    pub fn linear(self, w: Self, bias: Option<Self>) -> Self {
+        self.gemm(w, bias, [false, true])
+    }
+
+    /// `a′·b′ + c` of matrices, each transposed where asked; `c` broadcasts to the result.
+    pub fn gemm(self, b: Self, c: Option<Self>, transposed: [bool; 2]) -> Self {
+        self.graph().attempt("Gemm", || {
+            let (left, right, [trans_a, trans_b]) = (self.shape(), b.shape(), transposed);
+            let fail =
+                || format!("shapes {left:?} (transposed: {trans_a}) and {right:?} (transposed: {trans_b})");
+            let (&[a0, a1], &[b0, b1]) = (left.as_slice(), right.as_slice()) else { return Err(fail()) };
+            let (rows, inner) = if trans_a { (a1, a0) } else { (a0, a1) };
+            let (inner_b, columns) = if trans_b { (b1, b0) } else { (b0, b1) };
+            if inner != inner_b {
+                return Err(fail());
+            }
+            let shape = vec![rows, columns];
+            if let Some(c) = c.filter(|c| broadcast(&[&shape, &c.shape()]).as_ref() != Some(&shape)) {
+                return Err(format!("the bias {:?} does not broadcast to {shape:?}", c.shape()));
+            }
+            let inputs: Vec<Self> = [self, b].into_iter().chain(c).collect();
+            let attributes =
+                vec![AttributeProto::flag("transA", trans_a), AttributeProto::flag("transB", trans_b)];
+            Ok(self.graph().node(Operator::Gemm, &inputs, attributes, self.dtype(), shape))
+        })
+    }
+
+    /// Convolution of `[N, C, H, W]` with `w: [F, C/groups, kH, kW]` and `bias: [F]`.
+    ///
+    /// Uneven padding becomes a `Pad` of its own, because the CUDA provider has no gradient for it.
+    pub fn conv(self, w: Self, bias: Option<Self>, attrs: ConvAttrs) -> Self {
+        let [top, left, bottom, right] = attrs.pads;
+        if top != bottom || left != right {
+            let padded = self.pad(&[0, 0, top, left, 0, 0, bottom, right], 0.0);
+            return padded.conv(w, bias, ConvAttrs { pads: [0; 4], ..attrs });
+        }
+        self.graph().attempt("Conv", || {
+            let shape = attrs.convolved(&self.shape(), &w.shape())?;
+            if let Some(b) = bias.filter(|b| b.shape() != [shape[1]]) {
+                return Err(format!("bias {:?} for {} filters", b.shape(), shape[1]));
+            }
+            let inputs: Vec<Self> = [self, w].into_iter().chain(bias).collect();
+            let attributes = attrs.attributes([w.dim(2), w.dim(3)]);
+            Ok(self.graph().node(Operator::Conv, &inputs, attributes, self.dtype(), shape))
+        })
+    }
+
+    /// Transposed convolution of `[N, F, H, W]` with `w: [F, C/groups, kH, kW]`; `output_padding`
+    /// adds rows and columns after the result.
+    pub fn conv_transpose(self, w: Self, attrs: ConvAttrs, output_padding: [usize; 2]) -> Self {
+        self.graph().attempt("ConvTranspose", || {
+            let shape = attrs.transposed(&self.shape(), &w.shape(), output_padding)?;
+            let mut attributes = attrs.attributes([w.dim(2), w.dim(3)]);
+            if output_padding != [0, 0] {
+                attributes.push(AttributeProto::ints("output_padding", signed(&output_padding)));
+            }
+            Ok(self.graph().node(Operator::ConvTranspose, &[self, w], attributes, self.dtype(), shape))
+        })
+    }
+}
+
+/// The shape of a matrix product.
+fn product(left: &[usize], right: &[usize]) -> Option<Vec<usize>> {
+    let ([outer @ .., rows, inner], [outer_b @ .., inner_b, columns]) = (left, right) else { return None };
+    let mut shape = broadcast(&[outer, outer_b]).filter(|_| inner == inner_b)?;
+    shape.extend([rows, columns]);
+    Some(shape)
 }

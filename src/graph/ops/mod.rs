@@ -9,15 +9,13 @@ mod pool;
 mod reduce;
 
 pub use linear::ConvAttrs;
-pub use norm::Channels;
-
-use super::Graph;
+pub use norm::{Channels, Normalised};
 
 /// An axis counted from the front; negative ones count from the end.
-pub(super) fn axis_of(g: &Graph, op: &str, axis: i64, rank: usize) -> crate::Result<usize> {
+fn axis_of(axis: i64, rank: usize) -> Result<usize, String> {
     let from_front = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(from_front)
         .ok()
         .filter(|&a| a < rank)
-        .ok_or_else(|| g.misfit(op, format!("axis {axis} of a tensor with {rank} axes")))
+        .ok_or_else(|| format!("axis {axis} of a tensor with {rank} axes"))
 }

@@ -1,7 +1,8 @@
 //! Batch normalisation of standard operators (Ioffe and Szegedy 2015, algorithm 1).
 
-use crate::graph::builder::{Attribute, OpResult};
-use crate::graph::{Graph, Value};
+use crate::graph::Expr;
+use crate::graph::builder::Composite;
+use crate::onnx::AttributeProto;
 
 /// Which axis holds the channels; the others are the batch's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,72 +15,49 @@ pub enum Channels {
 
 /// What a batch normalisation gives.
 #[derive(Clone, Copy, Debug)]
-pub struct Normalised {
+pub struct Normalised<'g> {
     /// The normalised values, of the input's shape.
-    pub y: Value,
+    pub y: Expr<'g>,
     /// The mean of each channel over the batch.
-    pub mean: Value,
+    pub mean: Expr<'g>,
     /// The variance of each channel over the batch, divided by the count.
-    pub var: Value,
+    pub var: Expr<'g>,
 }
 
 impl Channels {
     /// The axes over which a value is averaged.
     fn batch_axes(self, rank: usize) -> Vec<i64> {
-        let own = if self == Self::Last { rank - 1 } else { 1 };
+        let own = if self == Self::Last { rank.saturating_sub(1) } else { 1 };
         (0..rank).filter(|axis| *axis != own).map(|axis| axis as i64).collect()
     }
 }
 
-impl Graph {
+impl<'g> Expr<'g> {
     /// `scale·(x − mean)/√(var + ε) + shift` with the statistics of the batch. `scale` and `shift`
     /// broadcast over `x`. The derivative is the closed form, in few passes over the large tensor.
-    pub fn batch_norm(
-        &mut self,
-        x: Value,
-        scale: Value,
-        shift: Value,
-        epsilon: f32,
-        channels: Channels,
-    ) -> crate::Result<Normalised> {
-        let mean = self.batch_mean(x, channels)?;
-        let centred = self.sub(x, mean)?;
-        let square = self.mul(centred, centred)?;
-        let var = self.batch_mean(square, channels)?;
-        let (y, deviation) = self.scale_centred(centred, var, scale, shift, epsilon)?;
-        let last = Attribute::Int(i64::from(channels == Channels::Last));
-        let inputs = vec![x, scale, shift, centred, deviation];
-        self.stands_for(y, "BatchNorm", inputs, vec![("last", last)]);
-        Ok(Normalised { y, mean, var })
+    pub fn batch_norm(self, scale: Self, shift: Self, epsilon: f32, channels: Channels) -> Normalised<'g> {
+        let mean = self.batch_mean(channels);
+        let centred = self - mean;
+        let var = centred.squared().batch_mean(channels);
+        let (y, deviation) = centred.over_deviation(var, scale, shift, epsilon);
+        let last = AttributeProto::flag("last", channels == Channels::Last);
+        let (operands, saved) = ([self, scale, shift], [centred, deviation]);
+        Normalised { y: y.stands_for(Composite::BatchNorm, &operands, &saved, vec![last]), mean, var }
     }
 
-    /// `scale·centred/√(var + ε) + shift`, and the root.
-    pub fn scale_centred(
-        &mut self,
-        centred: Value,
-        var: Value,
-        scale: Value,
-        shift: Value,
-        epsilon: f32,
-    ) -> crate::Result<(Value, Value)> {
-        let epsilon = self.scalar(epsilon);
-        let shifted = self.add(var, epsilon)?;
-        let deviation = self.sqrt(shifted)?;
+    /// `scale·x/√(var + ε) + shift` of a centred x, and the root.
+    pub fn over_deviation(self, var: Self, scale: Self, shift: Self, epsilon: f32) -> (Self, Self) {
+        let deviation = (var + epsilon).sqrt();
         // One pass over the large tensor for the product, one for the sum.
-        let factor = self.div(scale, deviation)?;
-        let scaled = self.mul(centred, factor)?;
-        Ok((self.add(scaled, shift)?, deviation))
+        (self * (scale / deviation) + shift, deviation)
     }
 
     /// The mean over the batch and all places, the reduced axes kept as 1.
-    pub(in crate::graph) fn batch_mean(&mut self, x: Value, channels: Channels) -> OpResult {
-        let shape = self.shape(x).to_vec();
-        if channels == Channels::First || shape.len() != 4 {
-            return self.reduce_mean(x, &channels.batch_axes(shape.len()), true);
+    pub(in crate::graph) fn batch_mean(self, channels: Channels) -> Self {
+        if channels == Channels::First || self.rank() != 4 {
+            return self.mean_kept(&channels.batch_axes(self.rank()));
         }
-        let sums = self.channel_sums(x)?;
         // The count is a whole number in float32, its reciprocal would be rounded.
-        let count = self.scalar((shape[0] * shape[1] * shape[2]) as f32);
-        self.div(sums, count)
+        self.channel_sums() / (self.dim(0) * self.dim(1) * self.dim(2)) as f32
     }
 }

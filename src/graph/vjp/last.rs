@@ -1,32 +1,20 @@
 //! Rules of images with channels last.
 
-use super::linear::attributes;
-use super::{Call, Cotangents};
-use crate::Result;
-use crate::graph::{ConvAttrs, Graph, Value};
+use super::{Call, joined};
+use crate::graph::{ConvAttrs, Expr};
 
-pub(super) fn conv(g: &mut Graph, call: &Call) -> Result<Cotangents> {
-    let attrs = attributes(call);
-    call.each(|i| match i {
-        0 => image(g, call, attrs),
-        1 => weight(g, call, attrs),
-        _ => {
-            let sums = g.channel_sums(call.dy)?;
-            let filters = g.shape(call.dy)[3];
-            g.reshape(sums, &[filters])
-        }
-    })
+pub(super) fn bias<'g>(c: &Call<'g>) -> Expr<'g> {
+    c.dy.channel_sums().reshape(&[c.dy.dim(3)])
 }
 
 /// The product of the cotangent with the columns of the forward pass; the smaller is the one to turn.
-fn weight(g: &mut Graph, call: &Call, attrs: ConvAttrs) -> Result<Value> {
-    let &[f, c, kh, kw] = g.shape(call.node.inputs[1]) else { return Err(call.fail("a kernel has 4 axes")) };
-    let columns = g.columns(call.x(), [kh, kw], attrs)?;
-    let rows = g.shape(columns)[0];
-    let dy = g.reshape(call.dy, &[rows, f])?;
-    let product = g.gemm(dy, columns, None, true, false)?;
-    let channels_last = g.reshape(product, &[f, kh, kw, c])?;
-    g.transpose(channels_last, &[0, 3, 1, 2])
+pub(super) fn weight<'g>(c: &Call<'g>) -> Expr<'g> {
+    c.attempt(|| {
+        let [f, channels, kh, kw] = c.x[1].dims()?;
+        let columns = c.x[0].columns([kh, kw], ConvAttrs::of(&c.node));
+        let product = c.dy.reshape(&[columns.dim(0), f]).gemm(columns, None, [true, false]);
+        Ok(product.reshape(&[f, kh, kw, channels]).transpose(&[0, 3, 1, 2]))
+    })
 }
 
 // The derivative with respect to the image. A stride splits the image into phases, along each axis the
@@ -47,53 +35,47 @@ fn phases(axis: usize, taps: usize, attrs: ConvAttrs) -> Vec<Phase> {
     (0..stride).map(reaches).collect()
 }
 
-fn image(g: &mut Graph, call: &Call, attrs: ConvAttrs) -> Result<Value> {
-    let shape = g.shape(call.x()).to_vec();
-    let kernel = g.shape(call.node.inputs[1])[2..].to_vec();
-    let along = [0, 1].map(|axis| phases(axis, kernel[axis], attrs));
-    let pixels = [0, 1].map(|axis| shape[1 + axis].div_ceil(attrs.strides[axis]));
-    let view = View::of(g, call.dy, &along, pixels)?;
-    let mut bands = Vec::with_capacity(along[0].len());
-    for rows in &along[0] {
-        let parts = along[1].iter().map(|columns| phase(g, call, &view, rows, columns));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
-        let band = joined(g, &parts, 3)?;
-        bands.push(g.reshape(band, &[shape[0], pixels[0], 1, pixels[1] * attrs.strides[1] * shape[3]])?);
-    }
-    let bands = joined(g, &bands, 2)?;
-    let sides = [0, 1].map(|axis| pixels[axis] * attrs.strides[axis]);
-    let whole = g.reshape(bands, &[shape[0], sides[0], sides[1], shape[3]])?;
-    g.slice(whole, &[0, 0], &shape[1..3], &[1, 2], &[1, 1])
-}
-
-fn joined(g: &mut Graph, parts: &[Value], axis: usize) -> Result<Value> {
-    if let [one] = parts { Ok(*one) } else { g.concat(parts, axis) }
+pub(super) fn image<'g>(c: &Call<'g>) -> Expr<'g> {
+    c.attempt(|| {
+        let (attrs, w) = (ConvAttrs::of(&c.node), c.x[1]);
+        let ([n, height, width, channels], [_, _, kh, kw]) = (c.x[0].dims()?, w.dims()?);
+        let [below, across] = [phases(0, kh, attrs), phases(1, kw, attrs)];
+        let pixels = [height.div_ceil(attrs.strides[0]), width.div_ceil(attrs.strides[1])];
+        let view = View::of(c.dy, [&below, &across], pixels)?;
+        let band = |rows: &Phase| {
+            let parts = across.iter().map(|columns| phase(w, &view, rows, columns));
+            let parts = parts.collect::<Result<Vec<_>, String>>()?;
+            let side = pixels[1] * attrs.strides[1] * channels;
+            Ok(joined(&parts, 3)?.reshape(&[n, pixels[0], 1, side]))
+        };
+        let bands = below.iter().map(band).collect::<Result<Vec<_>, String>>()?;
+        let whole = [n, pixels[0] * attrs.strides[0], pixels[1] * attrs.strides[1], channels];
+        Ok(joined(&bands, 2)?.reshape(&whole).slice(&[0, 0], &[height, width], &[1, 2], &[1, 1]))
+    })
 }
 
 /// The cotangent with zeros around, so that every tap of every pixel finds a place.
-struct View {
+struct View<'g> {
     /// `[N, H·W, F]`.
-    places: Value,
+    places: Expr<'g>,
     width: usize,
     before: [i64; 2],
     /// Pixels of one phase.
     pixels: [usize; 2],
 }
 
-impl View {
-    fn of(g: &mut Graph, dy: Value, along: &[Vec<Phase>; 2], pixels: [usize; 2]) -> Result<Self> {
+impl<'g> View<'g> {
+    fn of(dy: Expr<'g>, along: [&[Phase]; 2], pixels: [usize; 2]) -> Result<Self, String> {
         let mut pads = [0; 8];
         for axis in 0..2 {
             let offs = || along[axis].iter().flatten().map(|tap| tap.1);
-            let beyond = offs().max().unwrap_or(0) + pixels[axis] as i64 - g.shape(dy)[1 + axis] as i64;
+            let beyond = offs().max().unwrap_or(0) + pixels[axis] as i64 - dy.dim(1 + axis) as i64;
             pads[1 + axis] = (-offs().min().unwrap_or(0)).max(0) as usize;
             pads[5 + axis] = beyond.max(0) as usize;
         }
-        let padded = g.pad(dy, &pads, 0.0)?;
-        let &[n, h, width, f] = g.shape(padded) else {
-            return Err(g.misfit("ConvLast", "4 axes are needed"));
-        };
-        let places = g.reshape(padded, &[n, h * width, f])?;
+        let padded = dy.pad(&pads, 0.0);
+        let [n, h, width, f] = padded.dims()?;
+        let places = padded.reshape(&[n, h * width, f]);
         Ok(Self { places, width, before: [pads[1] as i64, pads[2] as i64], pixels })
     }
 
@@ -113,31 +95,25 @@ impl View {
 }
 
 /// One phase of the image: `[N, pixels, C]`, as `[N, H/s, W/s, C]`.
-fn phase(g: &mut Graph, call: &Call, view: &View, rows: &Phase, columns: &Phase) -> Result<Value> {
-    let w = call.node.inputs[1];
-    let &[f, c, kh, kw] = g.shape(w) else { return Err(call.fail("a kernel has 4 axes")) };
-    let (n, [height, width]) = (g.shape(view.places)[0], view.pixels);
+fn phase<'g>(w: Expr<'g>, view: &View<'g>, rows: &Phase, columns: &Phase) -> Result<Expr<'g>, String> {
+    let ([f, c, kh, kw], [height, width]) = (w.dims()?, view.pixels);
+    let n = view.places.dim(0);
     let taps: Vec<i64> =
         rows.iter().flat_map(|(i, _)| columns.iter().map(move |(j, _)| (i * kw + j) as i64)).collect();
     if taps.is_empty() {
-        let zero = g.scalar(0.0);
-        return g.expand(zero, &[n, height, width, c]);
+        return Ok(w.graph().scalar(0.0).expand(&[n, height, width, c]));
     }
-    let flat = g.reshape(w, &[f, c, kh * kw])?;
-    let chosen = picked(g, flat, &taps, 2)?;
-    let chosen = g.transpose(chosen, &[2, 0, 1])?;
-    let matrix = g.reshape(chosen, &[taps.len() * f, c])?;
-    let seen = picked(g, view.places, &view.seen(rows, columns), 1)?;
-    let seen = g.reshape(seen, &[n * height * width, taps.len() * f])?;
-    let product = g.gemm(seen, matrix, None, false, false)?;
-    g.reshape(product, &[n, height, width, c])
+    let chosen = picked(w.reshape(&[f, c, kh * kw]), &taps, 2).transpose(&[2, 0, 1]);
+    let matrix = chosen.reshape(&[taps.len() * f, c]);
+    let seen = picked(view.places, &view.seen(rows, columns), 1);
+    let seen = seen.reshape(&[n * height * width, taps.len() * f]);
+    Ok(seen.gemm(matrix, None, [false, false]).reshape(&[n, height, width, c]))
 }
 
 /// The entries at `indices` along an axis.
-fn picked(g: &mut Graph, v: Value, indices: &[i64], axis: usize) -> Result<Value> {
-    if indices.iter().copied().eq(0..g.shape(v)[axis] as i64) {
-        return Ok(v);
+fn picked<'g>(v: Expr<'g>, indices: &[i64], axis: usize) -> Expr<'g> {
+    if indices.iter().copied().eq(0..v.dim(axis) as i64) {
+        return v;
     }
-    let list = g.ints(indices);
-    g.gather(v, list, axis as i64)
+    v.gather(v.graph().ints(indices), axis as i64)
 }

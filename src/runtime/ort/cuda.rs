@@ -28,13 +28,12 @@ pub(super) fn cannot(source: impl std::error::Error + Send + Sync + 'static) -> 
 }
 
 fn convolve(request: &Request) -> Result<()> {
-    let mut g = Graph::new("probe");
+    let g = Graph::new("probe");
     let x = g.input("x", DType::F32, &[1, 1, 8, 8]);
     let w = g.initializer("w", Tensor::F32(Array::ones(IxDyn(&[2, 1, 3, 3]))));
-    let y = g.conv(x, w, None, ConvAttrs::default())?;
-    g.output("y", y);
+    g.output("y", x.conv(w, None, ConvAttrs::default()));
     let options = SessionOptions { device: Device::Cuda, ..SessionOptions::default() };
-    let mut session = session(request, &options, &g.to_model().encode_to_vec(), "a probe")?;
+    let mut session = session(request, &options, &g.to_model()?.encode_to_vec(), "a probe")?;
     let failed = |source: ort::Error| Error::Runtime {
         runtime: super::NAME,
         action: "run a probe".into(),

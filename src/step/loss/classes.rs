@@ -1,8 +1,7 @@
 //! Losses on classes: a softmax over a classifier's rows, proxies, other drawings, or means of supports.
 
 use super::Parts;
-use crate::Result;
-use crate::graph::{DType, Graph, Value};
+use crate::graph::{DType, Expr};
 use crate::model::unit_length;
 use crate::step::TrainingClasses;
 
@@ -10,18 +9,16 @@ use crate::step::TrainingClasses;
 const PENALTY: f32 = 1e4;
 
 /// Softmax over `W·x + b`.
-pub(super) fn softmax(
-    g: &mut Graph,
-    embedding: Value,
-    labels: Value,
-    weight: Value,
-    bias: Value,
-) -> Result<Parts> {
-    let logits = g.gemm(embedding, weight, Some(bias), false, true)?;
-    let count = g.shape(logits)[1];
-    let truth = g.one_hot(labels, count)?;
-    let accuracy = accuracy(g, logits, truth)?;
-    Ok(Parts { loss: cross_entropy(g, logits, truth)?, metrics: vec![("accuracy", accuracy)] })
+pub(super) fn softmax<'g>(
+    embedding: Expr<'g>,
+    labels: Expr<'g>,
+    weight: Expr<'g>,
+    bias: Expr<'g>,
+) -> Parts<'g> {
+    let logits = embedding.linear(weight, Some(bias));
+    let truth = labels.one_hot(logits.dim(1));
+    let accuracy = accuracy(logits, truth);
+    Parts { loss: cross_entropy(logits, truth), metrics: vec![("accuracy", accuracy)] }
 }
 
 /// Softmax over `s·(cos(x, wⱼ) − m·[j = y])` (CosFace), siblings of y left out.
@@ -32,164 +29,99 @@ pub(super) struct Cosine<'a> {
 }
 
 impl Cosine<'_> {
-    pub(super) fn build(
-        &self,
-        g: &mut Graph,
-        embedding: Value,
-        labels: Value,
-        proxies: Value,
-    ) -> Result<Parts> {
-        let x = unit_length(g, embedding)?;
-        let w = unit_length(g, proxies)?;
-        let scale = g.scalar(self.scale);
+    pub(super) fn build<'g>(&self, embedding: Expr<'g>, labels: Expr<'g>, proxies: Expr<'g>) -> Parts<'g> {
+        let (x, w) = (unit_length(embedding), unit_length(proxies));
         // The scale goes on the small operand: the logits `[B, C]` are the largest tensor here.
-        let x = g.mul(x, scale)?;
-        let cosines = g.gemm(x, w, None, false, true)?;
-        let truth = g.one_hot(labels, self.classes.count)?;
-        let logits = self.without_siblings(g, cosines, truth, labels)?;
-        let accuracy = accuracy(g, logits, truth)?;
-        let margin = g.scalar(self.scale * self.margin);
-        let handicap = g.mul(truth, margin)?;
-        let logits = g.sub(logits, handicap)?;
-        Ok(Parts { loss: cross_entropy(g, logits, truth)?, metrics: vec![("accuracy", accuracy)] })
+        let cosines = (x * self.scale).linear(w, None);
+        let truth = labels.one_hot(self.classes.count);
+        let logits = self.without_siblings(cosines, truth, labels);
+        let accuracy = accuracy(logits, truth);
+        let logits = logits - truth * (self.scale * self.margin);
+        Parts { loss: cross_entropy(logits, truth), metrics: vec![("accuracy", accuracy)] }
     }
 
-    fn without_siblings(&self, g: &mut Graph, logits: Value, truth: Value, labels: Value) -> Result<Value> {
+    fn without_siblings<'g>(&self, logits: Expr<'g>, truth: Expr<'g>, labels: Expr<'g>) -> Expr<'g> {
         if self.classes.groups.is_empty() {
-            return Ok(logits);
+            return logits;
         }
-        let groups = g.ints(&self.classes.groups);
-        let own = g.gather(groups, labels, 0)?;
-        let related = equality(g, own, groups)?;
-        let siblings = g.sub(related, truth)?;
-        let penalty = g.scalar(PENALTY);
-        let penalty = g.mul(siblings, penalty)?;
-        g.sub(logits, penalty)
+        let groups = labels.graph().ints(&self.classes.groups);
+        let siblings = equality(groups.gather(labels, 0), groups) - truth;
+        logits - siblings * PENALTY
     }
 }
 
 /// For each drawing, the mean of `−ln softmax` at the others of its class, over the scaled cosines to all
 /// others.
-pub(super) fn contrast(
-    g: &mut Graph,
-    embedding: Value,
-    labels: Value,
+pub(super) fn contrast<'g>(
+    embedding: Expr<'g>,
+    labels: Expr<'g>,
     scale: f32,
     classes: &TrainingClasses,
-) -> Result<Parts> {
-    let x = unit_length(g, embedding)?;
-    let scale = g.scalar(scale);
-    let scaled = g.mul(x, scale)?;
-    let cosines = g.gemm(scaled, x, None, false, true)?;
-    let batch = g.shape(labels)[0];
-    let itself = g.ints(&(0..batch as i64).collect::<Vec<_>>());
-    let itself = g.one_hot(itself, batch)?;
-    let same = equality(g, labels, labels)?;
-    let positive = g.sub(same, itself)?;
+) -> Parts<'g> {
+    let x = unit_length(embedding);
+    let cosines = (x * scale).linear(x, None);
+    let (g, batch) = (labels.graph(), labels.dim(0));
+    let itself = g.ints(&(0..batch as i64).collect::<Vec<_>>()).one_hot(batch);
+    let positive = equality(labels, labels) - itself;
     // What leaves the denominator: the drawing itself, and siblings of its class.
     let out = match classes.groups.is_empty() {
         true => itself,
         false => {
-            let groups = g.ints(&classes.groups);
-            let own = g.gather(groups, labels, 0)?;
-            let related = equality(g, own, own)?;
-            g.sub(related, positive)?
+            let own = g.ints(&classes.groups).gather(labels, 0);
+            equality(own, own) - positive
         }
     };
-    let penalty = g.scalar(PENALTY);
-    let handicap = g.mul(out, penalty)?;
-    let logits = g.sub(cosines, handicap)?;
-    let log = g.log_softmax(logits, 1)?;
-    let picked = g.mul(log, positive)?;
-    let picked = g.reduce_sum(picked, &[1], false)?;
-    let count = g.reduce_sum(positive, &[1], false)?;
-    let one = g.scalar(1.0);
-    let count = g.max(count, one)?;
-    let per_drawing = g.div(picked, count)?;
-    let mean = g.reduce_mean(per_drawing, &[0], false)?;
-    let loss = g.neg(mean)?;
-    let accuracy = nearest_is_positive(g, logits, positive)?;
-    Ok(Parts { loss, metrics: vec![("accuracy", accuracy)] })
+    let logits = cosines - out * PENALTY;
+    let picked = (logits.log_softmax(1) * positive).sum(&[1]);
+    let loss = -(picked / positive.sum(&[1]).max(1.0)).mean(&[0]);
+    let accuracy = nearest_is_positive(logits, positive);
+    Parts { loss, metrics: vec![("accuracy", accuracy)] }
 }
 
 /// Share of rows whose greatest logit is one of the positives'.
-fn nearest_is_positive(g: &mut Graph, logits: Value, positive: Value) -> Result<Value> {
-    let (one, penalty) = (g.scalar(1.0), g.scalar(PENALTY));
-    let negative = g.sub(one, positive)?;
-    let handicap = g.mul(negative, penalty)?;
-    let own = g.sub(logits, handicap)?;
-    let own = g.reduce_max(own, &[1], false)?;
-    let best = g.reduce_max(logits, &[1], false)?;
-    share_not_below(g, own, best)
+fn nearest_is_positive<'g>(logits: Expr<'g>, positive: Expr<'g>) -> Expr<'g> {
+    let own = logits - (1.0 - positive) * PENALTY;
+    share_not_below(own.amax(&[1]), logits.amax(&[1]))
 }
 
 /// 1 where `a: [A]` equals `b: [B]`, else 0: `[A, B]`.
-fn equality(g: &mut Graph, a: Value, b: Value) -> Result<Value> {
-    let rows = g.shape(a)[0];
-    let a = g.reshape(a, &[rows, 1])?;
-    let equal = g.equal(a, b)?;
-    g.cast(equal, DType::F32)
+fn equality<'g>(a: Expr<'g>, b: Expr<'g>) -> Expr<'g> {
+    a.reshape(&[a.dim(0), 1]).equal(b).cast(DType::F32)
 }
 
 /// Softmax over the negative squared distances of queries to the means of the supports.
-pub(super) fn prototype(
-    g: &mut Graph,
-    embedding: Value,
-    way: usize,
-    shot: usize,
-    queries: usize,
-) -> Result<Parts> {
-    let dim = g.shape(embedding)[1];
+pub(super) fn prototype(embedding: Expr<'_>, way: usize, shot: usize, queries: usize) -> Parts<'_> {
     let (first, rows) = (way * shot, way * (shot + queries));
-    let supports = g.slice(embedding, &[0], &[first], &[0], &[1])?;
-    let asked = g.slice(embedding, &[first], &[rows], &[0], &[1])?;
-    let supports = g.reshape(supports, &[way, shot, dim])?;
-    let means = g.reduce_mean(supports, &[1], false)?;
-    let logits = negative_squared_distances(g, asked, means)?;
+    let supports = embedding.narrow(0, 0..first);
+    let asked = embedding.narrow(0, first..rows);
+    let means = supports.reshape(&[way, shot, embedding.dim(1)]).mean(&[1]);
+    let logits = negative_squared_distances(asked, means);
     let labels: Vec<i64> = (0..way as i64).flat_map(|class| std::iter::repeat_n(class, queries)).collect();
-    let labels = g.ints(&labels);
-    let truth = g.one_hot(labels, way)?;
-    let accuracy = accuracy(g, logits, truth)?;
-    Ok(Parts { loss: cross_entropy(g, logits, truth)?, metrics: vec![("accuracy", accuracy)] })
+    let truth = embedding.graph().ints(&labels).one_hot(way);
+    let accuracy = accuracy(logits, truth);
+    Parts { loss: cross_entropy(logits, truth), metrics: vec![("accuracy", accuracy)] }
 }
 
 /// `2·q·p − ‖q‖² − ‖p‖²`: `[Q, D]`, `[P, D]` → `[Q, P]`.
-fn negative_squared_distances(g: &mut Graph, queries: Value, prototypes: Value) -> Result<Value> {
-    let two = g.scalar(2.0);
-    let doubled = g.mul(queries, two)?;
-    let product = g.gemm(doubled, prototypes, None, false, true)?;
-    let count = g.shape(prototypes)[0];
-    let square = g.mul(queries, queries)?;
-    let of_queries = g.reduce_sum(square, &[1], true)?;
-    let square = g.mul(prototypes, prototypes)?;
-    let of_prototypes = g.reduce_sum(square, &[1], false)?;
-    let of_prototypes = g.reshape(of_prototypes, &[1, count])?;
-    let rest = g.sub(product, of_queries)?;
-    g.sub(rest, of_prototypes)
+fn negative_squared_distances<'g>(queries: Expr<'g>, prototypes: Expr<'g>) -> Expr<'g> {
+    let product = (queries * 2.0).linear(prototypes, None);
+    let of_queries = queries.squared().sum_kept(&[1]);
+    let of_prototypes = prototypes.squared().sum(&[1]).reshape(&[1, prototypes.dim(0)]);
+    product - of_queries - of_prototypes
 }
 
 /// Mean of `−ln softmax(logits)` at the true class; both `[B, C]`, the truth one-hot.
-fn cross_entropy(g: &mut Graph, logits: Value, truth: Value) -> Result<Value> {
-    let log = g.log_softmax(logits, 1)?;
-    let picked = g.mul(log, truth)?;
-    let per_image = g.reduce_sum(picked, &[1], false)?;
-    let mean = g.reduce_mean(per_image, &[0], false)?;
-    g.neg(mean)
+fn cross_entropy<'g>(logits: Expr<'g>, truth: Expr<'g>) -> Expr<'g> {
+    -(logits.log_softmax(1) * truth).sum(&[1]).mean(&[0])
 }
 
 /// Share of rows whose true class has the greatest logit; ties count as right here.
-fn accuracy(g: &mut Graph, logits: Value, truth: Value) -> Result<Value> {
-    let best = g.reduce_max(logits, &[1], false)?;
-    let own = g.mul(logits, truth)?;
-    let own = g.reduce_sum(own, &[1], false)?;
-    share_not_below(g, own, best)
+fn accuracy<'g>(logits: Expr<'g>, truth: Expr<'g>) -> Expr<'g> {
+    let best = logits.amax(&[1]);
+    share_not_below((logits * truth).sum(&[1]), best)
 }
 
 /// Share of places where `own` is not below `best`.
-fn share_not_below(g: &mut Graph, own: Value, best: Value) -> Result<Value> {
-    let beaten = g.less(own, best)?;
-    let beaten = g.cast(beaten, DType::F32)?;
-    let share = g.reduce_mean(beaten, &[0], false)?;
-    let one = g.scalar(1.0);
-    g.sub(one, share)
+fn share_not_below<'g>(own: Expr<'g>, best: Expr<'g>) -> Expr<'g> {
+    1.0 - own.less(best).cast(DType::F32).mean(&[0])
 }

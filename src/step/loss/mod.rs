@@ -5,7 +5,7 @@ mod pairs;
 
 use super::TrainingClasses;
 use super::batch::{Batch, Targets};
-use crate::graph::{Graph, Value};
+use crate::graph::Expr;
 use crate::model::recipe::Loss;
 use crate::model::{ParamSpec, Recipe, Role, plan};
 use crate::{Error, Result};
@@ -14,11 +14,11 @@ use pairs::Pull;
 use std::collections::BTreeMap;
 
 /// What a loss gives.
-pub(super) struct Parts {
+pub(super) struct Parts<'g> {
     /// `float32 []`.
-    pub loss: Value,
+    pub loss: Expr<'g>,
     /// Names and `float32 []`.
-    pub metrics: Vec<(&'static str, Value)>,
+    pub metrics: Vec<(&'static str, Expr<'g>)>,
 }
 
 /// The parameters of the loss itself, layer `head`.
@@ -49,37 +49,39 @@ pub fn head_specs(recipe: &Recipe, classes: &TrainingClasses) -> Result<Vec<Para
 }
 
 /// Builds the recipe's loss on the embeddings of its batch.
-pub(super) fn build(
-    g: &mut Graph,
+pub(super) fn build<'g>(
     recipe: &Recipe,
     classes: &TrainingClasses,
-    batch: &Batch,
-    embedding: Value,
-    values: &BTreeMap<String, Value>,
-) -> Result<Parts> {
-    match (&recipe.loss, batch.targets) {
+    batch: &Batch<'g>,
+    embedding: Expr<'g>,
+    values: &BTreeMap<String, Expr<'g>>,
+) -> Result<Parts<'g>> {
+    Ok(match (&recipe.loss, batch.targets) {
         (Loss::Spring { margin }, Targets::Same(same)) => {
-            pairs::spring(g, embedding, same, *margin, Pull::Square)
+            pairs::spring(embedding, same, *margin, Pull::Square)
         }
         (Loss::SpringLinear { margin }, Targets::Same(same)) => {
-            pairs::spring(g, embedding, same, *margin, Pull::Linear)
+            pairs::spring(embedding, same, *margin, Pull::Linear)
         }
         (Loss::Sigmoid, Targets::Same(same)) => {
-            pairs::sigmoid(g, embedding, same, values["head.alpha"], values["head.beta"])
+            pairs::sigmoid(embedding, same, values["head.alpha"], values["head.beta"])
         }
         (Loss::Softmax, Targets::Labels(labels)) => {
-            classes::softmax(g, embedding, labels, values["head.weight"], values["head.bias"])
+            classes::softmax(embedding, labels, values["head.weight"], values["head.bias"])
         }
         (Loss::Cosine { scale, margin }, Targets::Labels(labels)) => {
             let cosine = Cosine { scale: *scale, margin: *margin, classes };
-            cosine.build(g, embedding, labels, values["head.weight"])
+            cosine.build(embedding, labels, values["head.weight"])
         }
         (Loss::Contrast { scale }, Targets::Labels(labels)) => {
-            classes::contrast(g, embedding, labels, *scale, classes)
+            classes::contrast(embedding, labels, *scale, classes)
         }
         (Loss::Prototype, Targets::Episode { way, shot, queries }) => {
-            classes::prototype(g, embedding, way, shot, queries)
+            classes::prototype(embedding, way, shot, queries)
         }
-        _ => Err(Error::invalid(format!("recipe {}", recipe.name), "its sampling does not fit its loss")),
-    }
+        _ => {
+            let at = format!("recipe {}", recipe.name);
+            return Err(Error::invalid(at, "its sampling does not fit its loss"));
+        }
+    })
 }

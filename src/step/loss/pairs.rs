@@ -1,8 +1,7 @@
 //! Losses on pairs: the second half of the batch belongs to the first.
 
 use super::Parts;
-use crate::Result;
-use crate::graph::{DType, Graph, Value};
+use crate::graph::{DType, Expr};
 
 /// Added to a squared distance before the root, for a finite gradient at 0.
 const DISTANCE_EPSILON: f32 = 1e-6;
@@ -17,84 +16,42 @@ pub(super) enum Pull {
 }
 
 /// Mean of `y·pull + (1−y)·max(0, m−d)²` with `d = √(‖a−b‖² + 1e-6)`.
-pub(super) fn spring(g: &mut Graph, embedding: Value, same: Value, margin: f32, pull: Pull) -> Result<Parts> {
-    let difference = pair_difference(g, embedding)?;
-    let square = g.mul(difference, difference)?;
-    let squared = g.reduce_sum(square, &[1], false)?;
-    let epsilon = g.scalar(DISTANCE_EPSILON);
-    let shifted = g.add(squared, epsilon)?;
-    let distance = g.sqrt(shifted)?;
-    let one = g.scalar(1.0);
-    let different = g.sub(one, same)?;
-    let near = g.mul(same, if pull == Pull::Square { squared } else { distance })?;
-    let margin = g.scalar(margin);
-    let gap = g.sub(margin, distance)?;
-    let gap = g.relu(gap)?;
-    let push = g.mul(gap, gap)?;
-    let far = g.mul(different, push)?;
-    let terms = g.add(near, far)?;
-    let loss = g.reduce_mean(terms, &[0], false)?;
-    let metrics = vec![
-        ("same", weighted_mean(g, distance, same)?),
-        ("different", weighted_mean(g, distance, different)?),
-    ];
-    Ok(Parts { loss, metrics })
+pub(super) fn spring<'g>(embedding: Expr<'g>, same: Expr<'g>, margin: f32, pull: Pull) -> Parts<'g> {
+    let squared = pair_difference(embedding).squared().sum(&[1]);
+    let distance = (squared + DISTANCE_EPSILON).sqrt();
+    let different = 1.0 - same;
+    let pull = match pull {
+        Pull::Square => squared,
+        Pull::Linear => distance,
+    };
+    let terms = same * pull + different * (margin - distance).relu().squared();
+    let loss = terms.mean(&[0]);
+    let metrics =
+        vec![("same", weighted_mean(distance, same)), ("different", weighted_mean(distance, different))];
+    Parts { loss, metrics }
 }
 
 /// Binary cross-entropy of `σ(z)`, `z = Σ αⱼ|aⱼ − bⱼ| + β`, as `max(z, 0) − z·y + ln(1 + e^−|z|)`.
-pub(super) fn sigmoid(
-    g: &mut Graph,
-    embedding: Value,
-    same: Value,
-    alpha: Value,
-    beta: Value,
-) -> Result<Parts> {
-    let difference = pair_difference(g, embedding)?;
-    let apart = g.abs(difference)?;
-    let weighted = g.mul(apart, alpha)?;
-    let sum = g.reduce_sum(weighted, &[1], false)?;
-    let logit = g.add(sum, beta)?;
-    let positive = g.relu(logit)?;
-    let agreed = g.mul(logit, same)?;
-    let linear = g.sub(positive, agreed)?;
-    let size = g.abs(logit)?;
-    let decay = g.neg(size)?;
-    let decay = g.exp(decay)?;
-    let one = g.scalar(1.0);
-    let soft = g.add(one, decay)?;
-    let soft = g.log(soft)?;
-    let terms = g.add(linear, soft)?;
-    let loss = g.reduce_mean(terms, &[0], false)?;
-    let accuracy = pair_accuracy(g, logit, same)?;
-    Ok(Parts { loss, metrics: vec![("accuracy", accuracy)] })
+pub(super) fn sigmoid<'g>(embedding: Expr<'g>, same: Expr<'g>, alpha: Expr<'g>, beta: Expr<'g>) -> Parts<'g> {
+    let z = (pair_difference(embedding).abs() * alpha).sum(&[1]) + beta;
+    let terms = z.relu() - z * same + (1.0 + (-z.abs()).exp()).log();
+    let loss = terms.mean(&[0]);
+    Parts { loss, metrics: vec![("accuracy", pair_accuracy(z, same))] }
 }
 
 /// First half of the batch minus the second: `[2B, D]` → `[B, D]`.
-fn pair_difference(g: &mut Graph, embedding: Value) -> Result<Value> {
-    let rows = g.shape(embedding)[0];
-    let a = g.slice(embedding, &[0], &[rows / 2], &[0], &[1])?;
-    let b = g.slice(embedding, &[rows / 2], &[rows], &[0], &[1])?;
-    g.sub(a, b)
+fn pair_difference(embedding: Expr<'_>) -> Expr<'_> {
+    let rows = embedding.dim(0);
+    embedding.narrow(0, 0..rows / 2) - embedding.narrow(0, rows / 2..rows)
 }
 
 /// `Σ w·x / max(Σ w, 1)` over `[B]`, for weights of 0 and 1.
-fn weighted_mean(g: &mut Graph, x: Value, weights: Value) -> Result<Value> {
-    let weighted = g.mul(x, weights)?;
-    let sum = g.reduce_sum(weighted, &[0], false)?;
-    let count = g.reduce_sum(weights, &[0], false)?;
-    let one = g.scalar(1.0);
-    let count = g.max(count, one)?;
-    g.div(sum, count)
+fn weighted_mean<'g>(x: Expr<'g>, weights: Expr<'g>) -> Expr<'g> {
+    (x * weights).sum(&[0]) / weights.sum(&[0]).max(1.0)
 }
 
 /// Share of pairs with a positive logit where the classes agree, and only there.
-fn pair_accuracy(g: &mut Graph, logit: Value, same: Value) -> Result<Value> {
-    let zero = g.scalar(0.0);
-    let yes = g.greater(logit, zero)?;
-    let yes = g.cast(yes, DType::F32)?;
-    let wrong = g.sub(yes, same)?;
-    let wrong = g.abs(wrong)?;
-    let share = g.reduce_mean(wrong, &[0], false)?;
-    let one = g.scalar(1.0);
-    g.sub(one, share)
+fn pair_accuracy<'g>(logit: Expr<'g>, same: Expr<'g>) -> Expr<'g> {
+    let yes = logit.greater(0.0).cast(DType::F32);
+    1.0 - (yes - same).abs().mean(&[0])
 }

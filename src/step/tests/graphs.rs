@@ -81,17 +81,17 @@ fn classes_that_do_not_fit_are_refused() {
 
 /// Builds the tower alone and runs it on the images.
 fn embed(recipe: &Recipe, params: &Params, images: &ArrayD<f64>, mode: Mode) -> ArrayD<f64> {
-    let mut g = Graph::new("tower");
+    let g = Graph::new("tower");
     let image = g.input("image", DType::U8, images.shape());
     let values = params.iter().map(|(k, v)| (k.clone(), g.input(k, DType::F32, v.shape()))).collect();
-    let built = forward(&mut g, recipe, image, &values, mode).unwrap();
+    let built = forward(recipe, image, &values, mode).unwrap();
     g.output("embedding", built.embedding);
     let mut inputs = wide(params);
     inputs.insert("image".into(), images.clone());
     for mask in built.masks {
         inputs.insert(mask.name, ArrayD::ones(IxDyn(&mask.shape)));
     }
-    reference::run(&g.to_model(), inputs).unwrap()["embedding"].clone()
+    reference::run(&g.to_model().unwrap(), inputs).unwrap()["embedding"].clone()
 }
 
 /// Parameters whose running statistics are those of the batch.
