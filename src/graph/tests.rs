@@ -366,6 +366,10 @@ fn errors_name_operator_node_and_shapes() {
         (|a, _, labels| a + labels, &["F32", "I64"]),
         (|a, _, _| a.reshape(&[5]), &["Reshape", "[5]"]),
         (|a, b, _| a.conv(b, None, ConvAttrs::default()), &["Conv", "4 axes"]),
+        (
+            |a, _, _| a.reshape(&[1, 1, 2, 3]).conv(a.reshape(&[1, 1, 3, 2]), None, attrs(0, [1; 4], 1, 1)),
+            &["is 0"],
+        ),
         (|a, b, _| a.conv_last(b, None, attrs(1, [0; 4], 1, 2)), &["ConvLast", "no groups"]),
         (|a, _, _| a.channel_sums(), &["4 axes", "[2, 3]"]),
         (|a, _, _| a.sum_kept(&[2]), &["ReduceSum", "axis 2"]),

@@ -62,6 +62,9 @@ impl ConvAttrs {
         if self.groups == 0 || inner * self.groups != c || filters % self.groups != 0 {
             return Err(fail("channels do not fit"));
         }
+        if [kh, kw].contains(&0) || self.strides.contains(&0) {
+            return Err(fail("a side or a stride is 0"));
+        }
         let mut shape = vec![n, filters];
         for (axis, (side, k)) in [(h, kh), (width, kw)].into_iter().enumerate() {
             let room = (side + self.pads[axis] + self.pads[axis + 2]).checked_sub(self.extent(axis, k));
@@ -79,6 +82,9 @@ impl ConvAttrs {
         };
         if f != filters || self.groups == 0 || f % self.groups != 0 {
             return Err(fail("channels do not fit"));
+        }
+        if [h, width, kh, kw].contains(&0) {
+            return Err(fail("a side is 0"));
         }
         let mut shape = vec![n, inner * self.groups];
         for (axis, (side, k)) in [(h, kh), (width, kw)].into_iter().enumerate() {
