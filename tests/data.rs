@@ -2,33 +2,22 @@
 
 use assert_cmd::Command;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
 /// Runs `siamese data ARGS` with an empty cache.
-fn data(cache: &Path, arguments: &[&str]) -> Output {
+pub fn data(cache: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::cargo_bin("siamese").unwrap();
     command.env("XDG_CACHE_HOME", cache).env("HOME", cache).env_remove("SIAMESE_DATA");
     command.arg("data").args(arguments).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// The folder with the real data sets, if it is there.
-fn real_data() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let dir = std::env::var_os("SIAMESE_DATA").map_or(beside, PathBuf::from);
-    if !dir.join("omniglot").is_dir() || !dir.join("mnist").is_dir() {
-        eprintln!("skipped: no data in {} (set SIAMESE_DATA)", dir.display());
-        return None;
-    }
-    Some(dir)
 }
 
 /// Class folders `ant` and `cat` with two pictures each.
@@ -53,41 +42,6 @@ fn info_recognises_class_folders() {
     let told: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     let part = &told["parts"][0];
     assert_eq!((part["classes"].as_u64(), part["images"].as_u64()), (Some(2), Some(4)));
-}
-
-#[test]
-fn info_tells_the_published_figures() {
-    let Some(dir) = real_data() else { return };
-    let cache = tempfile::tempdir().unwrap();
-    let output = data(cache.path(), &["info", dir.to_str().unwrap()]);
-    let text = stdout(&output);
-    let row = |name: &str| {
-        let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
-        line[name.len().min(line.len())..].split_whitespace().map(str::to_string).collect::<Vec<_>>()
-    };
-    assert_eq!(row("omniglot background")[..4], ["30", "964", "19280", "20"], "{text}");
-    assert_eq!(row("omniglot evaluation")[..4], ["20", "659", "13180", "20"], "{text}");
-    let train = row("mnist train");
-    assert_eq!(
-        (train[2].as_str(), &train[train.len() - 2..]),
-        ("60000", &["0.1307".into(), "0.3081".into()][..])
-    );
-    assert_eq!(row("mnist test")[2], "10000");
-    assert!(text.contains("32460 images") && text.contains("20 runs, 400 trials"), "{text}");
-}
-
-#[test]
-fn get_copies_verifies_and_stays() {
-    let Some(from) = real_data() else { return };
-    let cache = tempfile::tempdir().unwrap();
-    let arguments = ["get", "mnist", "--offline", "--from", from.to_str().unwrap()];
-    for word in ["copied", "present"] {
-        let output = data(cache.path(), &arguments);
-        assert!(output.status.success(), "{}", stderr(&output));
-        assert_eq!(stdout(&output).matches(word).count(), 4, "{}", stdout(&output));
-    }
-    let output = data(cache.path(), &["info"]);
-    assert!(stdout(&output).contains("mnist train"), "the cache is the default: {}", stderr(&output));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod export;
 mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
+mod real_data;
 mod rooms;
 mod runtime;
 mod serve;

@@ -9,17 +9,6 @@ use std::fs;
 use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
 
-/// The folder with the real data sets (`SIAMESE_DATA`, else `../shared/data`), if it is there.
-pub(super) fn real_data() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let dir = std::env::var_os("SIAMESE_DATA").map_or(beside, PathBuf::from);
-    if !dir.join("omniglot").is_dir() || !dir.join("mnist").is_dir() {
-        eprintln!("skipped: no data in {} (set SIAMESE_DATA)", dir.display());
-        return None;
-    }
-    Some(dir)
-}
-
 /// A small drawing, black on white, that differs by `mark`.
 fn png(mark: u32) -> Vec<u8> {
     let drawing = GrayImage::from_fn(9, 9, |x, y| Luma([if x == 1 + mark % 7 && y > 1 { 0 } else { 255 }]));
@@ -308,21 +297,33 @@ fn parts_and_unions_keep_their_labels() {
     assert_eq!((some.labels.as_slice(), some.classes.len()), ([2, 0].as_slice(), 3));
 }
 
-#[test]
-fn the_real_sets_are_what_their_authors_say() {
-    let Some(dir) = real_data() else { return };
-    let found = info(&dir).unwrap();
-    let counts: Vec<_> = found.parts.iter().map(|p| (p.alphabets, p.classes, p.images)).collect();
-    assert_eq!(counts, [(30, 964, 19_280), (20, 659, 13_180), (1, 10, 60_000), (1, 10, 10_000)]);
-    assert!(found.parts[..2].iter().all(|p| p.drawers == 20 && p.images_per_class_min == 20));
-    let train = &found.parts[2];
-    assert_eq!(
-        (format!("{:.4}", train.mean), format!("{:.4}", train.std)),
-        ("0.1307".into(), "0.3081".into())
-    );
-    assert_eq!(found.totals[0].images, 32_460);
-    let lake = found.lake.unwrap();
-    assert_eq!((lake.runs, lake.trials), (20, 400));
+/// Tests on the published data sets, which are not part of the repository.
+pub(super) mod real_data {
+    use super::*;
+
+    /// The folder with `omniglot/` and `mnist/`.
+    pub fn folder() -> PathBuf {
+        std::env::var_os("SIAMESE_DATA")
+            .expect("SIAMESE_DATA names the folder with omniglot and mnist")
+            .into()
+    }
+
+    #[test]
+    #[ignore = "needs SIAMESE_DATA"]
+    fn the_sets_are_what_their_authors_say() {
+        let found = info(&folder()).unwrap();
+        let counts: Vec<_> = found.parts.iter().map(|p| (p.alphabets, p.classes, p.images)).collect();
+        assert_eq!(counts, [(30, 964, 19_280), (20, 659, 13_180), (1, 10, 60_000), (1, 10, 10_000)]);
+        assert!(found.parts[..2].iter().all(|p| p.drawers == 20 && p.images_per_class_min == 20));
+        let train = &found.parts[2];
+        assert_eq!(
+            (format!("{:.4}", train.mean), format!("{:.4}", train.std)),
+            ("0.1307".into(), "0.3081".into())
+        );
+        assert_eq!(found.totals[0].images, 32_460);
+        let lake = found.lake.unwrap();
+        assert_eq!((lake.runs, lake.trials), (20, 400));
+    }
 }
 
 /// Bytes with some of them changed, dropped from the end, or doubled.

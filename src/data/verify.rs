@@ -180,23 +180,23 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
+#[allow(clippy::unwrap_used)]
+mod real_data {
     use super::*;
-    use crate::data::tests::real_data;
+    use crate::data::tests::real_data::folder;
 
     #[test]
+    #[ignore = "needs SIAMESE_DATA"]
     fn the_checksums_of_files_and_of_contents_name_the_same_drawings() {
-        let Some(dir) = real_data() else { return };
         for file in &OMNIGLOT {
-            let path = dir.join("omniglot").join(file.name);
+            let path = folder().join("omniglot").join(file.name);
             check(file, &path).unwrap();
             if let Some(wanted) = file.contents {
                 assert_eq!(contents(file, std::fs::read(&path).unwrap(), &path).unwrap(), wanted);
             }
         }
         for file in &MNIST {
-            check(file, &dir.join("mnist").join(file.name)).unwrap();
+            check(file, &folder().join("mnist").join(file.name)).unwrap();
         }
     }
 }
