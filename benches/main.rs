@@ -5,6 +5,7 @@
 //! very same files; `siamese bench --criterion target/criterion` makes a table of the results.
 //!
 //! Group names say what is compared, ids which of them it is.
+#![allow(clippy::print_stderr)]
 
 mod embedding;
 #[cfg(feature = "tract")]

@@ -103,6 +103,11 @@ impl Error {
         Self::Missing { what: what.to_string(), fix: fix.to_string(), source: None }
     }
 
+    /// Whether a pipe was written to whose reader has gone, as in `siamese list GALLERY | head -1`.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// The process's exit code: 2 bad usage or input, 3 missing runtime or device, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {

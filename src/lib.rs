@@ -31,6 +31,8 @@ pub mod edge;
 
 pub mod runtime;
 
+pub mod report;
+
 pub mod embed;
 
 pub mod eval;
@@ -39,8 +41,6 @@ pub mod eval;
 pub mod train;
 
 pub mod gallery;
-
-pub mod report;
 
 pub mod compare;
 

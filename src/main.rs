@@ -1,15 +1,18 @@
-//! The `siamese` program: parses arguments, runs a verb, prints an error chain once.
+//! The `siamese` program: runs a verb, prints an error chain once.
 
-use siamese::cli::{Cli, Outcome};
+use siamese::cli::{self, Outcome};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Cli::from_args().run() {
+    match cli::run() {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(1),
+        // Whoever read has enough.
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.exit_code();
-            eprintln!("siamese: {:#}", anyhow::Error::from(error));
+            let _ = writeln!(std::io::stderr(), "siamese: {:#}", anyhow::Error::from(error));
             ExitCode::from(code)
         }
     }

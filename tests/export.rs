@@ -59,7 +59,7 @@ fn write_params(path: &Path, params: &Params) {
 }
 
 /// The folder of a run that was trained for no steps: `run/` beside the drawings.
-fn run_folder(root: &Path) -> PathBuf {
+pub fn run_folder(root: &Path) -> PathBuf {
     drawings(&root.join("drawings"));
     let run = root.join("run");
     fs::create_dir(&run).unwrap();

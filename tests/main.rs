@@ -1,5 +1,5 @@
 //! The one integration-test binary; a module a subject.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod bench;
 mod data;
@@ -9,6 +9,7 @@ mod export;
 mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
+mod output;
 mod real_data;
 mod rooms;
 mod runtime;

@@ -1,7 +1,9 @@
 //! `siamese bench`: how fast is a tower on each runtime?
 
-use super::{Context, Outcome, bar, print_json};
-use crate::bench::{self, Benchmark, LibraryFacts, Method, Request, against, child, criterion, page, text};
+use super::output::{self, show};
+use super::progress::bar;
+use super::{Context, Outcome};
+use crate::bench::{self, LibraryFacts, Method, Request, against, child, criterion, page, text};
 use crate::runtime::{Runtime, RuntimeName};
 use crate::tower::{TowerKind, TowerSpec};
 use crate::{Error, Result};
@@ -82,12 +84,7 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if let Some(folder) = &arguments.criterion {
-        let benches = criterion::read(folder)?;
-        if context.json {
-            print_json(&benches)?;
-        } else {
-            print!("{}", criterion::markdown(&benches));
-        }
+        show(context, &criterion::read(folder)?, |benches| criterion::markdown(benches))?;
         return Ok(Outcome::Yes);
     }
     #[cfg(feature = "tract")]
@@ -108,7 +105,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if let (Some(then), Some(file)) = (&then, &arguments.against) {
         told.against = Some(against::compare(then, &told, file)?);
     }
-    show(context, arguments, &told)?;
+    if let Some(path) = &arguments.report {
+        page::page(&told)?.write(path)?;
+    }
+    show(context, &told, text::summary)?;
     let holds = told.against.as_ref().is_none_or(against::Comparison::holds);
     Ok(if holds { Outcome::Yes } else { Outcome::No })
 }
@@ -119,23 +119,8 @@ fn profile(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let tower = arguments.tower.as_deref().unwrap_or(Path::new(""));
     let time = Duration::from_secs_f64(arguments.seconds);
     let profile = bench::profile::profile(tower, arguments.seed, time)?;
-    if context.json {
-        print_json(&profile)?;
-    } else {
-        print!("{}", profile.summary());
-    }
+    show(context, &profile, |profile| profile.summary())?;
     Ok(Outcome::Yes)
-}
-
-fn show(context: &Context, arguments: &Arguments, told: &Benchmark) -> Result<()> {
-    if let Some(path) = &arguments.report {
-        page::page(told)?.write(path)?;
-    }
-    if context.json {
-        return print_json(told);
-    }
-    print!("{}", text::summary(told));
-    Ok(())
 }
 
 fn request(context: &Context, arguments: &Arguments) -> Result<Request> {
@@ -235,7 +220,7 @@ pub(super) fn process(context: &Context, arguments: &Process) -> Result<Outcome>
         time: Duration::from_secs_f64(arguments.seconds),
         seed: arguments.seed,
     };
-    child::run(&runtime, &arguments.tower, &job, &mut std::io::stdout().lock())?;
+    child::run(&runtime, &arguments.tower, &job, &mut output::stdout())?;
     Ok(Outcome::Yes)
 }
 

@@ -1,36 +1,34 @@
 //! `siamese calibrate`: from which distance on is it something else?
 
-use super::shared::{self, RuntimeArgs, SetName, percent};
+use super::output::show;
+use super::progress::bar;
+use super::shared::{self, RuntimeArgs, percent};
 use super::{Context, Outcome};
-use crate::embed;
-use crate::gallery::calibrate::{Calibration, Choice, calibrate};
-use crate::gallery::{Gallery, Loaded};
-use crate::report::decisions;
-use crate::runtime::Embedder;
-use crate::tower::Distance;
+use crate::data::Set;
+use crate::gallery::calibrate::{CalibrationSet, ErrorRates, OperatingPoint, calibrate};
+use crate::gallery::{Gallery, Location, page};
 use crate::{Error, Result};
-use serde_json::json;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// Arguments of `calibrate`.
 #[derive(Debug, clap::Args)]
-pub struct Command {
+pub struct Arguments {
     /// The gallery that keeps the threshold; its own examples are measured unless --data is given.
     #[arg(required_unless_present = "data")]
-    gallery: Option<PathBuf>,
+    gallery: Option<Location>,
     /// Measure these drawings: class folders, or a folder with Omniglot or MNIST.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Which set of the data folder.
     #[arg(long, value_enum, requires = "data")]
-    set: Option<SetName>,
+    set: Option<Set>,
     /// The tower [default: the one that the gallery was made with].
     #[arg(long, value_name = "FILE")]
     tower: Option<PathBuf>,
     /// Where the threshold is put: `eer` (equal error rate), or a false accept rate such as 0.001.
     #[arg(long, default_value = "eer", value_name = "eer|RATE")]
-    at: ChoiceArg,
+    at: OperatingPoint,
     /// Write a page with the distributions and curves.
     #[arg(long, value_name = "OUT.html")]
     report: Option<PathBuf>,
@@ -38,82 +36,58 @@ pub struct Command {
     runtime: RuntimeArgs,
 }
 
-/// Where the threshold is put.
-#[derive(Clone, Copy, Debug)]
-pub struct ChoiceArg(Choice);
-
-impl FromStr for ChoiceArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        if text == "eer" {
-            return Ok(Self(Choice::EqualErrorRate));
-        }
-        match text.parse::<f64>() {
-            Ok(rate) if rate > 0.0 && rate < 1.0 => Ok(Self(Choice::FalseAcceptRate(rate))),
-            _ => Err("give eer, or a false accept rate between 0 and 1".into()),
-        }
-    }
+/// A gallery's threshold, and what it was chosen by.
+#[derive(Debug, Serialize)]
+struct Calibrated {
+    gallery: Option<Location>,
+    calibration: ErrorRates,
 }
 
 /// Runs the verb.
-pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
-    let mut gallery = command.gallery.as_deref().map(Gallery::open).transpose()?;
-    let (known, distance, data) = measured(context, command, gallery.as_ref())?;
-    let (calibration, scores) = calibrate(&known, &distance, command.at.0, &data)?;
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let mut gallery = arguments.gallery.as_ref().map(Gallery::open).transpose()?;
+    let measured = match (&gallery, &arguments.data) {
+        (gallery, Some(dir)) => drawings(context, arguments, dir, gallery.as_ref())?,
+        (Some(gallery), None) => CalibrationSet::gallery(gallery)?,
+        (None, None) => return Err(Error::invalid("calibrate", "give a gallery or --data")),
+    };
+    let (calibration, scores) = calibrate(&measured, arguments.at)?;
     if let Some(gallery) = &mut gallery {
         gallery.set_threshold(calibration.threshold.clone())?;
     }
-    if let Some(out) = &command.report {
-        decisions::calibration(&calibration, &scores)?.write(out)?;
+    if let Some(out) = &arguments.report {
+        page::calibration(&calibration, &scores)?.write(out)?;
     }
-    if context.json {
-        shared::print_json(&json!({ "gallery": command.gallery, "calibration": calibration }))?;
-    } else {
-        print!("{}", text(&calibration, command.gallery.as_deref()));
-    }
+    show(context, &Calibrated { gallery: arguments.gallery.clone(), calibration }, text)?;
     Ok(Outcome::Yes)
 }
 
-/// What is measured: the gallery's examples, or other drawings; with their name.
-fn measured(
+/// The drawings of a data folder, embedded.
+fn drawings(
     context: &Context,
-    command: &Command,
+    arguments: &Arguments,
+    dir: &Path,
     gallery: Option<&Gallery>,
-) -> Result<(Loaded, Distance, String)> {
-    let tower = command.tower.as_deref();
-    let Some(dir) = &command.data else {
-        let Some(gallery) = gallery else {
-            return Err(Error::invalid("calibrate", "give a gallery or --data"));
-        };
-        let name = format!("the examples of {}", gallery.path().display());
-        return Ok((gallery.load()?, gallery.facts().distance.clone(), name));
-    };
-    let mut embedder: Box<dyn Embedder> = match (gallery, tower) {
-        (Some(gallery), _) => command.runtime.load_for(context, gallery, tower)?,
-        (None, Some(tower)) => command.runtime.load(context, tower)?,
-        (None, None) => return Err(Error::invalid("calibrate", "give a gallery or --tower")),
-    };
-    let set = shared::labelled(dir, command.set, &embedder.spec().preprocessing)?;
-    let bar = shared::bar();
-    bar.set_length(set.len() as u64);
-    let embeddings =
-        embed::images(set.images.view(), embedder.as_mut(), |done| bar.set_position(done as u64))?;
+) -> Result<CalibrationSet> {
+    let tower = arguments.tower.as_deref();
+    let mut embedder = shared::embedder(context, &arguments.runtime, gallery, tower)?;
+    let set = shared::labelled(dir, arguments.set, &embedder.spec().preprocessing)?;
+    let bar = bar(set.len() as u64, "image");
+    let measured = CalibrationSet::set(set, embedder.as_mut(), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    let labels = set.classes.iter().map(|c| c.name.clone()).collect();
-    let known = Loaded { labels, embeddings, classes: set.labels };
-    Ok((known, embedder.spec().distance.clone(), set.name))
+    Ok(measured)
 }
 
-fn text(calibration: &Calibration, gallery: Option<&Path>) -> String {
-    let Calibration { same_pairs, different_pairs, threshold, .. } = calibration;
+fn text(told: &Calibrated) -> String {
+    let rates = &told.calibration;
+    let ErrorRates { same_pairs, different_pairs, threshold, .. } = rates;
     let mut text = format!(
         "{}: {} embeddings of {} classes, {same_pairs} same and {different_pairs} different pairs\n",
-        threshold.data, calibration.embeddings, calibration.classes
+        threshold.data, rates.embeddings, rates.classes
     );
-    text += &format!("AUROC              {:.5}\n", calibration.auroc);
-    text += &format!("equal error rate   {} %\n", percent(calibration.equal_error_rate));
-    for rate in &calibration.rates {
+    text += &format!("AUROC              {:.5}\n", rates.auroc);
+    text += &format!("equal error rate   {} %\n", percent(rates.equal_error_rate));
+    for rate in &rates.rates {
         let [low, high] = rate.interval_95.map(percent);
         text += &format!(
             "TAR at FAR {:<7} {} % ({low}–{high})  at distance {}\n",
@@ -122,6 +96,6 @@ fn text(calibration: &Calibration, gallery: Option<&Path>) -> String {
             rate.threshold
         );
     }
-    let kept = gallery.map_or(String::new(), |g| format!(", kept in {}", g.display()));
+    let kept = told.gallery.as_ref().map_or(String::new(), |gallery| format!(", kept in {gallery}"));
     text + &format!("threshold          {} ({}){kept}\n", threshold.distance, threshold.chosen_at)
 }

@@ -1,6 +1,7 @@
 //! `siamese compare`: do two runtimes recognise the same things with one tower?
 
-use super::shared::{SetName, inputs, labelled, print_json};
+use super::output::show;
+use super::shared::{inputs, labelled};
 use super::{Context, Outcome};
 use crate::compare::run::{Request, Tower, compare};
 use crate::compare::sample::{Asked, Images};
@@ -8,7 +9,7 @@ use crate::compare::side::Side;
 use crate::compare::values::Tolerance;
 use crate::compare::wish::Wish;
 use crate::compare::{page, text};
-use crate::data;
+use crate::data::{self, Set};
 use crate::image::{self, Preprocessing};
 use crate::{Error, Result};
 use clap::Args;
@@ -28,7 +29,7 @@ pub struct Compare {
     data: Option<PathBuf>,
     /// Which part of it [default: Omniglot's evaluation part, MNIST's test images, class folders].
     #[arg(long, value_enum, requires = "data")]
-    set: Option<SetName>,
+    set: Option<Set>,
     /// Compare on so many images of random strokes [default, where nothing else is named: 500].
     #[arg(long, value_name = "N", conflicts_with_all = ["images", "data"])]
     random: Option<usize>,
@@ -114,14 +115,13 @@ pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
     if let Some(path) = &arguments.report {
         page::page(&result, &images)?.write(path)?;
     }
-    if context.json {
-        print_json(&result)?;
-    } else {
-        print!("{}", text::summary(&result));
+    show(context, &result, |result| {
+        let mut words = text::summary(result);
         if arguments.reduce.is_some() && result.reduced.is_none() {
-            println!("nothing was cut out: no tensor differs beyond the tolerance; lower --atol and --rtol");
+            words += "nothing was cut out: no tensor differs beyond the tolerance; lower --atol and --rtol\n";
         }
-    }
+        words
+    })?;
     Ok(if result.agrees { Outcome::Yes } else { Outcome::No })
 }
 

@@ -1,10 +1,10 @@
 //! `siamese completions SHELL`: a completion script on stdout.
 
+use super::output::print;
 use super::{Cli, Outcome};
-use crate::{Error, Result};
+use crate::Result;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use std::io::Write;
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -17,7 +17,6 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "siamese", &mut script);
-    // A reader that closes early (`| head`) is not an error worth a panic.
-    std::io::stdout().write_all(&script).map_err(Error::io("write", "standard output"))?;
+    print(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Yes)
 }

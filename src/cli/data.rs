@@ -1,16 +1,15 @@
 //! `siamese data get|info|sheet`: fetch data sets, describe them, draw contact sheets.
 
-use super::{Context, Outcome, print_json};
+use super::output::show;
+use super::{Context, Outcome, progress};
 use crate::Result;
-use crate::data::get::{Got, Origin, Request};
-use crate::data::glyphs::GlyphSpec;
-use crate::data::sheet::{self, Layout};
-use crate::data::{self, Dataset, Info, Set, mnist, omniglot};
+use crate::data::get::{Delivery, Got, Obtained, Wanted};
+use crate::data::glyphs::{self, GlyphSpec};
+use crate::data::sheet::{self, Layout, SheetFile};
+use crate::data::{self, Dataset, Info, Published, Set};
 use crate::image::{Frame, Preprocessing};
-use clap::{Args, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
-use std::path::{Path, PathBuf};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// What to do with data.
 #[derive(Debug, Subcommand)]
@@ -27,7 +26,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Get {
     /// The data set.
-    set: SetName,
+    set: Published,
     /// Copy from this folder instead of downloading.
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
@@ -59,7 +58,7 @@ pub struct SheetArgs {
     data: Option<PathBuf>,
     /// The data set to draw [default: what the folder holds, Omniglot first].
     #[arg(long)]
-    set: Option<SheetSet>,
+    set: Option<Set>,
     /// Only this alphabet.
     #[arg(long, value_name = "NAME")]
     alphabet: Option<String>,
@@ -80,90 +79,54 @@ pub struct SheetArgs {
     seed: u64,
 }
 
-/// Data sets that can be fetched.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SetName {
-    Omniglot,
-    Mnist,
-}
-
-/// Data sets that can be drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum SheetSet {
-    /// Omniglot, both parts.
-    Omniglot,
-    /// MNIST's training images.
-    Mnist,
-    /// Class folders.
-    Folder,
-    /// Built-in alphabets.
-    Glyphs,
-}
-
 /// Runs the verb.
 pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     match command {
-        Command::Get(arguments) => get(context, arguments),
-        Command::Info(arguments) => info(context, arguments),
-        Command::Sheet(arguments) => sheet(context, arguments),
+        Command::Get(arguments) => get(context, arguments)?,
+        Command::Info(arguments) => {
+            let given = arguments.dir.as_deref().or(arguments.data.as_deref());
+            show(context, &data::info(&data::data_dir(given)?)?, info_text)?;
+        }
+        Command::Sheet(arguments) => {
+            let drawn = sheet::draw(&drawings(arguments)?, &layout(arguments))?;
+            show(context, &sheet::write(drawn, &arguments.out)?, sheet_text)?;
+        }
     }
+    Ok(Outcome::Yes)
 }
 
-fn get(context: &Context, arguments: &Get) -> Result<Outcome> {
-    let set = match arguments.set {
-        SetName::Omniglot => Set::Omniglot,
-        SetName::Mnist => Set::Mnist,
-    };
-    let request = Request {
-        set,
+fn get(context: &Context, arguments: &Get) -> Result<()> {
+    let wanted = Wanted {
+        set: arguments.set,
         into: arguments.data.clone().map_or_else(data::cache_dir, Ok)?,
         from: arguments.from.clone(),
         mirror: arguments.mirror.clone(),
         offline: context.offline,
     };
-    let bar = ProgressBar::no_length().with_style(style());
-    let got = data::get::get(&request, &|file, done, total| {
+    let bar = progress::bytes();
+    let delivery = data::get::get(&wanted, &|file, done, total| {
         bar.set_message(file.to_string());
         if let Some(total) = total {
             bar.set_length(total);
         }
         bar.set_position(done);
-    });
+    })?;
     bar.finish_and_clear();
-    let got = got?;
-    if context.json {
-        print_json(&json!({ "set": set.name(), "folder": request.into, "files": got }))?;
-    } else {
-        got.iter().for_each(|file| println!("{}", file_line(file)));
-        println!("{} is in {}", set.name(), request.into.display());
-    }
-    Ok(Outcome::Yes)
+    show(context, &delivery, get_text)
 }
 
-/// A bar with the file's name, its bytes and the speed; on a terminal only.
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+fn get_text(delivery: &Delivery) -> String {
+    let files: String = delivery.files.iter().map(file_line).collect();
+    files + &format!("{} is in {}\n", delivery.set.name(), delivery.folder.display())
 }
 
 fn file_line(file: &Got) -> String {
     let how = match file.origin {
-        Origin::Present => "present",
-        Origin::Copied => "copied",
-        Origin::Downloaded => "downloaded",
+        Obtained::Present => "present",
+        Obtained::Copied => "copied",
+        Obtained::Downloaded => "downloaded",
     };
-    format!("{how:>10}  {}  {} bytes, verified", file.path.display(), file.bytes)
-}
-
-fn info(context: &Context, arguments: &InfoArgs) -> Result<Outcome> {
-    let given = arguments.dir.as_deref().or(arguments.data.as_deref());
-    let info = data::info(&data::data_dir(given)?)?;
-    if context.json {
-        print_json(&info)?;
-    } else {
-        print!("{}", info_text(&info));
-    }
-    Ok(Outcome::Yes)
+    format!("{how:>10}  {}  {} bytes, verified\n", file.path.display(), file.bytes)
 }
 
 /// A table of the parts, and their sum.
@@ -199,62 +162,28 @@ fn info_text(info: &Info) -> String {
     text
 }
 
-fn sheet(context: &Context, arguments: &SheetArgs) -> Result<Outcome> {
-    let data = sheet_data(arguments)?;
-    let layout =
-        Layout { alphabet: arguments.alphabet.clone(), rows: arguments.rows, columns: arguments.columns };
-    let drawn = sheet::draw(&data, &layout)?;
-    sheet::write(&drawn, &arguments.out)?;
-    let (width, height) = drawn.picture.dimensions();
-    if context.json {
-        let rows = &drawn.rows;
-        print_json(&json!({
-            "file": arguments.out, "data": data.name, "rows": rows, "columns": drawn.columns,
-            "width_px": width, "height_px": height,
-        }))?;
-    } else {
-        let (file, rows) = (arguments.out.display(), drawn.rows.len());
-        println!(
-            "{file}: {}, {rows} characters × {} drawings, {width}×{height} pixels",
-            data.name, drawn.columns
-        );
-    }
-    Ok(Outcome::Yes)
-}
-
 /// What the sheet is of.
-fn sheet_data(arguments: &SheetArgs) -> Result<Dataset> {
+fn drawings(arguments: &SheetArgs) -> Result<Dataset> {
     let dir = data::data_dir(arguments.data.as_deref())?;
     let frame = if arguments.framed { Frame::Ink } else { Frame::Picture };
     let how = Preprocessing::framed(arguments.size, frame);
-    match arguments.set.unwrap_or_else(|| found(&dir)) {
-        SheetSet::Mnist => mnist(&dir, mnist::Part::Train, &how),
-        SheetSet::Folder => data::folder(&dir, &how),
-        SheetSet::Glyphs => {
-            let spec = GlyphSpec { alphabets: 6, characters: 20, drawers: 6, seed: arguments.seed };
-            data::glyphs::framed(&spec, &how)
-        }
-        SheetSet::Omniglot => {
-            let parts = omniglot::Part::ALL.into_iter().filter(|&part| omniglot::has(&dir, part));
-            let parts = parts.map(|part| omniglot(&dir, part, &how));
-            let mut parts = parts.collect::<Result<Vec<_>>>()?.into_iter();
-            let Some(mut whole) = parts.next() else {
-                // None is there: let the reader say so.
-                return omniglot(&dir, omniglot::Part::Background, &how);
-            };
-            parts.try_for_each(|part| whole.extend(&part))?;
-            whole.name = "omniglot".into();
-            Ok(whole)
-        }
+    let set = arguments.set.unwrap_or_else(|| Set::found(&dir, &[Set::Omniglot, Set::MnistTrain]));
+    match set {
+        Set::Glyphs => glyphs::framed(&GlyphSpec { seed: arguments.seed, ..glyphs::SAMPLE }, &how),
+        set => set.read(&dir, &how),
     }
 }
 
-fn found(dir: &Path) -> SheetSet {
-    if omniglot::Part::ALL.iter().any(|&part| omniglot::has(dir, part)) {
-        SheetSet::Omniglot
-    } else if mnist::has(dir, mnist::Part::Train) {
-        SheetSet::Mnist
-    } else {
-        SheetSet::Folder
-    }
+fn layout(arguments: &SheetArgs) -> Layout {
+    let &SheetArgs { rows, columns, .. } = arguments;
+    Layout { alphabet: arguments.alphabet.clone(), rows, columns }
+}
+
+fn sheet_text(sheet: &SheetFile) -> String {
+    let SheetFile { file, data, rows, columns, width_px, height_px } = sheet;
+    format!(
+        "{}: {data}, {} characters × {columns} drawings, {width_px}×{height_px} pixels\n",
+        file.display(),
+        rows.len()
+    )
 }

@@ -1,8 +1,10 @@
 //! `siamese demo`: the whole way, on built-in data.
 
-use super::{Context, Outcome, bar, print_json};
+use super::output::{note, show};
+use super::progress::bar;
+use super::{Context, Outcome};
 use crate::Result;
-use crate::demo::{self, Origin, Request, Summary, Watch};
+use crate::demo::{self, Demo, Demonstration, TowersFrom, Watch};
 use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -20,22 +22,17 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let _ = context;
     let stop = AtomicBool::new(false);
-    let request = Request {
+    let demo = Demo {
         out: &arguments.out,
         steps: arguments.steps,
         #[cfg(feature = "ort")]
         library: context.library(false),
         stop: &stop,
     };
-    let summary = demo::run(&request, &mut Shown { bar: None })?;
-    if context.json {
-        print_json(&summary)?;
-    } else {
-        print!("{}", text(&summary));
-    }
-    Ok(if summary.agrees() { Outcome::Yes } else { Outcome::No })
+    let told = demo::run(&demo, &mut Shown { bar: None })?;
+    show(context, &told, text)?;
+    Ok(if told.agrees() { Outcome::Yes } else { Outcome::No })
 }
 
 /// Progress on stderr.
@@ -48,7 +45,7 @@ impl Watch for Shown {
         if let Some(bar) = self.bar.take() {
             bar.finish();
         }
-        eprintln!("· {text}");
+        note(format_args!("· {text}"));
     }
 
     fn step(&mut self, step: u64, steps: u64, text: &str) {
@@ -58,10 +55,12 @@ impl Watch for Shown {
     }
 }
 
-fn text(summary: &Summary) -> String {
+fn text(summary: &Demonstration) -> String {
     let mut text = match &summary.origin {
-        Origin::Trained { steps } => format!("trained for {steps} steps, exported, compared, enrolled\n\n"),
-        Origin::Shipped { .. } => "the shipped tower, enrolled\n\n".to_string(),
+        TowersFrom::Trained { steps } => {
+            format!("trained for {steps} steps, exported, compared, enrolled\n\n")
+        }
+        TowersFrom::Shipped { .. } => "the shipped tower, enrolled\n\n".to_string(),
     };
     text += "  tower  runtime  right        accuracy  95 % interval\n";
     for row in &summary.rows {
@@ -81,7 +80,7 @@ fn text(summary: &Summary) -> String {
 }
 
 #[cfg(all(feature = "ort", feature = "tract"))]
-fn agreement(summary: &Summary) -> String {
+fn agreement(summary: &Demonstration) -> String {
     let mut text = String::new();
     for c in &summary.comparisons {
         let (p, kind) = (&c.predictions, c.tower.spec.kind.name());
@@ -100,6 +99,6 @@ fn agreement(summary: &Summary) -> String {
 }
 
 #[cfg(not(all(feature = "ort", feature = "tract")))]
-fn agreement(_: &Summary) -> String {
+fn agreement(_: &Demonstration) -> String {
     String::new()
 }

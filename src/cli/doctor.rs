@@ -1,5 +1,6 @@
 //! `siamese doctor [TOWER]`: one page on what is here and what is missing.
 
+use super::output::show;
 use super::{Context, Outcome};
 use crate::runtime::doctor::{self, Report, TowerReport};
 use crate::{Error, Result};
@@ -21,11 +22,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         tower: arguments.tower.clone(),
     };
     let report = doctor::examine(&request)?;
-    if context.json {
-        super::print_json(&report)?;
-    } else {
-        print!("{}", text(&report));
-    }
+    show(context, &report, text)?;
     match report.missing.as_slice() {
         [] => Ok(Outcome::Yes),
         [one] => Err(Error::missing("one thing is missing", one)),

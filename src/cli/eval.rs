@@ -1,25 +1,27 @@
 //! `siamese eval`: accuracy by the protocols of the field.
 
-use super::shared::{self, RuntimeArgs, percent};
+use super::output::show;
+use super::progress::bar;
+use super::shared::{RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::data;
-use crate::eval::{Classifier, Evaluation, LAKE_EPISODES, Protocol, evaluate};
-use crate::export::{self, Trained};
-use crate::report::decisions;
+use crate::eval::{
+    EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, ProtocolName, evaluate, page,
+};
+use crate::runtime::RuntimeName;
 use crate::sample::EpisodeSpec;
 use crate::{Error, Result};
-use clap::ValueEnum;
-use serde_json::json;
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
-pub struct Command {
+pub struct Arguments {
     /// The tower.
     tower: PathBuf,
     /// The protocol.
     #[arg(long, value_enum)]
-    protocol: Name,
+    protocol: ProtocolName,
     /// N, the classes of an episode.
     #[arg(long, default_value_t = 20)]
     way: usize,
@@ -54,84 +56,61 @@ pub struct Command {
     runtime: RuntimeArgs,
 }
 
-/// The protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
-    /// MNIST: first training image of each digit, 10,000 test images, by L1 and L2.
-    NearestTruth,
-    /// The 20 characters of Angelic, 380 queries (and the README's way: 400).
-    Angelic,
-    /// The 20 runs of Lake et al. 2015, and random trials of the same kind.
-    Lake,
-    /// N-way K-shot episodes over Omniglot's evaluation part, or class folders.
-    Episodes,
-    /// 10-way K-shot episodes over MNIST's test images.
-    Digits,
-    /// MNIST's test images by the classifier that a softmax recipe trained with the tower (--run).
-    Accuracy,
+/// An evaluation, and what computed it.
+#[derive(Debug, Serialize)]
+struct Evaluated {
+    runtime: RuntimeName,
+    evaluation: EvaluationResult,
 }
 
 /// Runs the verb.
-pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
-    if command.protocol != Name::Accuracy && command.run.is_some() {
-        return Err(Error::invalid("--run", "names a classifier, which only the protocol accuracy asks"));
-    }
-    let trained = command.run.as_deref().map(export::trained).transpose()?;
-    let protocol = protocol(command, trained.as_ref())?;
-    if command.protocol == Name::Accuracy && command.report.is_some() {
-        return Err(Error::invalid(
-            "--report",
-            "shows what was taken for what, and a classifier has no supports",
-        ));
-    }
-    let dir = data::data_dir(command.data.as_deref())?;
-    let mut embedder = command.runtime.load(context, &command.tower)?;
-    if let Some(Trained { recipe, .. }) = trained.filter(|t| t.recipe.name != embedder.spec().name) {
-        let (tower, run) = (&embedder.spec().name, &recipe.name);
-        let why =
-            format!("is a run of {run}, but the tower is {tower}; name the run that it was exported from");
-        return Err(Error::invalid("--run", why));
-    }
-    let bar = shared::bar();
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let protocol = protocol(arguments)?;
+    let dir = data::data_dir(arguments.data.as_deref())?;
+    let mut embedder = arguments.runtime.load(context, &arguments.tower)?;
+    let bar = bar(0, "image");
     let (evaluation, evidence) = evaluate(&protocol, embedder.as_mut(), &dir, &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    if let Some(out) = &command.report {
-        let distance = &embedder.spec().distance;
-        decisions::evaluation(&evaluation, &evidence, distance)?.write(out)?;
+    if let Some(out) = &arguments.report {
+        page::page(&evaluation, &evidence, &embedder.spec().distance)?.write(out)?;
     }
-    if context.json {
-        shared::print_json(&json!({ "runtime": command.runtime.runtime, "evaluation": evaluation }))?;
-    } else {
-        print!("{}", text(&evaluation));
-    }
+    let evaluated = Evaluated { runtime: arguments.runtime.runtime, evaluation };
+    show(context, &evaluated, |e| text(&e.evaluation))?;
     Ok(Outcome::Yes)
 }
 
-fn protocol(command: &Command, trained: Option<&Trained>) -> Result<Protocol> {
-    let &Command { way, shot, queries, within, episodes, seed, .. } = command;
+fn protocol(arguments: &Arguments) -> Result<Protocol> {
+    let &Arguments { way, shot, queries, within, episodes, seed, .. } = arguments;
     if way < 2 {
         return Err(Error::invalid("--way", "at least 2 classes are needed for a decision"));
     }
-    Ok(match command.protocol {
-        Name::NearestTruth => Protocol::NearestTruth,
-        Name::Angelic => Protocol::Angelic,
-        Name::Lake => Protocol::Lake { episodes, seed },
-        Name::Episodes => {
+    Ok(match (arguments.protocol, &arguments.run) {
+        (ProtocolName::Accuracy, _) if arguments.report.is_some() => {
+            let why = "shows what was taken for what, and a classifier has no supports";
+            return Err(Error::invalid("--report", why));
+        }
+        (ProtocolName::Accuracy, Some(run)) => Protocol::Accuracy(LinearClassifier::of_run(run)?),
+        (ProtocolName::Accuracy, None) => {
+            return Err(Error::invalid("--run", "must name the classifier's run"));
+        }
+        (_, Some(_)) => {
+            return Err(Error::invalid("--run", "names a classifier, which only the protocol accuracy asks"));
+        }
+        (ProtocolName::NearestTruth, _) => Protocol::NearestTruth,
+        (ProtocolName::Angelic, _) => Protocol::Angelic,
+        (ProtocolName::Lake, _) => Protocol::Lake { episodes, seed },
+        (ProtocolName::Episodes, _) => {
             let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within };
             Protocol::Episodes { spec, episodes, seed }
         }
-        Name::Digits => Protocol::Digits { shot, episodes, seed },
-        Name::Accuracy => {
-            let trained = trained.ok_or_else(|| Error::invalid("--run", "must name the classifier's run"))?;
-            Protocol::Accuracy(Classifier::of(&trained.params)?)
-        }
+        (ProtocolName::Digits, _) => Protocol::Digits { shot, episodes, seed },
     })
 }
 
-fn text(evaluation: &Evaluation) -> String {
+fn text(evaluation: &EvaluationResult) -> String {
     let mut text = format!("{}: {} ({})\n", evaluation.protocol, evaluation.tower, evaluation.data);
     for figure in &evaluation.figures {
         let score = &figure.score;

@@ -1,11 +1,10 @@
 //! `siamese export RUN`: a training run's parameters → a tower.
 
-use super::{Context, Outcome, print_json};
-use crate::export::{self, Calibration, DataFacts, Trained};
-use crate::tower::{Provenance, TowerSpec};
-use crate::{Error, Result, data, tower};
+use super::output::show;
+use super::{Context, Outcome};
+use crate::export::{ExactOptions, Exported, export_run};
+use crate::{Result, data, tower};
 use clap::Args;
-use serde::Serialize;
 use std::path::PathBuf;
 
 /// Arguments of `export`.
@@ -30,60 +29,18 @@ pub struct Arguments {
     data: Option<PathBuf>,
 }
 
-/// What was written.
-#[derive(Debug, Serialize)]
-struct Exported {
-    file: PathBuf,
-    bytes: u64,
-    #[serde(flatten)]
-    spec: TowerSpec,
-    /// The greatest proven bound of an exact tower, as a power of two; it is below 24.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bound_log2: Option<f64>,
-}
-
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Trained { recipe, params, mut told } = export::trained(&arguments.run)?;
-    let model = if arguments.exact {
-        let folder = data::data_dir(arguments.data.as_deref())?;
-        let data = data::load(&recipe, &folder)?;
-        check_data(&DataFacts::of(&data), &mut told)?;
-        let images = export::calibration_images(&recipe, &data, arguments.calibrate as usize)?;
-        let how = Calibration { images: images.view(), correct_biases: arguments.correct_biases };
-        export::exact(&recipe, &params, &told, how)?
-    } else {
-        export::float(&recipe, &params, &told)?
-    };
-    let name = if arguments.exact { "tower.exact.onnx" } else { "tower.onnx" };
-    let file = arguments.out.clone().unwrap_or_else(|| arguments.run.join(name));
-    let spec = export::save(&model, &file)?;
-    let bytes = std::fs::metadata(&file).map_err(Error::io("read", &file))?.len();
-    let greatest = Provenance::read(&model)?.bounds.iter().map(|b| b.bound).reduce(f64::max);
-    let exported = Exported { file, bytes, spec, bound_log2: greatest.map(f64::log2) };
-    if context.json {
-        print_json(&exported)?;
-    } else {
-        print!("{}", text(&exported));
-    }
+    let exactly = if arguments.exact { Some(exactly(arguments)?) } else { None };
+    let exported = export_run(&arguments.run, exactly.as_ref(), arguments.out.as_deref())?;
+    show(context, &exported, text)?;
     Ok(Outcome::Yes)
 }
 
-/// The data must be those that the run was trained on; a run that does not tell is told.
-fn check_data(found: &DataFacts, told: &mut Provenance) -> Result<()> {
-    match &told.data_sha256 {
-        Some(trained) if *trained != found.sha256 => {
-            let why = format!(
-                "is not what the run was trained on: SHA-256 {} there, {} here; name the right folder with --data",
-                trained, found.sha256
-            );
-            Err(Error::invalid(format!("data {}", found.name), why))
-        }
-        _ => {
-            found.tell(told);
-            Ok(())
-        }
-    }
+fn exactly(arguments: &Arguments) -> Result<ExactOptions> {
+    let &Arguments { calibrate, correct_biases, .. } = arguments;
+    let data = data::data_dir(arguments.data.as_deref())?;
+    Ok(ExactOptions { data, images: calibrate as usize, correct_biases })
 }
 
 fn text(e: &Exported) -> String {

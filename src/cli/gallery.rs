@@ -1,17 +1,16 @@
 //! `siamese list|remove|merge`: look after galleries.
 
-use super::shared::print_json;
+use super::output::show;
 use super::{Context, Outcome};
-use crate::gallery::Gallery;
+use crate::gallery::{Example, Facts, Gallery, KnownClass, Location};
 use crate::{Error, Result};
-use serde_json::json;
-use std::path::PathBuf;
+use serde::Serialize;
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
 pub struct List {
     /// The gallery.
-    gallery: PathBuf,
+    gallery: Location,
     /// Each example with its source.
     #[arg(long)]
     examples: bool,
@@ -21,7 +20,7 @@ pub struct List {
 #[derive(Debug, clap::Args)]
 pub struct Remove {
     /// The gallery.
-    gallery: PathBuf,
+    gallery: Location,
     /// The classes to remove.
     #[arg(required = true)]
     labels: Vec<String>,
@@ -34,74 +33,94 @@ pub struct Remove {
 #[derive(Debug, clap::Args)]
 pub struct Merge {
     /// The gallery that grows.
-    gallery: PathBuf,
+    gallery: Location,
     /// Galleries of the same tower.
     #[arg(required = true)]
-    others: Vec<PathBuf>,
+    others: Vec<Location>,
+}
+
+/// What a gallery holds.
+#[derive(Debug, Serialize)]
+struct Listing {
+    gallery: Location,
+    facts: Facts,
+    classes: Vec<KnownClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    examples: Option<Vec<Example>>,
+}
+
+/// What was removed.
+#[derive(Debug, Serialize)]
+struct Removed {
+    gallery: Location,
+    /// Examples.
+    removed: u64,
+}
+
+/// What was merged.
+#[derive(Debug, Serialize)]
+struct Merged {
+    gallery: Location,
+    /// Examples that were added.
+    added: u64,
+    /// Examples that were there already.
+    present: u64,
 }
 
 /// Tells what a gallery holds.
-pub fn list(context: &Context, command: &List) -> Result<Outcome> {
-    let gallery = Gallery::open(&command.gallery)?;
-    let (facts, entries) = (gallery.facts(), gallery.entries()?);
-    let examples = if command.examples { gallery.examples()? } else { Vec::new() };
-    if context.json {
-        let examples: Vec<_> = examples
-            .iter()
-            .map(|e| json!({ "label": e.label, "source": e.source, "added_unix_s": e.added_unix_s }))
-            .collect();
-        let mut told = json!({ "gallery": command.gallery, "facts": facts, "classes": entries });
-        if command.examples {
-            told["examples"] = examples.into();
-        }
-        print_json(&told)?;
-        return Ok(Outcome::Yes);
-    }
-    println!("tower      {} (SHA-256 {})", facts.tower, facts.tower_sha256);
-    println!("distance   {}, {} numbers", facts.distance.name(), facts.dim);
-    match &facts.threshold {
-        None => println!("threshold  none; `siamese calibrate` chooses one"),
-        Some(t) => println!("threshold  {} ({}, on {})", t.distance, t.chosen_at, t.data),
-    }
-    let held: u64 = entries.iter().map(|e| e.examples).sum();
-    println!("holds      {held} examples of {} classes", entries.len());
-    if command.examples {
-        examples.iter().for_each(|e| println!("{}\t{}", e.label, e.source));
-    } else {
-        entries.iter().for_each(|e| println!("{:>6}  {}", e.examples, e.label));
-    }
+pub fn list(context: &Context, arguments: &List) -> Result<Outcome> {
+    let gallery = Gallery::open(&arguments.gallery)?;
+    let listing = Listing {
+        gallery: arguments.gallery.clone(),
+        facts: gallery.facts().clone(),
+        classes: gallery.classes()?,
+        examples: arguments.examples.then(|| gallery.examples()).transpose()?,
+    };
+    show(context, &listing, listing_text)?;
     Ok(Outcome::Yes)
 }
 
+fn listing_text(listing: &Listing) -> String {
+    let Listing { facts, classes, .. } = listing;
+    let mut text = format!("tower      {} (SHA-256 {})\n", facts.tower, facts.tower_sha256);
+    text += &format!("distance   {}, {} numbers\n", facts.distance.name(), facts.dim);
+    text += &match &facts.threshold {
+        None => "threshold  none; `siamese calibrate` chooses one\n".into(),
+        Some(t) => format!("threshold  {} ({}, on {})\n", t.distance, t.chosen_at, t.data),
+    };
+    let all: u64 = classes.iter().map(|e| e.examples).sum();
+    text += &format!("holds      {all} examples of {} classes\n", classes.len());
+    match &listing.examples {
+        Some(examples) => text.extend(examples.iter().map(|e| format!("{}\t{}\n", e.label, e.source))),
+        None => text.extend(classes.iter().map(|e| format!("{:>6}  {}\n", e.examples, e.label))),
+    }
+    text
+}
+
 /// Removes classes.
-pub fn remove(context: &Context, command: &Remove) -> Result<Outcome> {
-    let mut gallery = Gallery::open(&command.gallery)?;
-    let removed = gallery.remove(&command.labels, command.source.as_deref())?;
+pub fn remove(context: &Context, arguments: &Remove) -> Result<Outcome> {
+    let removed =
+        Gallery::open(&arguments.gallery)?.remove(&arguments.labels, arguments.source.as_deref())?;
     if removed == 0 {
         let why = "none of these classes has an example from that source";
-        return Err(Error::invalid(command.source.as_deref().unwrap_or_default(), why));
+        return Err(Error::invalid(arguments.source.as_deref().unwrap_or_default(), why));
     }
-    if context.json {
-        print_json(&json!({ "gallery": command.gallery, "removed": removed }))?;
-    } else {
-        println!("{}: {removed} examples removed", command.gallery.display());
-    }
+    let removed = Removed { gallery: arguments.gallery.clone(), removed };
+    show(context, &removed, |r| format!("{}: {} examples removed\n", r.gallery, r.removed))?;
     Ok(Outcome::Yes)
 }
 
 /// Adds galleries to a gallery.
-pub fn merge(context: &Context, command: &Merge) -> Result<Outcome> {
-    let mut gallery = Gallery::open(&command.gallery)?;
-    let (mut added, mut present) = (0, 0);
-    for other in &command.others {
+pub fn merge(context: &Context, arguments: &Merge) -> Result<Outcome> {
+    let mut gallery = Gallery::open(&arguments.gallery)?;
+    let mut merged = Merged { gallery: arguments.gallery.clone(), added: 0, present: 0 };
+    for other in &arguments.others {
         let done = gallery.merge(&Gallery::open(other)?)?;
-        added += done.added;
-        present += done.present;
+        merged.added += done.added;
+        merged.present += done.present;
     }
-    if context.json {
-        print_json(&json!({ "gallery": command.gallery, "added": added, "present": present }))?;
-    } else {
-        println!("{}: {added} examples added, {present} were there already", command.gallery.display());
-    }
+    show(context, &merged, |m| {
+        format!("{}: {} examples added, {} were there already\n", m.gallery, m.added, m.present)
+    })?;
     Ok(Outcome::Yes)
 }

@@ -1,13 +1,13 @@
 //! `siamese import MODEL`: a foreign ONNX model becomes a tower.
 
-use super::{Context, Outcome, print_json};
-use crate::export::{self, ImportOptions, Pixels};
+use super::output::show;
+use super::{Context, Outcome};
+use crate::export::{ImportOptions, ImportedFile, Pixels, import_file};
 use crate::image::Filter;
 use crate::tower::Distance;
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
-use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -80,32 +80,22 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if arguments.dim == Some(0) || arguments.size == Some(0) {
         return Err(Error::invalid("--dim or --size", "is 0; it must be at least 1"));
     }
-    let imported = export::import(&arguments.model, &options(arguments))?;
-    if same_file(&arguments.model, &arguments.out) {
-        return Err(Error::invalid(
-            arguments.out.display(),
-            "is the model itself; name another file with -o",
-        ));
-    }
-    let spec = export::save(&imported.model, &arguments.out)?;
-    if context.json {
-        print_json(&json!({ "file": arguments.out, "tower": spec, "notes": imported.notes }))?;
-        return Ok(Outcome::Yes);
-    }
-    let distance = spec.distance.name();
-    let out = arguments.out.display();
-    let (size, channels) = (spec.preprocessing.size(), spec.preprocessing.channels());
-    println!(
-        "{out}: tower {}, [N, {channels}, {size}, {size}] → D = {}, distance {distance}",
-        spec.name, spec.dim
-    );
-    imported.notes.iter().for_each(|note| println!("note: {note}"));
-    println!("`siamese compare {out}` tells whether all runtimes agree on it");
+    let imported = import_file(&arguments.model, &arguments.out, &options(arguments))?;
+    show(context, &imported, text)?;
     Ok(Outcome::Yes)
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+fn text(imported: &ImportedFile) -> String {
+    let (out, spec) = (imported.file.display(), &imported.tower);
+    let (size, channels) = (spec.preprocessing.size(), spec.preprocessing.channels());
+    let mut text = format!(
+        "{out}: tower {}, [N, {channels}, {size}, {size}] → D = {}, distance {}\n",
+        spec.name,
+        spec.dim,
+        spec.distance.name()
+    );
+    text.extend(imported.notes.iter().map(|note| format!("note: {note}\n")));
+    text + &format!("`siamese compare {out}` tells whether all runtimes agree on it\n")
 }
 
 fn options(a: &Arguments) -> ImportOptions {

@@ -1,6 +1,7 @@
 //! `siamese inspect MODEL`: what is in a model file, and the proof of an exact tower again.
 
-use super::{Context, Outcome, print_json};
+use super::output::show;
+use super::{Context, Outcome};
 use crate::export::{self, Inspection, Port, TowerFacts};
 use crate::{Result, tower};
 use clap::Args;
@@ -22,12 +23,7 @@ const SHOWN: usize = 60;
 
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let found = export::inspect(&arguments.model)?;
-    if context.json {
-        print_json(&found)?;
-    } else {
-        print!("{}", text(&found, arguments.nodes));
-    }
+    show(context, &export::inspect(&arguments.model)?, |found| text(found, arguments.nodes))?;
     Ok(Outcome::Yes)
 }
 

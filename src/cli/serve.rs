@@ -1,21 +1,22 @@
 //! `siamese serve`: recognise pictures by a gallery, over HTTP, and on a page to draw on.
 
-use super::classify::{ShotsArg, ThresholdArg};
-use super::shared::{self, RuntimeArgs};
+use super::interrupt::on_interrupt;
+use super::output::{note, show};
+use super::shared::{self, RuntimeArgs, ThresholdArg};
 use super::{Context, Outcome};
-use crate::gallery::Gallery;
-use crate::serve::{Limit, Options, Recogniser, Server, Stop};
-use crate::{Error, Result};
-use serde_json::json;
+use crate::Result;
+use crate::gallery::{Gallery, Location, Shots};
+use crate::runtime::Embedder;
+use crate::serve::{Limit, Options, Recogniser, Server};
+use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
-pub struct Command {
+pub struct Arguments {
     /// The gallery; with --edit and --tower it is made where there is none.
-    gallery: PathBuf,
+    gallery: Location,
     /// The address and port to listen to; port 0 is any free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -31,55 +32,56 @@ pub struct Command {
     threshold: Option<ThresholdArg>,
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
-    shots: ShotsArg,
+    shots: Shots,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
+/// A server that listens.
+#[derive(Debug, Serialize)]
+struct Listening {
+    address: String,
+    gallery: Location,
+    editable: bool,
+}
+
 /// Runs the verb, until it is interrupted.
-pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
-    let (gallery, embedder) = match (&command.tower, command.edit && !shared::is_there(&command.gallery)) {
-        (Some(tower), true) => {
-            let embedder = command.runtime.load(context, tower)?;
-            (Gallery::create(&command.gallery, embedder.spec(), tower)?, embedder)
-        }
-        (tower, _) => {
-            let gallery = Gallery::open(&command.gallery)?;
-            let embedder = command.runtime.load_for(context, &gallery, tower.as_deref())?;
-            (gallery, embedder)
-        }
-    };
-    let limit = match (command.threshold, ThresholdArg::of(command.threshold, &gallery)?) {
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let (gallery, embedder) = opened(context, arguments)?;
+    let limit = match (arguments.threshold, ThresholdArg::of(arguments.threshold, &gallery)?) {
         (None | Some(ThresholdArg::Auto), _) => Limit::AsCalibrated,
         (_, fixed) => Limit::Fixed(fixed),
     };
-    let options = Options { shots: command.shots.shots(), limit, editable: command.edit };
-    let recogniser = Recogniser::new(gallery, embedder, command.runtime.runtime, options)?;
-    let server = Server::bind(command.listen, recogniser)?;
+    let options = Options { shots: arguments.shots, limit, editable: arguments.edit };
+    let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;
+    let server = Server::bind(arguments.listen, recogniser)?;
+    let stop = server.stop();
+    on_interrupt(move || stop.stop())?;
     let address = format!("http://{}", server.address());
-    stop_on_signal(server.stop())?;
-    if context.json {
-        shared::print_json(
-            &json!({ "address": address, "gallery": command.gallery, "editable": command.edit }),
-        )?;
-    } else {
-        println!("{}: {address} until Ctrl-C", command.gallery.display());
-    }
-    if !command.listen.ip().is_loopback() {
-        let may = if command.edit { "ask and change" } else { "ask" };
-        eprintln!("note: everyone who can reach {address} may {may} this gallery");
+    let (gallery, editable) = (arguments.gallery.clone(), arguments.edit);
+    let listening = Listening { address, gallery, editable };
+    show(context, &listening, |l| format!("{}: {} until Ctrl-C\n", l.gallery, l.address))?;
+    if !arguments.listen.ip().is_loopback() {
+        let may = if editable { "ask and change" } else { "ask" };
+        note(format_args!("note: everyone who can reach {} may {may} this gallery", listening.address));
     }
     server.run()?;
     Ok(Outcome::Yes)
 }
 
-fn stop_on_signal(server: Stop) -> Result<()> {
-    let stopping = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if stopping.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        server.stop();
-    })
-    .map_err(|e| Error::invalid_because("signal handler", "cannot be set", e))
+/// The gallery and its tower; with --edit and --tower a new gallery where there is none.
+fn opened(context: &Context, arguments: &Arguments) -> Result<(Gallery, Box<dyn Embedder>)> {
+    let (at, tower) = (&arguments.gallery, arguments.tower.as_deref());
+    let gallery = match (tower, arguments.edit) {
+        (Some(tower), true) => match Gallery::find(at)? {
+            Some(gallery) => gallery,
+            None => {
+                let embedder = arguments.runtime.load(context, tower)?;
+                return Ok((Gallery::create(at, embedder.spec(), tower)?, embedder));
+            }
+        },
+        _ => Gallery::open(at)?,
+    };
+    let embedder = shared::embedder(context, &arguments.runtime, Some(&gallery), tower)?;
+    Ok((gallery, embedder))
 }

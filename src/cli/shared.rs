@@ -1,8 +1,9 @@
-//! What the verbs that embed pictures have in common.
+//! What several verbs have in common.
 
 use super::Context;
-use crate::data::{self, Dataset, mnist, omniglot};
-use crate::embed::{Input, Inputs, listed};
+use super::output::warn;
+use crate::data::{Dataset, Set};
+use crate::embed::{Listed, PictureFile, PictureFiles};
 use crate::gallery::Gallery;
 use crate::image::Preprocessing;
 #[cfg(feature = "tract")]
@@ -11,9 +12,10 @@ use crate::runtime::{Embedder, Runtime, RuntimeName};
 #[cfg(feature = "ort")]
 use crate::runtime::{OrtOptions, provision::Request};
 use crate::{Error, Result};
-use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::Args;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Which runtime embeds.
 #[derive(Clone, Debug, Args)]
@@ -55,115 +57,90 @@ impl RuntimeArgs {
             )),
         }
     }
+}
 
-    /// Loads the tower of a gallery: the one given, else the file that the gallery was made with.
-    pub fn load_for(
-        &self,
-        context: &Context,
-        gallery: &Gallery,
-        given: Option<&Path>,
-    ) -> Result<Box<dyn Embedder>> {
-        let facts = gallery.facts();
-        let path = given.unwrap_or(&facts.tower_path);
-        if given.is_none() && !path.exists() {
-            let why = format!(
-                "was made with the tower {}, which is no longer there; name it with --tower (SHA-256 {})",
-                path.display(),
-                facts.tower_sha256
-            );
-            return Err(Error::invalid(gallery.path().display(), why));
-        }
-        let embedder = self.load(context, path)?;
-        gallery.check(embedder.spec())?;
-        Ok(embedder)
+/// The tower of a gallery, or the one named.
+pub fn embedder(
+    context: &Context,
+    runtime: &RuntimeArgs,
+    gallery: Option<&Gallery>,
+    tower: Option<&Path>,
+) -> Result<Box<dyn Embedder>> {
+    let load = |path: &Path| runtime.load(context, path);
+    match (gallery, tower) {
+        (Some(gallery), _) => gallery.embedder(tower, load),
+        (None, Some(tower)) => load(tower),
+        (None, None) => Err(Error::invalid("the tower", "is not named; give a gallery or --tower")),
     }
 }
 
-/// Whether there is a gallery, or something else, at this path: not nothing, nor an empty file.
-pub fn is_there(gallery: &Path) -> bool {
-    std::fs::metadata(gallery).is_ok_and(|file| file.len() > 0)
-}
-
 /// The pictures of these files and folders; `-` is a list of paths on stdin.
-pub fn inputs(paths: &[PathBuf]) -> Result<Box<dyn Iterator<Item = Result<Input>> + Send>> {
+pub fn inputs(paths: &[PathBuf]) -> Result<Box<dyn Iterator<Item = Result<PictureFile>> + Send>> {
     match paths {
         [only] if only == Path::new("-") => {
-            Ok(Box::new(listed(std::io::BufReader::new(std::io::stdin()), "the list on stdin")))
+            Ok(Box::new(Listed::new(BufReader::new(std::io::stdin()), "the list on stdin")))
         }
         _ if paths.iter().any(|p| p == Path::new("-")) => {
             Err(Error::invalid("-", "a list on stdin cannot be mixed with other pictures"))
         }
-        _ => Ok(Box::new(Inputs::new(paths.to_vec()))),
+        _ => Ok(Box::new(PictureFiles::new(paths.to_vec()))),
     }
 }
 
-/// A set of labelled images in a data folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SetName {
-    /// Omniglot's 30 background alphabets.
-    OmniglotBackground,
-    /// Omniglot's 20 evaluation alphabets.
-    OmniglotEvaluation,
-    /// MNIST's training images.
-    MnistTrain,
-    /// MNIST's test images.
-    MnistTest,
-    /// Class folders.
-    Folder,
+/// What was made of pictures; of those that could not be used it is told why.
+pub fn usable<T>(pictures: Vec<Result<T>>) -> Vec<T> {
+    pictures.into_iter().filter_map(|picture| picture.map_err(warn).ok()).collect()
 }
 
-/// Reads a set; without a name Omniglot's evaluation part, MNIST's test images or class folders,
-/// whichever is there first.
-pub fn labelled(dir: &Path, set: Option<SetName>, how: &Preprocessing) -> Result<Dataset> {
-    let found = || {
-        if omniglot::has(dir, omniglot::Part::Evaluation) {
-            SetName::OmniglotEvaluation
-        } else if mnist::has(dir, mnist::Part::Test) {
-            SetName::MnistTest
-        } else {
-            SetName::Folder
+/// Reads a set of a data folder; without a name Omniglot's evaluation part, MNIST's test images or class
+/// folders, whichever is there first.
+pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing) -> Result<Dataset> {
+    let set = set.unwrap_or_else(|| Set::found(dir, &[Set::OmniglotEvaluation, Set::MnistTest]));
+    set.read(dir, how)
+}
+
+/// Beyond which distance a picture is unknown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ThresholdArg {
+    /// As calibrated.
+    Auto,
+    /// Nothing is unknown.
+    None,
+    /// This distance.
+    At(f32),
+}
+
+impl FromStr for ThresholdArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ => match text.parse::<f32>() {
+                Ok(x) if x.is_finite() => Ok(Self::At(x)),
+                _ => Err("give auto, none, or a distance".into()),
+            },
         }
-    };
-    match set.unwrap_or_else(found) {
-        SetName::OmniglotBackground => omniglot(dir, omniglot::Part::Background, how),
-        SetName::OmniglotEvaluation => omniglot(dir, omniglot::Part::Evaluation, how),
-        SetName::MnistTrain => mnist(dir, mnist::Part::Train, how),
-        SetName::MnistTest => mnist(dir, mnist::Part::Test, how),
-        SetName::Folder => data::folder(dir, how),
     }
 }
 
-/// A counter of images on stderr; on a terminal only.
-pub fn counter() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} images, {per_sec}");
-    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-}
-
-/// A bar of images on stderr; on a terminal only.
-pub fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} images, {eta}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Prints a result as JSON.
-pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::invalid_because("the result", "cannot be written as JSON", e))?;
-    println!("{text}");
-    Ok(())
-}
-
-/// Tells of a picture that could not be used, with the causes, and goes on.
-pub fn warn(error: Error) {
-    eprintln!("siamese: {:#}", anyhow::Error::from(error));
-}
-
-/// The error that ends a verb some of whose pictures were broken.
-pub fn broken(count: u64, all: u64) -> Result<()> {
-    if count == 0 {
-        return Ok(());
+impl ThresholdArg {
+    /// The distance that is meant for a gallery.
+    pub fn of(given: Option<Self>, gallery: &Gallery) -> Result<Option<f32>> {
+        let calibrated = gallery.facts().threshold.as_ref().map(|t| t.distance);
+        match given {
+            None => Ok(calibrated),
+            Some(Self::None) => Ok(None),
+            Some(Self::At(distance)) => Ok(Some(distance)),
+            Some(Self::Auto) if calibrated.is_some() => Ok(calibrated),
+            Some(Self::Auto) => {
+                let why =
+                    "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
+                Err(Error::invalid(gallery.location(), why))
+            }
+        }
     }
-    Err(Error::invalid(format!("{count} of {all} pictures"), "could not be used (see above)"))
 }
 
 /// A share as a percentage.

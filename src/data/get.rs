@@ -3,7 +3,7 @@
 //! A file appears under its name only when it is whole and verified. A download that stops is
 //! continued the next time; one that cannot be written leaves nothing.
 
-use super::verify::{self, File, Set};
+use super::published::{self, Published, PublishedFile};
 use crate::files::Replacement;
 use crate::{Error, Result};
 use std::fs;
@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// What to get, and how.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct Wanted {
     /// The data set.
-    pub set: Set,
+    pub set: Published,
     /// The data folder; the set goes into a folder of its name.
     pub into: PathBuf,
     /// Copy from this folder (or from one of the set's name in it) instead of downloading.
@@ -28,7 +28,7 @@ pub struct Request {
 /// Where a file came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Origin {
+pub enum Obtained {
     /// It was there, and is right.
     Present,
     /// Copied from the folder.
@@ -43,46 +43,58 @@ pub struct Got {
     /// Where it is.
     pub path: PathBuf,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: Obtained,
     /// Its length.
     pub bytes: u64,
 }
 
-/// Tells how far a file is: its name, bytes so far, bytes in all where known.
-pub type Progress<'a> = &'a dyn Fn(&str, u64, Option<u64>);
-
-/// Gets the files of a set, one after the other; those that are there and right stay.
-pub fn get(request: &Request, progress: Progress<'_>) -> Result<Vec<Got>> {
-    let folder = request.into.join(request.set.name());
-    request.set.files().iter().map(|file| get_file(request, file, &folder, progress)).collect()
+/// A data set that is now in a data folder.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Delivery {
+    /// The data set.
+    pub set: Published,
+    /// The data folder.
+    pub folder: PathBuf,
+    /// Its files, in a folder of its name.
+    pub files: Vec<Got>,
 }
 
-fn get_file(request: &Request, file: &File, folder: &Path, progress: Progress<'_>) -> Result<Got> {
+/// Tells how far a file is: its name, bytes so far, bytes in all where known.
+pub type OnBytes<'a> = &'a dyn Fn(&str, u64, Option<u64>);
+
+/// Gets the files of a set, one after the other; those that are there and right stay.
+pub fn get(wanted: &Wanted, progress: OnBytes<'_>) -> Result<Delivery> {
+    let folder = wanted.into.join(wanted.set.name());
+    let files = wanted.set.files().iter().map(|file| get_file(wanted, file, &folder, progress));
+    Ok(Delivery { set: wanted.set, files: files.collect::<Result<_>>()?, folder: wanted.into.clone() })
+}
+
+fn get_file(wanted: &Wanted, file: &PublishedFile, folder: &Path, progress: OnBytes<'_>) -> Result<Got> {
     let path = folder.join(file.name);
     let got = |origin| {
         let bytes = fs::metadata(&path).map_err(Error::io("read", &path))?.len();
         Ok(Got { path: path.clone(), origin, bytes })
     };
     if path.exists() {
-        verify::check(file, &path)?;
-        return got(Origin::Present);
+        published::check(file, &path)?;
+        return got(Obtained::Present);
     }
-    if let Some(from) = &request.from {
-        copy(file, &source(from, request.set, file)?, &path, progress)?;
-        return got(Origin::Copied);
+    if let Some(from) = &wanted.from {
+        copy(file, &source(from, wanted.set, file)?, &path, progress)?;
+        return got(Obtained::Copied);
     }
-    if request.offline {
+    if wanted.offline {
         let why =
             format!("is not there, and --offline forbids downloading; give --from DIR with {}", file.name);
         return Err(Error::invalid(path.display(), why));
     }
-    let base = request.mirror.as_deref().unwrap_or(request.set.home()).trim_end_matches('/');
+    let base = wanted.mirror.as_deref().unwrap_or(wanted.set.home()).trim_end_matches('/');
     download(file, &format!("{base}/{}", file.path), &path, progress)?;
-    got(Origin::Downloaded)
+    got(Obtained::Downloaded)
 }
 
 /// The file in `from/<set>` or `from`.
-fn source(from: &Path, set: Set, file: &File) -> Result<PathBuf> {
+fn source(from: &Path, set: Published, file: &PublishedFile) -> Result<PathBuf> {
     [from.join(set.name()).join(file.name), from.join(file.name)]
         .into_iter()
         .find(|path| path.exists())
@@ -90,8 +102,8 @@ fn source(from: &Path, set: Set, file: &File) -> Result<PathBuf> {
 }
 
 /// Verifies, then copies; nothing is left if anything goes wrong.
-fn copy(file: &File, from: &Path, to: &Path, progress: Progress<'_>) -> Result<()> {
-    verify::check(file, from)?;
+fn copy(file: &PublishedFile, from: &Path, to: &Path, progress: OnBytes<'_>) -> Result<()> {
+    published::check(file, from)?;
     make_folder(to)?;
     let mut source = fs::File::open(from).map_err(Error::io("read", from))?;
     let total = source.metadata().ok().map(|m| m.len());
@@ -99,7 +111,7 @@ fn copy(file: &File, from: &Path, to: &Path, progress: Progress<'_>) -> Result<(
     pour(&mut source, from, &mut copied, to, |done| progress(file.name, done, total))?;
     copied.flush().map_err(Error::io("write", to))?;
     // What was copied, not what was there a moment ago, is what must be right.
-    verify::check(file, copied.partial())?;
+    published::check(file, copied.partial())?;
     copied.finish()
 }
 
@@ -137,7 +149,7 @@ fn pour(
 }
 
 #[cfg(not(feature = "download"))]
-fn download(_: &File, url: &str, to: &Path, _: Progress<'_>) -> Result<()> {
+fn download(_: &PublishedFile, url: &str, to: &Path, _: OnBytes<'_>) -> Result<()> {
     let why =
         format!("this build cannot download {url}; fetch it otherwise and give its folder with --from DIR");
     Err(Error::invalid(to.display(), why))
@@ -153,13 +165,13 @@ mod http {
     use std::time::Duration;
 
     /// Downloads into `.<name>.part` beside the target, continuing what an earlier attempt left.
-    pub(super) fn download(file: &File, url: &str, to: &Path, progress: Progress<'_>) -> Result<()> {
+    pub(super) fn download(file: &PublishedFile, url: &str, to: &Path, progress: OnBytes<'_>) -> Result<()> {
         let folder = make_folder(to)?;
         let part = folder.join(format!(".{}.part", file.name));
         // The lock is held until the file has its name.
         let mut target = open_alone(&part)?;
         fetch(url, &mut target, &part, &|done, total| progress(file.name, done, total))?;
-        if let Err(error) = verify::check(file, &part) {
+        if let Err(error) = published::check(file, &part) {
             // What cannot be right must not be continued.
             let _ = fs::remove_file(&part);
             let why = "what was downloaded is not the data set; try again, or another --mirror URL";

@@ -110,9 +110,9 @@ fn one_process_at_a_time() {
 fn what_is_not_the_data_set_does_not_get_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let (url, thread) = server(CONTENT, vec![Serve::Whole]);
-    let request =
-        Request { set: Set::Mnist, into: dir.path().into(), from: None, mirror: Some(url), offline: false };
-    let error = get(&request, &|_, _, _| {}).unwrap_err();
+    let (set, into) = (Published::Mnist, dir.path().into());
+    let wanted = Wanted { set, into, from: None, mirror: Some(url), offline: false };
+    let error = get(&wanted, &|_, _, _| {}).unwrap_err();
     assert!(error.to_string().contains("is not the data set"), "{error}");
     assert_eq!(fs::read_dir(dir.path().join("mnist")).unwrap().count(), 0);
     thread.join().unwrap();

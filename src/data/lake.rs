@@ -2,11 +2,12 @@
 //! characters of one alphabet by one drawer are the classes, and 20 drawings by another drawer
 //! are to be recognised.
 
+use super::Dataset;
 use super::archive::{Archive, Entry};
 use super::omniglot::{dark, decode_all};
 use crate::image::Preprocessing;
 use crate::{Error, Result};
-use ndarray::{Array4, s};
+use ndarray::{Array4, Axis, concatenate, s};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,31 @@ pub struct LakeRun {
     pub test: Array4<u8>,
     /// For each test image the index of the right training image.
     pub answers: Vec<usize>,
+}
+
+impl LakeRuns {
+    /// The runs as one data set: an alphabet a run, a class a training image, named by its place; of each
+    /// run its training images (drawer 0), then its test images (drawer 1).
+    ///
+    /// # Errors
+    /// Runs whose images differ in shape.
+    pub fn dataset(&self) -> Result<Dataset> {
+        let parts: Vec<_> = self.runs.iter().flat_map(|r| [r.training.view(), r.test.view()]).collect();
+        let images = concatenate(Axis(0), &parts)
+            .map_err(|e| Error::invalid_because("Lake's runs", "have images of different shapes", e))?;
+        let mut set = Dataset::empty("omniglot one-shot runs", images);
+        for run in &self.runs {
+            let first = set.classes.len() as u32;
+            for i in 0..run.training.shape()[0] {
+                let class = set.class(&run.name, &i.to_string());
+                set.push(class, 0, format!("{}/training/{i}", run.name));
+            }
+            for (i, &answer) in run.answers.iter().enumerate() {
+                set.push(first + answer as u32, 1, format!("{}/test/{i}", run.name));
+            }
+        }
+        Ok(set)
+    }
 }
 
 /// Reads `dir/omniglot/all_runs.zip` or `dir/all_runs.zip`.

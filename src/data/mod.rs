@@ -12,17 +12,19 @@ mod info;
 pub mod lake;
 pub mod mnist;
 pub mod omniglot;
+mod published;
+mod set;
 pub mod sheet;
 #[cfg(test)]
 mod tests;
-mod verify;
 
 pub use folder::folder;
 pub use info::{Held, Info, Runs, Total, info};
 pub use lake::{LakeRun, LakeRuns, lake};
 pub use mnist::mnist;
 pub use omniglot::omniglot;
-pub use verify::Set;
+pub use published::Published;
+pub use set::Set;
 
 use crate::image::Preprocessing;
 use crate::model::{Recipe, recipe};

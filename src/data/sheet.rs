@@ -4,8 +4,9 @@ use super::Dataset;
 use crate::{Error, Result, files};
 use ::image::{GrayImage, ImageFormat, Luma};
 use ndarray::Axis;
+use serde::Serialize;
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The greatest side of a sheet, pixels.
 const MAX_SIDE: usize = 16_384;
@@ -28,12 +29,31 @@ pub struct Layout {
 /// A drawn sheet.
 #[derive(Clone, Debug)]
 pub struct Sheet {
+    /// The data set that it is of.
+    pub data: String,
     /// The picture.
     pub picture: GrayImage,
     /// `alphabet/character` of each row.
     pub rows: Vec<String>,
     /// Columns.
     pub columns: usize,
+}
+
+/// A sheet in a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct SheetFile {
+    /// The file.
+    pub file: PathBuf,
+    /// The data set that it is of.
+    pub data: String,
+    /// `alphabet/character` of each row.
+    pub rows: Vec<String>,
+    /// Columns.
+    pub columns: usize,
+    /// Width of the picture, pixels.
+    pub width_px: u32,
+    /// Height of the picture, pixels.
+    pub height_px: u32,
 }
 
 /// Draws a sheet of a data set. Columns are the drawers where a class has one drawing of each,
@@ -60,7 +80,7 @@ pub fn draw(data: &Dataset, layout: &Layout) -> Result<Sheet> {
         let class = &data.classes[class];
         format!("{}/{}", data.alphabets[class.alphabet as usize], class.name)
     };
-    Ok(Sheet { picture, rows: classes.iter().map(name).collect(), columns })
+    Ok(Sheet { data: data.name.clone(), picture, rows: classes.iter().map(name).collect(), columns })
 }
 
 /// The classes of the rows.
@@ -89,7 +109,7 @@ fn place(picture: &mut GrayImage, data: &Dataset, image: usize, left: usize, top
 }
 
 /// Writes the sheet as PNG, whole or not at all.
-pub fn write(sheet: &Sheet, path: &Path) -> Result<()> {
+pub fn write(sheet: Sheet, path: &Path) -> Result<SheetFile> {
     if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
         return Err(Error::invalid(path.display(), "a contact sheet is a PNG file; name it OUT.png"));
     }
@@ -98,5 +118,8 @@ pub fn write(sheet: &Sheet, path: &Path) -> Result<()> {
         .picture
         .write_to(&mut png, ImageFormat::Png)
         .map_err(|e| Error::invalid_because(path.display(), "cannot be made", e))?;
-    files::replace(path, png.get_ref())
+    files::replace(path, png.get_ref())?;
+    let Sheet { data, picture, rows, columns } = sheet;
+    let (width_px, height_px) = picture.dimensions();
+    Ok(SheetFile { file: path.into(), data, rows, columns, width_px, height_px })
 }

@@ -8,7 +8,7 @@ mod recognise;
 #[cfg(feature = "ort")]
 mod trained;
 
-pub use recognise::Row;
+pub use recognise::Recognition;
 
 #[cfg(all(feature = "ort", feature = "tract"))]
 use crate::compare::run::Comparison;
@@ -32,7 +32,7 @@ const SHIPPED: [(&str, &[u8]); 2] = [
 ];
 
 /// What is wanted.
-pub struct Request<'a> {
+pub struct Demo<'a> {
     /// The folder for everything that is made; the page goes beside it.
     pub out: &'a Path,
     /// Training steps in place of the recipe's.
@@ -55,7 +55,7 @@ pub trait Watch {
 /// How the towers came to be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Origin {
+pub enum TowersFrom {
     /// Trained now, for so many steps.
     Trained {
         /// Steps.
@@ -70,13 +70,13 @@ pub enum Origin {
 
 /// What came out.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
+pub struct Demonstration {
     /// How the towers came to be.
-    pub origin: Origin,
+    pub origin: TowersFrom,
     /// The alphabet that was recognised.
     pub alphabet: String,
     /// Accuracy of each tower on each runtime.
-    pub rows: Vec<Row>,
+    pub rows: Vec<Recognition>,
     /// Answers of one tower that differ between runtimes, counted over `rows`.
     pub differing_answers: usize,
     /// The proof of agreement of each tower.
@@ -88,7 +88,7 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-impl Summary {
+impl Demonstration {
     /// Whether everything that was compared agrees.
     pub fn agrees(&self) -> bool {
         #[cfg(all(feature = "ort", feature = "tract"))]
@@ -101,7 +101,7 @@ impl Summary {
 
 /// The towers, and what they were trained for.
 struct Towers {
-    origin: Origin,
+    origin: TowersFrom,
     files: Vec<PathBuf>,
     /// Loss by step.
     losses: Vec<(f64, f64)>,
@@ -111,28 +111,27 @@ struct Towers {
 ///
 /// # Errors
 /// A folder that cannot be written; a run of another recipe in it; an interruption.
-pub fn run(request: &Request, watch: &mut dyn Watch) -> Result<Summary> {
+pub fn run(demo: &Demo, watch: &mut dyn Watch) -> Result<Demonstration> {
     let began = Instant::now();
-    std::fs::create_dir_all(request.out).map_err(Error::io("create", request.out))?;
-    let (towers, runtimes) = prepare(request, watch)?;
+    std::fs::create_dir_all(demo.out).map_err(Error::io("create", demo.out))?;
+    let (towers, runtimes) = prepare(demo, watch)?;
     let how = tower::TowerSpec::read(&towers.files[0])?.0.preprocessing;
     let unseen = glyphs::framed(&UNSEEN, &how)?;
     #[cfg(all(feature = "ort", feature = "tract"))]
-    let comparisons =
-        if runtimes.len() == 2 { compare(request, &towers, &unseen, watch)? } else { Vec::new() };
+    let comparisons = if runtimes.len() == 2 { compare(demo, &towers, &unseen, watch)? } else { Vec::new() };
     watch.say("enrolling one drawing of each of 20 unseen characters, classifying the 380 of other drawers");
     let mut rows = Vec::new();
     for file in &towers.files {
-        rows.extend(recognise::rows(file, request.out, &runtimes, &unseen)?);
+        rows.extend(recognise::rows(file, demo.out, &runtimes, &unseen)?);
     }
-    let summary = Summary {
+    let summary = Demonstration {
         origin: towers.origin.clone(),
         alphabet: unseen.alphabets[0].clone(),
         differing_answers: recognise::differing(&rows),
         rows,
         #[cfg(all(feature = "ort", feature = "tract"))]
         comparisons,
-        report: request.out.with_extension("html"),
+        report: demo.out.with_extension("html"),
         seconds: began.elapsed().as_secs_f64(),
     };
     page::page(&summary, &towers.losses, &unseen)?.write(&summary.report)?;
@@ -140,23 +139,23 @@ pub fn run(request: &Request, watch: &mut dyn Watch) -> Result<Summary> {
 }
 
 /// Towers and the runtimes that can run them.
-fn prepare(request: &Request, watch: &mut dyn Watch) -> Result<(Towers, Vec<Runtime>)> {
+fn prepare(demo: &Demo, watch: &mut dyn Watch) -> Result<(Towers, Vec<Runtime>)> {
     let mut runtimes = Vec::new();
     #[cfg(feature = "tract")]
     runtimes.push(Runtime::Tract(crate::runtime::TractOptions::default()));
     #[cfg(feature = "ort")]
-    match crate::runtime::ort::library(&request.library) {
+    match crate::runtime::ort::library(&demo.library) {
         Ok(library) => {
             watch.say(&format!("ONNX Runtime {} ({})", library.version, library.path.display()));
-            let library = request.library.clone();
+            let library = demo.library.clone();
             let options = crate::runtime::OrtOptions { library, ..crate::runtime::OrtOptions::default() };
             runtimes.insert(0, Runtime::Ort(options));
-            return Ok((trained::towers(request, watch)?, runtimes));
+            return Ok((trained::towers(demo, watch)?, runtimes));
         }
         Err(error @ Error::Missing { .. }) if !runtimes.is_empty() => {
             let because = error.to_string();
             watch.say(&format!("going on without training, with the shipped tower: {because}"));
-            return Ok((shipped(request.out, because)?, runtimes));
+            return Ok((shipped(demo.out, because)?, runtimes));
         }
         Err(error) => return Err(error),
     }
@@ -164,7 +163,7 @@ fn prepare(request: &Request, watch: &mut dyn Watch) -> Result<(Towers, Vec<Runt
     {
         let because = "this build has no ONNX Runtime".to_string();
         watch.say(&format!("going on without training, with the shipped tower: {because}"));
-        Ok((shipped(request.out, because)?, runtimes))
+        Ok((shipped(demo.out, because)?, runtimes))
     }
 }
 
@@ -175,13 +174,13 @@ fn shipped(out: &Path, because: String) -> Result<Towers> {
         files::replace(&file, bytes)?;
         files.push(file);
     }
-    Ok(Towers { origin: Origin::Shipped { because }, files, losses: Vec::new() })
+    Ok(Towers { origin: TowersFrom::Shipped { because }, files, losses: Vec::new() })
 }
 
 /// The proof of agreement, tower by tower, on the unseen alphabet.
 #[cfg(all(feature = "ort", feature = "tract"))]
 fn compare(
-    request: &Request,
+    demo: &Demo,
     towers: &Towers,
     unseen: &crate::data::Dataset,
     watch: &mut dyn Watch,
@@ -191,7 +190,7 @@ fn compare(
     use crate::compare::sample::{Asked, Images};
     use crate::compare::values::Tolerance;
     use crate::compare::wish::Wish;
-    let ort = OrtSide::new(request.library.clone(), crate::runtime::Device::Cpu, Wish::default())?;
+    let ort = OrtSide::new(demo.library.clone(), crate::runtime::Device::Cpu, Wish::default())?;
     let tract = TractSide::new(Wish::default())?;
     let images = Images::Labelled(unseen.clone());
     let mut comparisons = Vec::new();

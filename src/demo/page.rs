@@ -1,6 +1,6 @@
 //! The demo's page.
 
-use super::{Origin, Row, Summary};
+use super::{Demonstration, Recognition, TowersFrom};
 use crate::Result;
 use crate::data::Dataset;
 use crate::report::html::Page;
@@ -12,7 +12,7 @@ const SHOWN: usize = 10;
 /// Drawings shown of each.
 const DRAWINGS: usize = 9;
 
-pub(super) fn page(summary: &Summary, losses: &[(f64, f64)], unseen: &Dataset) -> Result<Page> {
+pub(super) fn page(summary: &Demonstration, losses: &[(f64, f64)], unseen: &Dataset) -> Result<Page> {
     let mut page = Page::new("siamese demo", &about(summary));
     page.section("Recognition");
     page.text(
@@ -39,17 +39,17 @@ pub(super) fn page(summary: &Summary, losses: &[(f64, f64)], unseen: &Dataset) -
     Ok(page)
 }
 
-fn about(summary: &Summary) -> String {
+fn about(summary: &Demonstration) -> String {
     match &summary.origin {
-        Origin::Trained { steps } => format!(
+        TowersFrom::Trained { steps } => format!(
             "A small tower, trained now on ONNX Runtime for {steps} steps on built-in alphabets, exported, and \
              compared on both runtimes."
         ),
-        Origin::Shipped { because } => format!("The shipped tower, without training: {because}."),
+        TowersFrom::Shipped { because } => format!("The shipped tower, without training: {because}."),
     }
 }
 
-fn cells(row: &Row) -> [String; 6] {
+fn cells(row: &Recognition) -> [String; 6] {
     let [low, high] = row.interval_95.map(|x| 100.0 * x);
     [
         row.tower.name().into(),
@@ -62,7 +62,7 @@ fn cells(row: &Row) -> [String; 6] {
 }
 
 #[cfg(all(feature = "ort", feature = "tract"))]
-fn agreement(summary: &Summary, page: &mut Page) {
+fn agreement(summary: &Demonstration, page: &mut Page) {
     if summary.comparisons.is_empty() {
         return;
     }
@@ -90,10 +90,10 @@ fn agreement(summary: &Summary, page: &mut Page) {
 }
 
 #[cfg(not(all(feature = "ort", feature = "tract")))]
-fn agreement(_: &Summary, _: &mut Page) {}
+fn agreement(_: &Demonstration, _: &mut Page) {}
 
 /// Rows of characters: the enrolled drawing, then others, wrong answers first.
-fn drawings(summary: &Summary, unseen: &Dataset, page: &mut Page) -> Result<()> {
+fn drawings(summary: &Demonstration, unseen: &Dataset, page: &mut Page) -> Result<()> {
     let Some(row) = summary.rows.first() else { return Ok(()) };
     let wrong = |image: usize| {
         row.answers.iter().any(|&(q, class)| q == image && class != unseen.labels[image] as usize)

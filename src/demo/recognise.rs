@@ -2,7 +2,7 @@
 
 use crate::data::Dataset;
 use crate::eval::wilson;
-use crate::gallery::{Classifier, Example, Gallery, Shots};
+use crate::gallery::{Classifier, Example, Gallery, Location, Shots};
 use crate::runtime::{Runtime, RuntimeName};
 use crate::tower::TowerKind;
 use crate::{Error, Result};
@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Accuracy of a tower on a runtime.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct Recognition {
     /// The kind of tower.
     pub tower: TowerKind,
     /// The runtime that embedded the queries.
@@ -30,7 +30,7 @@ pub struct Row {
     pub answers: Vec<(usize, usize)>,
 }
 
-impl Row {
+impl Recognition {
     /// Share of right answers.
     pub fn accuracy(&self) -> f64 {
         self.right as f64 / self.asked.max(1) as f64
@@ -38,7 +38,12 @@ impl Row {
 }
 
 /// One gallery, enrolled by the first runtime; every runtime asks it.
-pub(super) fn rows(tower: &Path, out: &Path, runtimes: &[Runtime], data: &Dataset) -> Result<Vec<Row>> {
+pub(super) fn rows(
+    tower: &Path,
+    out: &Path,
+    runtimes: &[Runtime],
+    data: &Dataset,
+) -> Result<Vec<Recognition>> {
     let mut embedders = runtimes.iter().map(|r| r.load(tower)).collect::<Result<Vec<_>>>()?;
     let spec = embedders[0].spec().clone();
     let path = out.join(format!("{}.gallery", spec.kind.name()));
@@ -55,10 +60,11 @@ pub(super) fn rows(tower: &Path, out: &Path, runtimes: &[Runtime], data: &Datase
         source: data.sources[image].clone(),
         added_unix_s: None,
     });
-    let mut gallery = Gallery::create(&path, &spec, tower)?;
+    let location = Location::from(path.as_path());
+    let mut gallery = Gallery::create(&location, &spec, tower)?;
     gallery.enroll(&examples.collect::<Vec<_>>())?;
-    let at = path.display().to_string();
-    let classifier = Classifier::new(gallery.load()?, spec.distance.clone(), Shots::Best, &at)?;
+    let (distance, at) = (spec.distance.clone(), location.to_string());
+    let classifier = Classifier::new(gallery.load()?, distance, Shots::Best, &at)?;
     let queries = data.images.select(Axis(0), &asked);
     let mut rows = Vec::new();
     for (runtime, embedder) in runtimes.iter().zip(&mut embedders) {
@@ -69,7 +75,7 @@ pub(super) fn rows(tower: &Path, out: &Path, runtimes: &[Runtime], data: &Datase
         let answers: Vec<(usize, usize)> =
             asked.iter().zip(&answers).map(|(&q, a)| (q, class_of(&a.label).unwrap_or(usize::MAX))).collect();
         let right = answers.iter().filter(|(q, class)| data.labels[*q] as usize == *class).count();
-        rows.push(Row {
+        rows.push(Recognition {
             tower: spec.kind,
             runtime: runtime.name(),
             right,
@@ -83,8 +89,9 @@ pub(super) fn rows(tower: &Path, out: &Path, runtimes: &[Runtime], data: &Datase
 }
 
 /// Answers of one tower that differ from those on its first runtime.
-pub(super) fn differing(rows: &[Row]) -> usize {
-    let first =
-        |row: &Row| rows.iter().find(|r| r.tower == row.tower).map(|r| r.answers.clone()).unwrap_or_default();
+pub(super) fn differing(rows: &[Recognition]) -> usize {
+    let first = |row: &Recognition| {
+        rows.iter().find(|r| r.tower == row.tower).map(|r| r.answers.clone()).unwrap_or_default()
+    };
     rows.iter().map(|row| row.answers.iter().zip(first(row)).filter(|(a, b)| **a != *b).count()).sum()
 }

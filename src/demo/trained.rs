@@ -1,10 +1,10 @@
 //! The demo's towers, trained now.
 
-use super::{Origin, RECIPE, Request, Towers, Watch};
+use super::{Demo, RECIPE, Towers, TowersFrom, Watch};
 use crate::export::{self, Calibration, DataFacts};
-use crate::model::{Params, Recipe};
+use crate::model::Recipe;
 use crate::runtime::ort::SessionOptions;
-use crate::train::{self, Checkpoints, Figure, Folder, Job, Material, Observer, Progress};
+use crate::train::{self, Checkpoints, Folder, Job, Material, Observer, Progress};
 use crate::{Result, data};
 use std::path::Path;
 use std::time::Duration;
@@ -13,32 +13,33 @@ use std::time::Duration;
 const CALIBRATION: usize = 400;
 
 /// Trains, or goes on with an earlier demo's run, and exports both kinds of towers.
-pub(super) fn towers(request: &Request, watch: &mut dyn Watch) -> Result<Towers> {
+pub(super) fn towers(demo: &Demo, watch: &mut dyn Watch) -> Result<Towers> {
     let mut recipe = Recipe::find(RECIPE)?;
-    if let Some(steps) = request.steps {
+    if let Some(steps) = demo.steps {
         recipe = recipe.over(steps);
     }
     watch.say("drawing 600 characters of 30 built-in alphabets, by 20 drawers each");
     let material = Material::new(&recipe, data::load(&recipe, Path::new("."))?)?;
-    let folder = Folder::new(request.out.join("run"));
+    let folder = Folder::new(demo.out.join("run"));
     watch.say(&format!("training {RECIPE} for {} steps on ONNX Runtime", recipe.steps));
     let job = Job {
         recipe: &recipe,
         material: &material,
         folder: folder.clone(),
-        library: request.library.clone(),
+        library: demo.library.clone(),
         session: SessionOptions { spinning: true, ..SessionOptions::default() },
         start: None,
         resume: folder.has_checkpoint(),
+        evaluator: None,
         log_every: 20,
         checkpoints: Checkpoints { every: Duration::from_secs(15), every_steps: u64::MAX },
-        stop: request.stop,
+        stop: demo.stop,
     };
     train::train(&job, &mut Relay { watch, steps: recipe.steps })?;
     watch.say("exporting the float and the exact tower");
-    let files = exported(&material, request.out)?;
+    let files = exported(&material, demo.out)?;
     let losses = folder.lines()?.iter().map(|line| (line.step as f64, line.loss)).collect();
-    Ok(Towers { origin: Origin::Trained { steps: recipe.steps }, files, losses })
+    Ok(Towers { origin: TowersFrom::Trained { steps: recipe.steps }, files, losses })
 }
 
 fn exported(material: &Material, out: &Path) -> Result<Vec<std::path::PathBuf>> {
@@ -68,9 +69,5 @@ impl Observer for Relay<'_> {
 
     fn note(&mut self, text: &str) {
         self.watch.say(text);
-    }
-
-    fn evaluate(&mut self, _: u64, _: &Params) -> Result<Option<Figure>> {
-        Ok(None)
     }
 }

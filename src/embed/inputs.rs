@@ -3,11 +3,12 @@
 use crate::image::is_picture_name;
 use crate::{Error, Result};
 use std::collections::VecDeque;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 /// A picture to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
+pub struct PictureFile {
     /// Its file.
     pub path: PathBuf,
     /// Its class, as its place tells: the folders between the one that was named and the file,
@@ -15,7 +16,7 @@ pub struct Input {
     pub label: String,
 }
 
-impl Input {
+impl PictureFile {
     fn new(path: PathBuf, root: Option<&Path>) -> Self {
         let inside = root.and_then(|root| path.parent()?.strip_prefix(root).ok());
         let folders = inside.map(|p| p.to_string_lossy().replace('\\', "/")).filter(|p| !p.is_empty());
@@ -31,7 +32,7 @@ impl Input {
 
 /// The pictures of files and folders, in order; folders are read when their turn comes, sorted by
 /// name, and only pictures in them count.
-pub struct Inputs {
+pub struct PictureFiles {
     waiting: VecDeque<Waiting>,
 }
 
@@ -41,7 +42,7 @@ struct Waiting {
     root: Option<PathBuf>,
 }
 
-impl Inputs {
+impl PictureFiles {
     /// Of these paths.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         Self { waiting: paths.into_iter().map(|path| Waiting { path, root: None }).collect() }
@@ -65,14 +66,14 @@ impl Inputs {
     }
 }
 
-impl Iterator for Inputs {
-    type Item = Result<Input>;
+impl Iterator for PictureFiles {
+    type Item = Result<PictureFile>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Waiting { path, root } = self.waiting.pop_front()?;
             if !path.is_dir() {
-                return Some(Ok(Input::new(path, root.as_deref())));
+                return Some(Ok(PictureFile::new(path, root.as_deref())));
             }
             match self.enter(&path, root.as_deref().unwrap_or(&path)) {
                 Err(e) => return Some(Err(e)),
@@ -87,12 +88,35 @@ impl Iterator for Inputs {
 }
 
 /// The pictures of a list with a path on each line, read as it comes; empty lines are passed over.
-pub fn listed(list: impl std::io::BufRead, name: &str) -> impl Iterator<Item = Result<Input>> {
-    let name = name.to_string();
-    list.lines().filter(|line| !line.as_ref().is_ok_and(|l| l.trim().is_empty())).map(move |line| {
-        let line = line.map_err(|e| Error::invalid_because(&name, "cannot be read as a list of paths", e))?;
-        Ok(Input::new(line.trim_end_matches('\r').into(), None))
-    })
+pub struct Listed<B> {
+    lines: std::io::Lines<B>,
+    name: &'static str,
+    /// Whether no picture was named yet.
+    empty: bool,
+}
+
+impl<B: BufRead> Listed<B> {
+    /// Of a list, which is called `name` in errors.
+    pub fn new(list: B, name: &'static str) -> Self {
+        Self { lines: list.lines(), name, empty: true }
+    }
+}
+
+impl<B: BufRead> Iterator for Listed<B> {
+    type Item = Result<PictureFile>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let named = self.lines.find(|line| !line.as_ref().is_ok_and(|l| l.trim().is_empty()));
+        let nothing = std::mem::replace(&mut self.empty, false) && named.is_none();
+        if nothing {
+            return Some(Err(Error::invalid(self.name, "names no picture")));
+        }
+        Some(
+            named?
+                .map(|line| PictureFile::new(line.trim_end_matches('\r').into(), None))
+                .map_err(|e| Error::invalid_because(self.name, "cannot be read as a list of paths", e)),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -108,8 +132,8 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, b"").unwrap();
         }
-        let inputs = Inputs::new([dir.path().join("a"), dir.path().join("b.c.png"), dir.path().into()]);
-        let found: Vec<Input> = inputs.map(Result::unwrap).collect();
+        let inputs = PictureFiles::new([dir.path().join("a"), dir.path().join("b.c.png"), dir.path().into()]);
+        let found: Vec<PictureFile> = inputs.map(Result::unwrap).collect();
         let labels: Vec<&str> = found.iter().map(|i| i.label.as_str()).collect();
         assert_eq!(labels, ["x", "x", "y.z", "b.c", "a/x", "a/x", "a/y.z", "b.c"]);
         assert!(found[0].path.ends_with("a/x/1.png"));
@@ -119,15 +143,22 @@ mod tests {
     fn an_empty_folder_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("hollow")).unwrap();
-        let error = Inputs::new([dir.path().into()]).next().unwrap().unwrap_err();
+        let error = PictureFiles::new([dir.path().into()]).next().unwrap().unwrap_err();
         assert!(error.to_string().contains("hollow"));
     }
 
     #[test]
     fn a_list_is_read_line_by_line() {
-        let found: Vec<Input> =
-            listed(&b"one.png\r\n\n dir/two.png\n"[..], "list").map(Result::unwrap).collect();
-        assert_eq!(found.iter().map(Input::source).collect::<Vec<_>>(), ["one.png", " dir/two.png"]);
-        assert!(listed(&b"\xff\xfe"[..], "list").next().unwrap().is_err());
+        let found: Vec<PictureFile> =
+            Listed::new(&b"one.png\r\n\n dir/two.png\n"[..], "list").map(Result::unwrap).collect();
+        assert_eq!(found.iter().map(PictureFile::source).collect::<Vec<_>>(), ["one.png", " dir/two.png"]);
+        for (list, words) in
+            [(&b"\xff\xfe"[..], "cannot be read"), (b"\n \n", "names no picture"), (b"", "names no")]
+        {
+            let mut listed = Listed::new(list, "the list");
+            let said = listed.next().unwrap().unwrap_err().to_string();
+            assert!(said.contains(words) && said.starts_with("the list"), "{said}");
+            assert!(listed.next().is_none());
+        }
     }
 }

@@ -1,16 +1,22 @@
 //! Pictures and data sets → embeddings, streaming: decoding runs ahead on all cores while the
 //! runtime embeds, and only a few batches are ever in memory.
 
+mod format;
 mod inputs;
+mod lines;
 mod npy;
 mod parquet;
 mod sink;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod write;
 
-pub use inputs::{Input, Inputs, listed};
-pub use sink::{Format, Sink, create};
+pub use format::{Format, create};
+pub use inputs::{Listed, PictureFile, PictureFiles};
+pub use lines::{JsonStream, Names};
+pub use sink::{Sink, Tee};
+pub use write::{Tally, write_pictures, write_set};
 
 use crate::image::{self, Preprocessing};
 use crate::runtime::Embedder;
@@ -24,56 +30,70 @@ pub const BATCH: usize = 64;
 /// Batches that may wait for the runtime.
 const AHEAD: usize = 2;
 
-/// An embedded picture.
-pub struct Embedded<'a> {
-    /// Where it came from.
-    pub input: &'a Input,
+/// Pictures that were embedded together.
+pub struct EmbeddedBatch {
+    /// Each in its order, or why it could not be used: it cannot be read, or the tower gives no number.
+    pub pictures: Vec<(PictureFile, Result<Embedded>)>,
+    /// `[M, D]`, finite: of those that could be used.
+    pub embeddings: Array2<f32>,
+}
+
+/// A picture that was embedded.
+pub struct Embedded {
     /// Its ink, `[C, S, S]`.
-    pub image: ArrayView3<'a, u8>,
-    /// `[D]`, finite.
-    pub embedding: ArrayView1<'a, f32>,
+    pub ink: Array3<u8>,
+    /// Its row of [`EmbeddedBatch::embeddings`].
+    pub row: usize,
 }
 
-/// What became of one picture.
-pub enum Outcome<'a> {
-    /// It was embedded.
-    Embedded(Embedded<'a>),
-    /// It could not be read, or the tower gave no number.
-    Broken(&'a Input, Error),
+/// Embeds pictures in order; `each` is told every one, with its embedding `[D]` or why it has none. Its
+/// first error ends the work.
+///
+/// # Errors
+/// As [`batches`].
+pub fn pictures(
+    inputs: impl Iterator<Item = Result<PictureFile>> + Send,
+    embedder: &mut dyn Embedder,
+    mut each: impl FnMut(&PictureFile, Result<ArrayView1<'_, f32>>) -> Result<()>,
+) -> Result<()> {
+    batches(inputs, embedder, |EmbeddedBatch { pictures, embeddings }| {
+        let mut pictures = pictures.into_iter();
+        pictures.try_for_each(|(input, embedded)| each(&input, embedded.map(|e| embeddings.row(e.row))))
+    })
 }
 
-/// Embeds pictures in order; `each` is told every one, and its first error ends the work.
+/// Embeds pictures batch by batch, in order; the first error of `each` ends the work.
 ///
 /// # Errors
 /// Those of `inputs` (a folder that cannot be read, say), of the runtime, and of `each`.
-pub fn pictures(
-    inputs: impl Iterator<Item = Result<Input>> + Send,
+pub fn batches(
+    inputs: impl Iterator<Item = Result<PictureFile>> + Send,
     embedder: &mut dyn Embedder,
-    mut each: impl FnMut(Outcome<'_>) -> Result<()>,
+    mut each: impl FnMut(EmbeddedBatch) -> Result<()>,
 ) -> Result<()> {
     let how = embedder.spec().preprocessing.clone();
     let (send, receive) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         scope.spawn(|| decode(inputs, &how, send));
         for batch in receive {
-            embed_batch(batch?, embedder, &mut each)?;
+            each(embed_batch(batch?, embedder)?)?;
         }
         Ok(())
     })
 }
 
-type Decoded = Vec<(Input, Result<Array3<u8>>)>;
+type Decoded = Vec<(PictureFile, Result<Array3<u8>>)>;
 
 /// Decodes batch by batch on all cores, until all is sent or nobody listens any more.
 fn decode(
-    inputs: impl Iterator<Item = Result<Input>>,
+    inputs: impl Iterator<Item = Result<PictureFile>>,
     how: &Preprocessing,
     send: SyncSender<Result<Decoded>>,
 ) {
     let mut inputs = inputs.peekable();
     while inputs.peek().is_some() {
-        let batch: Result<Vec<Input>> = inputs.by_ref().take(BATCH).collect();
-        let read = |input: Input| {
+        let batch: Result<Vec<PictureFile>> = inputs.by_ref().take(BATCH).collect();
+        let read = |input: PictureFile| {
             let image = image::load(&input.path, how);
             (input, image)
         };
@@ -89,34 +109,35 @@ fn decode(
     }
 }
 
-fn embed_batch(
-    batch: Decoded,
-    embedder: &mut dyn Embedder,
-    each: &mut impl FnMut(Outcome<'_>) -> Result<()>,
-) -> Result<()> {
+fn embed_batch(batch: Decoded, embedder: &mut dyn Embedder) -> Result<EmbeddedBatch> {
     let views: Vec<ArrayView3<'_, u8>> =
         batch.iter().filter_map(|(_, image)| image.as_ref().ok()).map(|image| image.view()).collect();
     let embeddings = match views.is_empty() {
         true => Array2::zeros((0, embedder.spec().dim)),
         false => embed(embedder, stack(&views)?.view())?,
     };
-    let mut rows = embeddings.outer_iter();
-    for (input, image) in batch {
-        let image = match image {
-            Ok(image) => image,
-            Err(error) => {
-                each(Outcome::Broken(&input, error))?;
-                continue;
-            }
-        };
-        each(match rows.next() {
-            Some(embedding) if embedding.iter().all(|x| x.is_finite()) => {
-                Outcome::Embedded(Embedded { input: &input, image: image.view(), embedding })
-            }
-            _ => Outcome::Broken(&input, not_finite(&input.source())),
-        })?;
-    }
-    Ok(())
+    let (mut decoded, mut finite) = (0, Vec::new());
+    let mut embedded = |input: &PictureFile, ink| {
+        let place = decoded;
+        decoded += 1;
+        if embeddings.row(place).iter().any(|x| !x.is_finite()) {
+            return Err(not_finite(&input.source()));
+        }
+        finite.push(place);
+        Ok(Embedded { ink, row: finite.len() - 1 })
+    };
+    let pictures = batch
+        .into_iter()
+        .map(|(input, image)| {
+            let picture = image.and_then(|ink| embedded(&input, ink));
+            (input, picture)
+        })
+        .collect();
+    let all = finite.len() == embeddings.nrows();
+    Ok(EmbeddedBatch {
+        pictures,
+        embeddings: if all { embeddings } else { embeddings.select(Axis(0), &finite) },
+    })
 }
 
 fn stack(images: &[ArrayView3<'_, u8>]) -> Result<Array4<u8>> {

@@ -47,11 +47,8 @@ fn picture(path: &Path, level: u8) {
 
 fn run(paths: impl IntoIterator<Item = PathBuf>) -> Vec<(String, Option<f32>)> {
     let mut told = Vec::new();
-    pictures(Inputs::new(paths), &mut Mock::new(), |outcome| {
-        told.push(match outcome {
-            Outcome::Embedded(e) => (e.input.source(), Some(e.embedding[0])),
-            Outcome::Broken(input, _) => (input.source(), None),
-        });
+    pictures(PictureFiles::new(paths), &mut Mock::new(), |input, embedding| {
+        told.push((input.source(), embedding.ok().map(|e| e[0])));
         Ok(())
     })
     .unwrap();
@@ -80,7 +77,7 @@ fn an_error_of_the_caller_ends_the_work() {
     let dir = tempfile::tempdir().unwrap();
     (0..200_u8).for_each(|i| picture(&dir.path().join(format!("{i:03}.png")), i / 2));
     let mut seen = 0;
-    let stopped = pictures(Inputs::new([dir.path().into()]), &mut Mock::new(), |_| {
+    let stopped = pictures(PictureFiles::new([dir.path().into()]), &mut Mock::new(), |_, _| {
         seen += 1;
         if seen == 3 { Err(Error::invalid("here", "enough")) } else { Ok(()) }
     });
@@ -98,10 +95,10 @@ fn decoding_never_runs_far_ahead() {
     let path = dir.path().join("one.png");
     let endless = (0..3000).map(|_| {
         issued.fetch_add(1, Ordering::SeqCst);
-        Ok(Input { path: path.clone(), label: String::new() })
+        Ok(PictureFile { path: path.clone(), label: String::new() })
     });
     let mut done = 0;
-    pictures(endless, &mut Mock::new(), |_| {
+    pictures(endless, &mut Mock::new(), |_, _| {
         done += 1;
         most.fetch_max(issued.load(Ordering::SeqCst) - done, Ordering::SeqCst);
         Ok(())

@@ -1,17 +1,19 @@
 //! The protocols: which images are known, which are asked, and what is told beside the accuracy.
 
-use super::Classifier;
+use super::LinearClassifier;
 use super::nearest::{collapsed, episode_trials, trials};
 use super::open_set::OpenSet;
 use super::score::{Score, Trial};
-use crate::data::{self, Dataset, mnist, omniglot};
+use crate::data::{self, Dataset, Set, mnist, omniglot};
 use crate::embed;
 use crate::runtime::Embedder;
 use crate::sample::{EpisodeSpec, episodes};
 use crate::tower::{Distance, TowerKind};
 use crate::{Error, Result};
+use clap::ValueEnum;
 use ndarray::{Array2, Array4, Axis, concatenate, s};
 use serde::Serialize;
+use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -56,28 +58,52 @@ pub enum Protocol {
     },
     /// MNIST's 10,000 test images by the classifier that was trained with the tower: no one-shot
     /// recognition, but what a network whose layers start another one is measured by.
-    Accuracy(Classifier),
+    Accuracy(LinearClassifier),
+}
+
+/// The protocols by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtocolName {
+    /// MNIST: first training image of each digit, 10,000 test images, by L1 and L2.
+    NearestTruth,
+    /// The 20 characters of Angelic, 380 queries (and the README's way: 400).
+    Angelic,
+    /// The 20 runs of Lake et al. 2015, and random trials of the same kind.
+    Lake,
+    /// N-way K-shot episodes over Omniglot's evaluation part, or class folders.
+    Episodes,
+    /// 10-way K-shot episodes over MNIST's test images.
+    Digits,
+    /// MNIST's test images by the classifier that a softmax recipe trained with the tower (--run).
+    Accuracy,
+}
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
 }
 
 impl Protocol {
-    /// Its name on the command line.
-    pub fn name(&self) -> &'static str {
+    /// Its name.
+    pub fn name(&self) -> ProtocolName {
         match self {
-            Self::NearestTruth => "nearest-truth",
-            Self::Angelic => "angelic",
-            Self::Lake { .. } => "lake",
-            Self::Episodes { .. } => "episodes",
-            Self::Digits { .. } => "digits",
-            Self::Accuracy(_) => "accuracy",
+            Self::NearestTruth => ProtocolName::NearestTruth,
+            Self::Angelic => ProtocolName::Angelic,
+            Self::Lake { .. } => ProtocolName::Lake,
+            Self::Episodes { .. } => ProtocolName::Episodes,
+            Self::Digits { .. } => ProtocolName::Digits,
+            Self::Accuracy(_) => ProtocolName::Accuracy,
         }
     }
 }
 
 /// What a protocol found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Evaluation {
+pub struct EvaluationResult {
     /// The protocol's name.
-    pub protocol: String,
+    pub protocol: ProtocolName,
     /// The tower's name.
     pub tower: String,
     /// SHA-256 of its file.
@@ -158,29 +184,30 @@ pub fn evaluate(
     embedder: &mut dyn Embedder,
     dir: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(Evaluation, Evidence)> {
-    let mut bench = Bench { embedder, progress, images: 0, seconds: 0.0 };
+) -> Result<(EvaluationResult, Evidence)> {
+    let mut course = Course { embedder, progress, images: 0, seconds: 0.0 };
     let mut found = match protocol {
-        Protocol::NearestTruth => bench.nearest_truth(dir)?,
-        Protocol::Angelic => bench.angelic(dir)?,
-        Protocol::Lake { episodes, seed } => bench.lake(dir, *episodes, *seed)?,
+        Protocol::NearestTruth => course.nearest_truth(dir)?,
+        Protocol::Angelic => course.angelic(dir)?,
+        Protocol::Lake { episodes, seed } => course.lake(dir, *episodes, *seed)?,
         Protocol::Episodes { spec, episodes, seed } => {
-            let data = characters(dir, bench.embedder)?;
-            bench.episodes(data, spec, *episodes, *seed)?
+            let set = Set::found(dir, &[Set::OmniglotEvaluation]);
+            let data = set.read(dir, &course.embedder.spec().preprocessing)?;
+            course.episodes(data, spec, *episodes, *seed)?
         }
         Protocol::Digits { shot, episodes, seed } => {
-            let data = mnist(dir, mnist::Part::Test, &bench.embedder.spec().preprocessing)?;
+            let data = mnist(dir, mnist::Part::Test, &course.embedder.spec().preprocessing)?;
             let (shot, queries) = (*shot, 1);
             let spec = EpisodeSpec { way: 10, shot, queries, within: false, different_drawers: false };
-            bench.episodes(data, &spec, *episodes, *seed)?
+            course.episodes(data, &spec, *episodes, *seed)?
         }
-        Protocol::Accuracy(classifier) => bench.classified(dir, classifier)?,
+        Protocol::Accuracy(classifier) => course.classified(dir, classifier)?,
     };
-    let tower = bench.embedder.spec();
+    let tower = course.embedder.spec();
     let collapsed = collapsed(found.evidence.embeddings.view());
     found.figures.iter_mut().for_each(|figure| figure.score.collapsed = collapsed);
-    let evaluation = Evaluation {
-        protocol: protocol.name().into(),
+    let evaluation = EvaluationResult {
+        protocol: protocol.name(),
         tower: tower.name.clone(),
         tower_sha256: tower.sha256.clone(),
         kind: tower.kind,
@@ -189,37 +216,29 @@ pub fn evaluate(
         run_errors: found.run_errors,
         open_set: OpenSet::of(found.evidence.decisions.iter().map(|d| &d.trial)),
         collapsed,
-        images: bench.images,
-        embedding_s: bench.seconds,
+        images: course.images,
+        embedding_s: course.seconds,
     };
     Ok((evaluation, found.evidence))
 }
 
-/// Omniglot's evaluation part, or class folders.
-fn characters(dir: &Path, embedder: &dyn Embedder) -> Result<Dataset> {
-    let how = &embedder.spec().preprocessing;
-    if omniglot::has(dir, omniglot::Part::Evaluation) {
-        omniglot(dir, omniglot::Part::Evaluation, how)
-    } else {
-        data::folder(dir, how)
-    }
-}
-
-struct Found {
+/// What a protocol found, but for what all tell alike.
+struct Findings {
     data: String,
     figures: Vec<Figure>,
     run_errors: Vec<RunErrors>,
     evidence: Evidence,
 }
 
-struct Bench<'a> {
+/// A protocol under way: the tower, and what embedding took.
+struct Course<'a> {
     embedder: &'a mut dyn Embedder,
     progress: &'a mut dyn FnMut(u64, u64),
     images: u64,
     seconds: f64,
 }
 
-impl Bench<'_> {
+impl Course<'_> {
     fn embed(&mut self, images: &Array4<u8>) -> Result<Array2<f32>> {
         let (start, count) = (Instant::now(), images.shape()[0] as u64);
         let progress = &mut *self.progress;
@@ -236,7 +255,7 @@ impl Bench<'_> {
         std::iter::once(own.clone()).chain(others).collect()
     }
 
-    fn nearest_truth(&mut self, dir: &Path) -> Result<Found> {
+    fn nearest_truth(&mut self, dir: &Path) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
         let train = mnist(dir, mnist::Part::Train, &how)?;
         let mut known = train.subset(&firsts(&train)?);
@@ -253,7 +272,8 @@ impl Bench<'_> {
         Ok(found)
     }
 
-    fn classified(&mut self, dir: &Path, classifier: &Classifier) -> Result<Found> {
+    fn classified(&mut self, dir: &Path, classifier: &LinearClassifier) -> Result<Findings> {
+        classifier.check(self.embedder.spec())?;
         let data = mnist(dir, mnist::Part::Test, &self.embedder.spec().preprocessing)?;
         let embeddings = self.embed(&data.images)?;
         let score = classifier.score(embeddings.view(), &data.labels)?;
@@ -261,10 +281,10 @@ impl Bench<'_> {
         let figures = vec![Figure { what, distance: "classifier".into(), score }];
         let classes = data.labels.iter().map(|&label| data.title(label)).collect();
         let evidence = Evidence { images: data.images, embeddings, classes, decisions: Vec::new() };
-        Ok(Found { data: data.name, figures, run_errors: Vec::new(), evidence })
+        Ok(Findings { data: data.name, figures, run_errors: Vec::new(), evidence })
     }
 
-    fn angelic(&mut self, dir: &Path) -> Result<Found> {
+    fn angelic(&mut self, dir: &Path) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
         let all = omniglot(dir, omniglot::Part::Evaluation, &how)?;
         let (_, data) = all.split_alphabets(&["Angelic".into()])?;
@@ -295,7 +315,7 @@ impl Bench<'_> {
         known: &[usize],
         queries: &[(usize, usize)],
         what: &str,
-    ) -> Result<Found> {
+    ) -> Result<Findings> {
         let embeddings = self.embed(&data.images)?;
         let supports = embeddings.select(Axis(0), known);
         let asked: Vec<usize> = queries.iter().map(|q| q.0).collect();
@@ -313,10 +333,10 @@ impl Bench<'_> {
         }
         let classes = data.labels.iter().map(|&label| data.classes[label as usize].name.clone()).collect();
         let evidence = Evidence { images: data.images, embeddings, classes, decisions };
-        Ok(Found { data: String::new(), figures, run_errors: Vec::new(), evidence })
+        Ok(Findings { data: String::new(), figures, run_errors: Vec::new(), evidence })
     }
 
-    fn lake(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Found> {
+    fn lake(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
         let runs = data::lake(dir, &how)?.runs;
         let parts: Vec<_> = runs.iter().flat_map(|r| [r.training.view(), r.test.view()]).collect();
@@ -354,7 +374,7 @@ impl Bench<'_> {
             figures.push(figure(what, &own, score));
         }
         let evidence = Evidence { images, embeddings, classes, decisions };
-        Ok(Found {
+        Ok(Findings {
             data: format!("{} one-shot runs of Lake et al. 2015", runs.len()),
             figures,
             run_errors,
@@ -362,7 +382,7 @@ impl Bench<'_> {
         })
     }
 
-    fn episodes(&mut self, data: Dataset, spec: &EpisodeSpec, count: u64, seed: u64) -> Result<Found> {
+    fn episodes(&mut self, data: Dataset, spec: &EpisodeSpec, count: u64, seed: u64) -> Result<Findings> {
         if count == 0 {
             return Err(Error::invalid("--episodes", "at least one episode is needed"));
         }
@@ -383,7 +403,7 @@ impl Bench<'_> {
         }
         let classes = data.labels.iter().map(|&label| data.title(label)).collect();
         let evidence = Evidence { images: data.images, embeddings, classes, decisions };
-        Ok(Found {
+        Ok(Findings {
             data: data.name,
             figures: vec![figure(what, &own, score)],
             run_errors: Vec::new(),

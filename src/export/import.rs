@@ -10,7 +10,8 @@ use crate::onnx::{GraphProto, ModelProto, ValueInfoProto, data_type};
 use crate::tower::{self, Distance, Provenance, TowerKind, TowerSpec, contract};
 use crate::{Error, Result};
 use prost::Message;
-use std::path::Path;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// Highest opset that tract is tested with.
 const TRACT_OPSET: i64 = 18;
@@ -89,6 +90,30 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported> {
     let source = format!("{}, SHA-256 {}", file_name(path), tower::sha256(&bytes));
     drop(bytes);
     wrap(&mut model, path, options, source).map_err(|e| e.at(&name))
+}
+
+/// A tower made of a foreign model, in a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImportedFile {
+    /// The file.
+    pub file: PathBuf,
+    /// The tower's facts.
+    pub tower: TowerSpec,
+    /// What the user should know of it.
+    pub notes: Vec<String>,
+}
+
+/// Reads a foreign model and writes it as a tower.
+///
+/// # Errors
+/// As [`import`]; the same file for both; a file that cannot be written.
+pub fn import_file(path: &Path, out: &Path, options: &ImportOptions) -> Result<ImportedFile> {
+    let imported = import(path, options)?;
+    if matches!((path.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b) {
+        return Err(Error::invalid(out.display(), "is the model itself; name another file with -o"));
+    }
+    let tower = super::save(&imported.model, out)?;
+    Ok(ImportedFile { file: out.into(), tower, notes: imported.notes })
 }
 
 fn wrap(model: &mut ModelProto, path: &Path, options: &ImportOptions, source: String) -> Result<Imported> {

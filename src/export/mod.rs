@@ -9,6 +9,7 @@ mod calibrate;
 mod exact;
 mod external;
 mod float;
+mod from_run;
 mod import;
 #[cfg(test)]
 mod import_tests;
@@ -25,7 +26,8 @@ mod window;
 
 pub use exact::{Calibration, exact};
 pub use float::float;
-pub use import::{ImportOptions, Imported, Pixels, import};
+pub use from_run::{ExactOptions, Exported, export_run};
+pub use import::{ImportOptions, Imported, ImportedFile, Pixels, import, import_file};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use run::Program;
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};

@@ -1,14 +1,18 @@
 //! From which distance on two embeddings are of different classes: score distributions of pairs,
 //! error rates with intervals, and a threshold.
 
-use super::{Loaded, Threshold};
+use super::{Gallery, Loaded, Threshold};
+use crate::data::Dataset;
+use crate::embed;
 use crate::random::{below, stream};
+use crate::runtime::Embedder;
 use crate::tower::Distance;
 use crate::{Error, Result};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::str::FromStr;
 
 /// False accept rates at which the true accept rate is told.
 const RATES: [f64; 4] = [1e-1, 1e-2, 1e-3, 1e-4];
@@ -19,16 +23,63 @@ const Z_95: f64 = 1.959_963_984_540_054;
 
 /// Where the threshold is put.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Choice {
+pub enum OperatingPoint {
     /// Where as many same pairs are rejected as different pairs are accepted.
     EqualErrorRate,
     /// At this false accept rate.
     FalseAcceptRate(f64),
 }
 
+impl FromStr for OperatingPoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "eer" {
+            return Ok(Self::EqualErrorRate);
+        }
+        match text.parse::<f64>() {
+            Ok(rate) if rate > 0.0 && rate < 1.0 => Ok(Self::FalseAcceptRate(rate)),
+            _ => Err("give eer, or a false accept rate between 0 and 1".into()),
+        }
+    }
+}
+
+/// Labelled embeddings to be measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CalibrationSet {
+    /// The embeddings.
+    pub known: Loaded,
+    /// Their tower's distance.
+    pub distance: Distance,
+    /// What they are of.
+    pub data: String,
+}
+
+impl CalibrationSet {
+    /// A gallery's own examples.
+    ///
+    /// # Errors
+    /// As [`Gallery::load`].
+    pub fn gallery(gallery: &Gallery) -> Result<Self> {
+        let data = format!("the examples of {}", gallery.location());
+        Ok(Self { known: gallery.load()?, distance: gallery.facts().distance.clone(), data })
+    }
+
+    /// A data set by a tower; `done` is told how many images are embedded.
+    ///
+    /// # Errors
+    /// As [`embed::images`].
+    pub fn set(set: Dataset, embedder: &mut dyn Embedder, done: impl FnMut(usize)) -> Result<Self> {
+        let embeddings = embed::images(set.images.view(), embedder, done)?;
+        let labels = set.classes.into_iter().map(|c| c.name).collect();
+        let known = Loaded { labels, embeddings, classes: set.labels };
+        Ok(Self { known, distance: embedder.spec().distance.clone(), data: set.name })
+    }
+}
+
 /// What was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Calibration {
+pub struct ErrorRates {
     /// Classes with embeddings.
     pub classes: usize,
     /// Embeddings.
@@ -60,7 +111,7 @@ pub struct Rate {
     pub interval_95: [f64; 2],
 }
 
-/// The distances behind a [`Calibration`], each kind sorted.
+/// The distances behind a [`ErrorRates`], each kind sorted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
     /// Of pairs of the same class, with the class.
@@ -69,16 +120,12 @@ pub struct Scores {
     pub different: Vec<f32>,
 }
 
-/// Measures pairs and chooses a threshold; `data` says what the embeddings are of.
+/// Measures pairs and chooses a threshold.
 ///
 /// # Errors
-/// Where there is no pair of one kind, or too few for the choice.
-pub fn calibrate(
-    known: &Loaded,
-    distance: &Distance,
-    choice: Choice,
-    data: &str,
-) -> Result<(Calibration, Scores)> {
+/// Where there is no pair of one kind, or too few for the point.
+pub fn calibrate(set: &CalibrationSet, point: OperatingPoint) -> Result<(ErrorRates, Scores)> {
+    let CalibrationSet { known, distance, data } = set;
     let scores = Scores::of(known.embeddings.view(), &known.classes, distance);
     let (same, different) = (scores.same.len(), scores.different.len());
     if same == 0 || different == 0 {
@@ -89,9 +136,9 @@ pub fn calibrate(
         return Err(Error::invalid(data, why));
     }
     let (eer, at_eer) = scores.equal_error_rate();
-    let chosen = match choice {
-        Choice::EqualErrorRate => at_eer,
-        Choice::FalseAcceptRate(rate) => scores.threshold_at(rate).ok_or_else(|| {
+    let chosen = match point {
+        OperatingPoint::EqualErrorRate => at_eer,
+        OperatingPoint::FalseAcceptRate(rate) => scores.threshold_at(rate).ok_or_else(|| {
             let why = format!("has {different} different pairs, too few for a false accept rate of {rate}");
             Error::invalid(data, why)
         })?,
@@ -103,11 +150,11 @@ pub fn calibrate(
     };
     let threshold = Threshold {
         distance: chosen,
-        chosen_at: match choice {
-            Choice::EqualErrorRate => "equal error rate".into(),
-            Choice::FalseAcceptRate(rate) => format!("false accept rate {rate}"),
+        chosen_at: match point {
+            OperatingPoint::EqualErrorRate => "equal error rate".into(),
+            OperatingPoint::FalseAcceptRate(rate) => format!("false accept rate {rate}"),
         },
-        data: data.into(),
+        data: data.clone(),
         same_pairs: same as u64,
         different_pairs: different as u64,
         true_accept_rate: scores.true_accept_rate(chosen).0,
@@ -118,7 +165,7 @@ pub fn calibrate(
     let mut classes = known.classes.clone();
     classes.sort_unstable();
     classes.dedup();
-    let calibration = Calibration {
+    let rates = ErrorRates {
         classes: classes.len(),
         embeddings: known.embeddings.nrows(),
         same_pairs: same as u64,
@@ -128,7 +175,7 @@ pub fn calibrate(
         rates: RATES.iter().filter_map(rate).collect(),
         threshold,
     };
-    Ok((calibration, scores))
+    Ok((rates, scores))
 }
 
 impl Scores {
@@ -305,12 +352,15 @@ mod tests {
 
     #[test]
     fn one_example_a_class_cannot_be_calibrated() {
-        let error =
-            calibrate(&known(&[0.0, 1.0], &[0, 1]), &Distance::L1, Choice::EqualErrorRate, "g").unwrap_err();
-        assert!(error.to_string().contains("0 pairs of the same class"), "{error}");
-        let choice = Choice::FalseAcceptRate(1e-4);
-        let error = calibrate(&known(&[0.0, 1.0, 5.0], &[0, 0, 1]), &Distance::L1, choice, "g").unwrap_err();
-        assert!(error.to_string().contains("too few"), "{error}");
+        let refused = |values: &[f32], classes: &[u32], point| {
+            let (known, distance) = (known(values, classes), Distance::L1);
+            let set = CalibrationSet { known, distance, data: "g".into() };
+            calibrate(&set, point).unwrap_err().to_string()
+        };
+        let error = refused(&[0.0, 1.0], &[0, 1], OperatingPoint::EqualErrorRate);
+        assert!(error.contains("0 pairs of the same class"), "{error}");
+        let error = refused(&[0.0, 1.0, 5.0], &[0, 0, 1], OperatingPoint::FalseAcceptRate(1e-4));
+        assert!(error.contains("too few"), "{error}");
     }
 
     #[test]

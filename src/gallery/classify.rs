@@ -6,6 +6,7 @@ use crate::tower::Distance;
 use crate::{Error, Result};
 use ndarray::ArrayView2;
 use serde::Serialize;
+use std::str::FromStr;
 
 /// What stands for a class of several examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,21 @@ pub enum Shots {
     Mean,
     /// The mean of its first K examples.
     First(usize),
+}
+
+impl FromStr for Shots {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "best" => Ok(Self::Best),
+            "mean" => Ok(Self::Mean),
+            _ => match text.parse() {
+                Ok(k) if k > 0 => Ok(Self::First(k)),
+                _ => Err("give best, mean, or a number of examples, at least 1".into()),
+            },
+        }
+    }
 }
 
 /// An answer.

@@ -1,18 +1,25 @@
-//! Galleries: what is known by example, kept in a file, and recognised again.
+//! Galleries: what is known by example, kept in a store, and recognised again.
 //!
-//! A gallery belongs to one tower, whose SHA-256 it holds. This room sees embeddings only: it
-//! loads no model and decodes no picture.
+//! A gallery belongs to one tower, whose SHA-256 it holds. Stores, search and thresholds see embeddings
+//! only; [`enroll`], [`classify()`] and [`verify`] take pictures, and the tower that embeds them.
 
 pub mod calibrate;
 mod classify;
 mod kernel;
+pub mod page;
+mod pictures;
 pub mod search;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use classify::{Answer, Candidate, Classifier, Shots};
+pub use pictures::{
+    Answered, Classification, Enrolment, Question, Verification, Verified, classify, enroll, verify,
+};
+pub use store::Location;
 
+use crate::runtime::Embedder;
 use crate::tower::{Distance, TowerKind, TowerSpec};
 use crate::{Error, Result};
 use ndarray::Array2;
@@ -22,6 +29,9 @@ use store::{Packing, Store};
 
 /// The longest label, bytes.
 pub const MAX_LABEL_BYTES: usize = 256;
+
+/// A tower that was loaded, or why it could not be.
+type Loading = Result<Box<dyn Embedder>>;
 
 /// What a gallery knows about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,11 +74,12 @@ pub struct Threshold {
 }
 
 /// One known drawing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Example {
     /// Its class.
     pub label: String,
     /// Its embedding `[D]`.
+    #[serde(skip)]
     pub embedding: Vec<f32>,
     /// Where it came from.
     pub source: String,
@@ -78,7 +89,7 @@ pub struct Example {
 
 /// One class of a gallery.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entry {
+pub struct KnownClass {
     /// Its label.
     pub label: String,
     /// The number of its examples.
@@ -100,9 +111,9 @@ pub struct Enrolled {
 
 /// An open gallery.
 pub struct Gallery {
-    store: Store,
+    store: Box<dyn Store>,
     facts: Facts,
-    path: PathBuf,
+    at: Location,
     version: i64,
 }
 
@@ -121,17 +132,24 @@ impl Gallery {
     /// Opens an existing gallery.
     ///
     /// # Errors
-    /// Where there is none, or the file is something else, damaged, or written only in part.
-    pub fn open(path: &Path) -> Result<Self> {
-        let store = Store::open(path)?;
-        Self::of(store, path)
+    /// Where there is none, or what is there is something else, damaged, or written only in part.
+    pub fn open(at: &Location) -> Result<Self> {
+        Self::of(store::open(at)?, at)
+    }
+
+    /// Opens a gallery where there is one.
+    ///
+    /// # Errors
+    /// As [`Gallery::open`], but for where there is none.
+    pub fn find(at: &Location) -> Result<Option<Self>> {
+        if store::exists(at)? { Self::open(at).map(Some) } else { Ok(None) }
     }
 
     /// Opens the gallery of a tower, or makes it where there is none.
     ///
     /// # Errors
     /// As [`Gallery::open`], and where it belongs to another tower.
-    pub fn create(path: &Path, tower: &TowerSpec, tower_path: &Path) -> Result<Self> {
+    pub fn create(at: &Location, tower: &TowerSpec, tower_path: &Path) -> Result<Self> {
         let facts = Facts {
             tower: tower.name.clone(),
             tower_sha256: tower.sha256.clone(),
@@ -141,18 +159,17 @@ impl Gallery {
             distance: tower.distance.clone(),
             threshold: None,
         };
-        let store = Store::create(path, &facts)?;
-        let gallery = Self::of(store, path)?;
+        let gallery = Self::of(store::create(at, &facts)?, at)?;
         gallery.check(tower)?;
         Ok(gallery)
     }
 
-    fn of(store: Store, path: &Path) -> Result<Self> {
+    fn of(store: Box<dyn Store>, at: &Location) -> Result<Self> {
         let (version, facts) = (store.version()?, store.facts()?);
-        Ok(Self { store, facts, path: path.into(), version })
+        Ok(Self { store, facts, at: at.clone(), version })
     }
 
-    /// Reads the facts again where another process has changed the file; tells whether one has.
+    /// Reads the facts again where somebody else has changed the gallery; tells whether that is so.
     pub fn refresh(&mut self) -> Result<bool> {
         let version = self.store.version()?;
         let changed = version != self.version;
@@ -168,9 +185,28 @@ impl Gallery {
         &self.facts
     }
 
-    /// Its file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.at
+    }
+
+    /// Its tower by `load`: the file given, else the one that the gallery was made with.
+    ///
+    /// # Errors
+    /// Where that file is no longer there; a tower that is not the gallery's; those of `load`.
+    pub fn embedder(&self, given: Option<&Path>, load: impl FnOnce(&Path) -> Loading) -> Loading {
+        let made_with = &self.facts.tower_path;
+        if given.is_none() && !made_with.exists() {
+            let why = format!(
+                "was made with the tower {}, which is no longer there; name it with --tower (SHA-256 {})",
+                made_with.display(),
+                self.facts.tower_sha256
+            );
+            return Err(Error::invalid(&self.at, why));
+        }
+        let embedder = load(given.unwrap_or(made_with))?;
+        self.check(embedder.spec())?;
+        Ok(embedder)
     }
 
     /// That this is the gallery's tower.
@@ -187,7 +223,7 @@ impl Gallery {
              cannot be compared",
             facts.tower, facts.tower_sha256, tower.name, tower.sha256
         );
-        Err(Error::invalid(self.path.display(), why))
+        Err(Error::invalid(&self.at, why))
     }
 
     /// Adds examples, all or none. Those that are there already are passed over.
@@ -203,7 +239,9 @@ impl Gallery {
                 return Err(Error::invalid(&example.source, why));
             }
         }
-        let added = self.store.add(examples, self.packing(), now())?;
+        let (packing, now) = (self.packing(), now());
+        let packed = examples.iter().map(|e| packing.pack(e, now)).collect::<Result<Vec<_>>>()?;
+        let added = self.store.add(&packed)?;
         Ok(Enrolled { added, present: examples.len() as u64 - added })
     }
 
@@ -213,9 +251,9 @@ impl Gallery {
     /// Where a label is not there; nothing is removed then.
     pub fn remove(&mut self, labels: &[String], source: Option<&str>) -> Result<u64> {
         let known = self.store.classes()?;
-        if let Some(unknown) = labels.iter().find(|l| !known.iter().any(|(_, label)| label == *l)) {
-            let at = self.path.display();
-            return Err(Error::invalid(at, format!("has no class {unknown:?}; `siamese list` shows them")));
+        if let Some(unknown) = labels.iter().find(|label| !known.iter().any(|entry| entry.label == **label)) {
+            let why = format!("has no class {unknown:?}; `siamese list` shows them");
+            return Err(Error::invalid(&self.at, why));
         }
         self.store.remove(labels, source)
     }
@@ -229,26 +267,21 @@ impl Gallery {
         if ours.tower_sha256 != theirs.tower_sha256 {
             let why = format!(
                 "belongs to the tower {} (SHA-256 {}), but {} to {} (SHA-256 {})",
-                theirs.tower,
-                theirs.tower_sha256,
-                self.path.display(),
-                ours.tower,
-                ours.tower_sha256
+                theirs.tower, theirs.tower_sha256, self.at, ours.tower, ours.tower_sha256
             );
-            return Err(Error::invalid(other.path.display(), why));
+            return Err(Error::invalid(&other.at, why));
         }
-        let examples = other.store.examples(other.packing(), theirs.dim)?;
-        self.enroll(&examples)
+        self.enroll(&other.examples()?)
     }
 
     /// Its classes, in the order of their first enrolment.
-    pub fn entries(&self) -> Result<Vec<Entry>> {
-        self.store.entries()
+    pub fn classes(&self) -> Result<Vec<KnownClass>> {
+        self.store.classes()
     }
 
     /// All its examples, whole, in the order of enrolment.
     pub fn examples(&self) -> Result<Vec<Example>> {
-        self.store.examples(self.packing(), self.facts.dim)
+        self.store.examples(self.packing())
     }
 
     /// All its embeddings.
@@ -256,31 +289,23 @@ impl Gallery {
     /// # Errors
     /// Where an embedding is not what was written.
     pub fn load(&self) -> Result<Loaded> {
-        let read = || Ok((self.store.rows(self.packing(), self.facts.dim)?, self.store.classes()?));
-        let (rows, classes) = self.store.snapshot(read)?;
-        let damaged = || Error::invalid(self.path.display(), "is damaged: an example has no class");
-        let place = |id: &i64| classes.binary_search_by_key(id, |c| c.0).map(|p| p as u32).ok();
-        let places = rows.classes.iter().map(place).collect::<Option<Vec<u32>>>().ok_or_else(damaged)?;
-        let embeddings = Array2::from_shape_vec((places.len(), self.facts.dim), rows.numbers)
-            .map_err(|e| Error::invalid_because(self.path.display(), "is damaged", e))?;
-        Ok(Loaded { labels: classes.into_iter().map(|c| c.1).collect(), embeddings, classes: places })
+        let store::Embeddings { numbers, classes, labels } = self.store.embeddings(self.packing())?;
+        let damaged = || Error::invalid(&self.at, "is damaged: an example has no class");
+        let place = |id: &i64| labels.binary_search_by_key(id, |l| l.0).map(|p| p as u32).ok();
+        let classes = classes.iter().map(place).collect::<Option<Vec<u32>>>().ok_or_else(damaged)?;
+        let embeddings = Array2::from_shape_vec((classes.len(), self.facts.dim), numbers)
+            .map_err(|e| Error::invalid_because(&self.at, "is damaged", e))?;
+        Ok(Loaded { labels: labels.into_iter().map(|l| l.1).collect(), embeddings, classes })
     }
 
     /// Keeps a threshold.
     pub fn set_threshold(&mut self, threshold: Threshold) -> Result<()> {
-        let keep = |facts: &mut Facts| {
-            facts.threshold = Some(threshold);
-            Ok(())
-        };
-        self.facts = self.store.change_facts(keep)?;
+        self.facts = self.store.change_facts(&|facts| facts.threshold = Some(threshold.clone()))?;
         Ok(())
     }
 
     fn packing(&self) -> Packing {
-        match self.facts.kind {
-            TowerKind::Exact => Packing::Byte,
-            TowerKind::Float => Packing::Float,
-        }
+        Packing::of(&self.facts)
     }
 }
 
@@ -303,7 +328,7 @@ pub fn check_label(label: &str) -> Result<()> {
 }
 
 /// Seconds since 1970.
-pub(crate) fn now() -> i64 {
+fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| d.as_secs() as i64)
 }

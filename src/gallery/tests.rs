@@ -20,7 +20,11 @@ fn example(label: &str, source: &str, embedding: [f32; 4]) -> Example {
 }
 
 fn make(path: &Path, kind: TowerKind) -> Gallery {
-    Gallery::create(path, &tower(kind, "ab"), Path::new("tower.onnx")).unwrap()
+    Gallery::create(&path.into(), &tower(kind, "ab"), Path::new("tower.onnx")).unwrap()
+}
+
+fn open(path: &Path) -> Result<Gallery> {
+    Gallery::open(&path.into())
 }
 
 fn says(error: &Error, words: &str) {
@@ -40,7 +44,7 @@ fn what_is_enrolled_comes_back() {
         ];
         let done = make(&path, kind).enroll(&given).unwrap();
         assert_eq!(done, Enrolled { added: 3, present: 0 });
-        let mut gallery = Gallery::open(&path).unwrap();
+        let mut gallery = open(&path).unwrap();
         let loaded = gallery.load().unwrap();
         assert_eq!(loaded.labels, ["b", "ä b"]);
         assert_eq!(loaded.classes, [0, 1, 0]);
@@ -49,7 +53,7 @@ fn what_is_enrolled_comes_back() {
         }
         // The same again changes nothing.
         assert_eq!(gallery.enroll(&given[..2]).unwrap(), Enrolled { added: 0, present: 2 });
-        assert_eq!(gallery.entries().unwrap()[0].examples, 2);
+        assert_eq!(gallery.classes().unwrap()[0].examples, 2);
     }
 }
 
@@ -79,10 +83,10 @@ fn galleries_of_one_tower_merge_and_others_do_not() {
     assert_eq!(one.merge(&two).unwrap(), Enrolled { added: 1, present: 1 });
     assert_eq!(one.load().unwrap().labels, ["a", "b", "c"]);
     let other = tower(TowerKind::Float, "cd");
-    let error = Gallery::create(one.path(), &other, Path::new("t")).err().unwrap();
+    let error = Gallery::create(one.location(), &other, Path::new("t")).err().unwrap();
     says(&error, &"ab".repeat(32));
     says(&error, &"cd".repeat(32));
-    let third = Gallery::create(&dir.path().join("three"), &other, Path::new("t")).unwrap();
+    let third = Gallery::create(&dir.path().join("three").as_path().into(), &other, Path::new("t")).unwrap();
     says(&one.merge(&third).unwrap_err(), &"cd".repeat(32));
 }
 
@@ -113,7 +117,7 @@ fn what_cannot_be_kept_is_refused_and_changes_nothing() {
 fn files_that_are_no_gallery_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let open = |name: &str| Gallery::open(&at(name)).err().unwrap();
+    let refused = |name: &str| open(&at(name)).err().unwrap();
     let mut gallery = make(&at("good"), TowerKind::Float);
     let many: Vec<Example> = (0..2000).map(|i| example("a", &i.to_string(), [i as f32; 4])).collect();
     gallery.enroll(&many).unwrap();
@@ -122,14 +126,14 @@ fn files_that_are_no_gallery_are_refused() {
     std::fs::write(at("empty"), b"").unwrap();
     std::fs::write(at("text"), b"not a database, but long enough to have a header".repeat(9)).unwrap();
     rusqlite::Connection::open(at("other")).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-    says(&open("absent"), "cannot open the gallery");
-    says(&open("empty"), "0 bytes");
-    says(&open("text"), "not a gallery");
-    says(&open("other"), "not a gallery");
+    says(&refused("absent"), "cannot open the gallery");
+    says(&refused("empty"), "0 bytes");
+    says(&refused("text"), "not a gallery");
+    says(&refused("other"), "not a gallery");
     // Copied only in part, at many lengths.
     for part in 1..20 {
         std::fs::write(at("part"), &bytes[..bytes.len() * part / 20]).unwrap();
-        let read = Gallery::open(&at("part")).and_then(|g| g.load());
+        let read = open(&at("part")).and_then(|g| g.load());
         says(&read.err().unwrap(), "part");
     }
     // A changed byte of an embedding.
@@ -138,7 +142,7 @@ fn files_that_are_no_gallery_are_refused() {
     let mut changed = bytes.clone();
     changed[place] ^= 1;
     std::fs::write(at("changed"), &changed).unwrap();
-    says(&Gallery::open(&at("changed")).unwrap().load().err().unwrap(), "example 1235 is damaged");
+    says(&open(&at("changed")).unwrap().load().err().unwrap(), "example 1235 is damaged");
 }
 
 #[test]
@@ -156,7 +160,7 @@ fn a_threshold_is_kept() {
         calibrated_unix_s: 5,
     };
     gallery.set_threshold(threshold.clone()).unwrap();
-    assert_eq!(Gallery::open(gallery.path()).unwrap().facts().threshold, Some(threshold));
+    assert_eq!(Gallery::open(gallery.location()).unwrap().facts().threshold, Some(threshold));
 }
 
 /// Examples of one enrolment of the child below.
@@ -169,7 +173,7 @@ const BATCH: u64 = 37;
 fn enrolling_child() {
     let Some(path) = std::env::var_os("SIAMESE_TEST_GALLERY") else { return };
     let mut gallery = make(Path::new(&path), TowerKind::Float);
-    let from = gallery.entries().unwrap().iter().map(|e| e.examples).sum::<u64>() / BATCH;
+    let from = gallery.classes().unwrap().iter().map(|e| e.examples).sum::<u64>() / BATCH;
     for batch in from.. {
         let source = |i: u64| format!("{batch} {i}");
         let examples: Vec<Example> =
@@ -211,7 +215,7 @@ fn a_kill_leaves_exactly_what_was_committed() {
         let text = String::from_utf8(told).unwrap();
         let last = text.lines().rfind(|l| l.starts_with("committed ")).and_then(|l| l[10..].parse().ok());
         halves += u64::from(dir.path().join("gallery-journal").exists());
-        let gallery = Gallery::open(&path).unwrap();
+        let gallery = open(&path).unwrap();
         let loaded = gallery.load().unwrap();
         let count = loaded.classes.len() as u64;
         assert_eq!(count % BATCH, 0, "kill {kill}: half an enrolment");
@@ -242,5 +246,5 @@ fn two_processes_enroll_at_once_and_both_land() {
             });
         }
     });
-    assert_eq!(Gallery::open(&path).unwrap().load().unwrap().labels.len(), 40);
+    assert_eq!(open(&path).unwrap().load().unwrap().labels.len(), 40);
 }

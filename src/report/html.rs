@@ -134,6 +134,11 @@ fn is_number(text: &str) -> bool {
         && text.split_whitespace().count() <= 5
 }
 
+/// A share as a percentage.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
 /// Text as HTML text or attribute value.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

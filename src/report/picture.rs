@@ -6,6 +6,8 @@ use image::{DynamicImage, GrayImage, ImageFormat, Luma};
 use ndarray::ArrayView3;
 use std::io::Cursor;
 
+/// How wide a drawing on a page is, about, pixels.
+const WIDTH: usize = 96;
 /// The tone of the lines between tiles; neither ink nor paper.
 const GRID: Luma<u8> = Luma([208]);
 
@@ -57,6 +59,11 @@ pub(super) fn encode(picture: impl Into<DynamicImage>) -> Result<Vec<u8>> {
         .write_to(&mut bytes, ImageFormat::Png)
         .map_err(|e| Error::invalid_because("the picture", "cannot be encoded as PNG", e))?;
     Ok(bytes.into_inner())
+}
+
+/// The zoom at which a drawing `[C, S, S]` has the width of those on pages.
+pub fn zoom(drawing: &ArrayView3<'_, u8>) -> usize {
+    (WIDTH / drawing.shape()[1].max(1)).max(1)
 }
 
 /// A PNG as the address of an `<img>`.

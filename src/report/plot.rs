@@ -25,6 +25,9 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 
+/// The most classes of a confusion matrix that can be read.
+pub const CONFUSABLE: usize = 64;
+
 /// Points of one name and colour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {

@@ -1,7 +1,7 @@
 //! Routes, limits, and errors as JSON.
 
 use super::guard;
-use super::recogniser::{Fault, Recogniser};
+use super::recogniser::{Recogniser, RequestError};
 use crate::tower::sha256;
 use crate::{Error, Result};
 use axum::Router;
@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use serde::Deserialize;
 use serde_json::json;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -185,30 +186,31 @@ impl From<BytesRejection> for Refusal {
     }
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<RequestError> for Refusal {
+    fn from(fault: RequestError) -> Self {
         let status = match fault {
-            Fault::Request(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Fault::Absent(_) => StatusCode::NOT_FOUND,
-            Fault::NotYet(_) => StatusCode::CONFLICT,
-            Fault::Own(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            RequestError::Request(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            RequestError::Absent(_) => StatusCode::NOT_FOUND,
+            RequestError::NotYet(_) => StatusCode::CONFLICT,
+            RequestError::Own(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let why = format!("{:#}", anyhow::Error::from(Error::from(fault)));
         if !status.is_server_error() {
             return Self(status, why);
         }
-        eprintln!("siamese: {why}");
+        // Where stderr is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "siamese: {why}");
         Self(status, "the server failed; what it wrote to stderr tells why".into())
     }
 }
 
-type Answered<T> = std::result::Result<Json<T>, Refusal>;
+type Reply<T> = std::result::Result<Json<T>, Refusal>;
 
 impl Shared {
     /// Does the work on a thread of its own, when there is a seat.
     async fn work<T: Send + 'static>(
         self,
-        work: impl FnOnce(&Recogniser) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&Recogniser) -> Result<T, RequestError> + Send + 'static,
     ) -> std::result::Result<T, Refusal> {
         let failed = |why: String| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why);
         let seat = self.seats.acquire_owned().await.map_err(|e| failed(e.to_string()))?;
@@ -228,13 +230,13 @@ impl Shared {
     }
 }
 
-async fn gallery(State(shared): State<Shared>) -> Answered<impl serde::Serialize> {
+async fn gallery(State(shared): State<Shared>) -> Reply<impl serde::Serialize> {
     shared.work(|recogniser| Ok(recogniser.told()?)).await.map(Json)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct ClassifyQuery {
     #[serde(default = "five")]
     top: usize,
     #[serde(default)]
@@ -247,10 +249,10 @@ fn five() -> usize {
 
 async fn classify(
     State(shared): State<Shared>,
-    asked: std::result::Result<Query<Asked>, QueryRejection>,
+    asked: std::result::Result<Query<ClassifyQuery>, QueryRejection>,
     picture: std::result::Result<Bytes, BytesRejection>,
-) -> Answered<impl serde::Serialize> {
-    let (Query(Asked { top, ink }), picture) = (asked?, picture?);
+) -> Reply<impl serde::Serialize> {
+    let (Query(ClassifyQuery { top, ink }), picture) = (asked?, picture?);
     if !(1..=MAX_TOP).contains(&top) {
         let why = format!("top is {top}; it must be 1 to {MAX_TOP}");
         return Err(Refusal(StatusCode::BAD_REQUEST, why));
@@ -261,7 +263,7 @@ async fn classify(
 async fn embed(
     State(shared): State<Shared>,
     picture: std::result::Result<Bytes, BytesRejection>,
-) -> Answered<impl serde::Serialize> {
+) -> Reply<impl serde::Serialize> {
     let picture = picture?;
     let embedding = shared.work(move |recogniser| recogniser.embed(&picture)).await?;
     Ok(Json(json!({ "embedding": embedding })))
@@ -269,18 +271,18 @@ async fn embed(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Named {
+struct ExampleQuery {
     label: String,
     source: Option<String>,
 }
 
 async fn enroll(
     State(shared): State<Shared>,
-    named: std::result::Result<Query<Named>, QueryRejection>,
+    named: std::result::Result<Query<ExampleQuery>, QueryRejection>,
     picture: std::result::Result<Bytes, BytesRejection>,
-) -> Answered<impl serde::Serialize> {
+) -> Reply<impl serde::Serialize> {
     shared.editable()?;
-    let (Query(Named { label, source }), picture) = (named?, picture?);
+    let (Query(ExampleQuery { label, source }), picture) = (named?, picture?);
     // The same picture again is then the same example.
     let source = source.unwrap_or_else(|| format!("sha256:{}", sha256(&picture)));
     shared.work(move |recogniser| recogniser.enroll(&picture, label, source)).await.map(Json)
@@ -288,10 +290,10 @@ async fn enroll(
 
 async fn remove(
     State(shared): State<Shared>,
-    named: std::result::Result<Query<Named>, QueryRejection>,
-) -> Answered<impl serde::Serialize> {
+    named: std::result::Result<Query<ExampleQuery>, QueryRejection>,
+) -> Reply<impl serde::Serialize> {
     shared.editable()?;
-    let Query(Named { label, source }) = named?;
+    let Query(ExampleQuery { label, source }) = named?;
     let removed = shared.work(move |recogniser| recogniser.remove(label, source.as_deref())).await?;
     Ok(Json(json!({ "removed": removed })))
 }

@@ -19,4 +19,4 @@ mod recogniser;
 mod tests;
 
 pub use http::{MAX_BODY_BYTES, Server, Stop};
-pub use recogniser::{Fault, Limit, Options, Recognised, Recogniser, Told};
+pub use recogniser::{Limit, Options, Recognised, Recogniser, RequestError, Told};

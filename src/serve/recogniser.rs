@@ -1,6 +1,6 @@
 //! What the server does, without HTTP.
 
-use crate::gallery::{Answer, Classifier, Enrolled, Entry, Example, Facts, Gallery, Shots, check_label};
+use crate::gallery::{Answer, Classifier, Enrolled, Example, Facts, Gallery, KnownClass, Shots, check_label};
 use crate::report::picture;
 use crate::runtime::{Embedder, RuntimeName};
 use crate::tower::{TowerKind, TowerSpec};
@@ -60,7 +60,7 @@ pub struct Told {
     runtime: RuntimeName,
     threshold: Option<f32>,
     editable: bool,
-    classes: Vec<Entry>,
+    classes: Vec<KnownClass>,
 }
 
 /// The answer to one picture.
@@ -80,7 +80,7 @@ pub struct Recognised {
 
 /// Why a request could not be answered.
 #[derive(Debug)]
-pub enum Fault {
+pub enum RequestError {
     /// What it brought cannot be used: no picture, a label that cannot be kept.
     Request(Error),
     /// What it names is not there.
@@ -91,16 +91,19 @@ pub enum Fault {
     Own(Error),
 }
 
-impl From<Error> for Fault {
+impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
         Self::Own(error)
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<RequestError> for Error {
+    fn from(fault: RequestError) -> Self {
         match fault {
-            Fault::Request(e) | Fault::Absent(e) | Fault::NotYet(e) | Fault::Own(e) => e,
+            RequestError::Request(e)
+            | RequestError::Absent(e)
+            | RequestError::NotYet(e)
+            | RequestError::Own(e) => e,
         }
     }
 }
@@ -122,7 +125,7 @@ impl Recogniser {
         let shelf = Mutex::new(Shelf { gallery, classifier: None });
         let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, shelf };
         // An empty gallery may be filled later; what else is wrong shows now.
-        if !recogniser.shelf().gallery.entries()?.is_empty() {
+        if !recogniser.shelf().gallery.classes()?.is_empty() {
             recogniser.classifier()?;
         }
         Ok(recogniser)
@@ -139,7 +142,7 @@ impl Recogniser {
         shelf.refresh()?;
         let facts = shelf.gallery.facts();
         Ok(Told {
-            gallery: shelf.name(),
+            gallery: shelf.gallery.location().name(),
             tower: facts.tower.clone(),
             tower_sha256: facts.tower_sha256.clone(),
             kind: facts.kind,
@@ -148,7 +151,7 @@ impl Recogniser {
             runtime: self.runtime,
             threshold: self.threshold(facts),
             editable: self.options.editable,
-            classes: shelf.gallery.entries()?,
+            classes: shelf.gallery.classes()?,
         })
     }
 
@@ -156,7 +159,7 @@ impl Recogniser {
     ///
     /// # Errors
     /// Where it is no picture, or the gallery is empty.
-    pub fn classify(&self, picture: &[u8], top: usize, with_ink: bool) -> Result<Recognised, Fault> {
+    pub fn classify(&self, picture: &[u8], top: usize, with_ink: bool) -> Result<Recognised, RequestError> {
         let ink = self.decode(picture)?;
         let since = Instant::now();
         let query = self.embed_ink(ink.clone())?;
@@ -172,7 +175,7 @@ impl Recogniser {
     ///
     /// # Errors
     /// Where it is no picture.
-    pub fn embed(&self, picture: &[u8]) -> Result<Vec<f32>, Fault> {
+    pub fn embed(&self, picture: &[u8]) -> Result<Vec<f32>, RequestError> {
         Ok(self.embed_ink(self.decode(picture)?)?.into_raw_vec_and_offset().0)
     }
 
@@ -180,8 +183,8 @@ impl Recogniser {
     ///
     /// # Errors
     /// Where it is no picture, or the label cannot be kept.
-    pub fn enroll(&self, picture: &[u8], label: String, source: String) -> Result<Enrolled, Fault> {
-        check_label(&label).map_err(Fault::Request)?;
+    pub fn enroll(&self, picture: &[u8], label: String, source: String) -> Result<Enrolled, RequestError> {
+        check_label(&label).map_err(RequestError::Request)?;
         let embedding = self.embed(picture)?;
         let mut shelf = self.shelf();
         let done = shelf.gallery.enroll(&[Example { label, embedding, source, added_unix_s: None }])?;
@@ -193,10 +196,10 @@ impl Recogniser {
     ///
     /// # Errors
     /// Where there is no such class, or it has no example from there.
-    pub fn remove(&self, label: String, source: Option<&str>) -> Result<u64, Fault> {
+    pub fn remove(&self, label: String, source: Option<&str>) -> Result<u64, RequestError> {
         let mut shelf = self.shelf();
-        let absent = |why| Err(Fault::Absent(Error::invalid(format!("class {label:?}"), why)));
-        if !shelf.gallery.entries()?.iter().any(|entry| entry.label == label) {
+        let absent = |why| Err(RequestError::Absent(Error::invalid(format!("class {label:?}"), why)));
+        if !shelf.gallery.classes()?.iter().any(|entry| entry.label == label) {
             return absent("is not in the gallery");
         }
         let removed = shelf.gallery.remove(std::slice::from_ref(&label), source)?;
@@ -204,8 +207,8 @@ impl Recogniser {
         if removed == 0 { absent("has no example from that source") } else { Ok(removed) }
     }
 
-    fn decode(&self, picture: &[u8]) -> Result<Array3<u8>, Fault> {
-        image::decode(picture, "the request's body", &self.spec.preprocessing).map_err(Fault::Request)
+    fn decode(&self, picture: &[u8]) -> Result<Array3<u8>, RequestError> {
+        image::decode(picture, "the request's body", &self.spec.preprocessing).map_err(RequestError::Request)
     }
 
     fn embed_ink(&self, ink: Array3<u8>) -> Result<Array2<f32>> {
@@ -214,7 +217,7 @@ impl Recogniser {
     }
 
     /// What answers now, and the threshold that belongs to it.
-    fn classifier(&self) -> Result<(Arc<Classifier>, Option<f32>), Fault> {
+    fn classifier(&self) -> Result<(Arc<Classifier>, Option<f32>), RequestError> {
         let mut shelf = self.shelf();
         shelf.refresh()?;
         let threshold = self.threshold(shelf.gallery.facts());
@@ -222,8 +225,9 @@ impl Recogniser {
             return Ok((Arc::clone(classifier), threshold));
         }
         let (known, distance) = (shelf.gallery.load()?, self.spec.distance.clone());
-        let at = format!("the gallery {}", shelf.name());
-        let classifier = Classifier::new(known, distance, self.options.shots, &at).map_err(Fault::NotYet)?;
+        let at = format!("the gallery {}", shelf.gallery.location().name());
+        let classifier =
+            Classifier::new(known, distance, self.options.shots, &at).map_err(RequestError::NotYet)?;
         let classifier = Arc::new(classifier);
         shelf.classifier = Some(Arc::clone(&classifier));
         Ok((classifier, threshold))
@@ -243,11 +247,6 @@ impl Recogniser {
 }
 
 impl Shelf {
-    /// The file's name.
-    fn name(&self) -> String {
-        self.gallery.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
-    }
-
     fn refresh(&mut self) -> Result<()> {
         if self.gallery.refresh()? {
             self.classifier = None;

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::gallery::{Example, Gallery, Shots, Threshold};
+use crate::gallery::{Example, Gallery, Location, Shots, Threshold};
 use crate::runtime::{Embedder as _, MockEmbedder, RuntimeName};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 const OPTIONS: Options = Options { shots: Shots::Best, limit: Limit::AsCalibrated, editable: true };
@@ -16,12 +16,12 @@ impl Setup {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("g")
+    fn location(&self) -> Location {
+        self.dir.path().join("g").as_path().into()
     }
 
     fn gallery(&self) -> Gallery {
-        Gallery::create(&self.path(), MockEmbedder::new(8, 4).spec(), Path::new("t.onnx")).unwrap()
+        Gallery::create(&self.location(), MockEmbedder::new(8, 4).spec(), Path::new("t.onnx")).unwrap()
     }
 
     fn recogniser(&self, options: Options) -> crate::Result<Recogniser> {
@@ -50,7 +50,7 @@ fn label(recogniser: &Recogniser, row: u32) -> Option<String> {
 fn what_is_enrolled_is_known_at_once() {
     let setup = Setup::new();
     let recogniser = setup.recogniser(OPTIONS).unwrap();
-    assert!(matches!(recogniser.classify(&bar(2), 5, false), Err(Fault::NotYet(_))));
+    assert!(matches!(recogniser.classify(&bar(2), 5, false), Err(RequestError::NotYet(_))));
     assert_eq!((enroll(&recogniser, "two", 2), enroll(&recogniser, "two", 2)), (1, 0));
     enroll(&recogniser, "five", 5);
     let found = recogniser.classify(&bar(5), 1, true).unwrap();
@@ -59,8 +59,8 @@ fn what_is_enrolled_is_known_at_once() {
     assert!(found.ink.unwrap().starts_with("data:image/png;base64,"));
     assert_eq!(recogniser.remove("five".into(), None).unwrap(), 1);
     assert_eq!(label(&recogniser, 5).as_deref(), Some("two"));
-    assert!(matches!(recogniser.remove("five".into(), None), Err(Fault::Absent(_))));
-    assert!(matches!(recogniser.remove("two".into(), Some("row 9")), Err(Fault::Absent(_))));
+    assert!(matches!(recogniser.remove("five".into(), None), Err(RequestError::Absent(_))));
+    assert!(matches!(recogniser.remove("two".into(), Some("row 9")), Err(RequestError::Absent(_))));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn what_others_do_to_the_file_counts_from_the_next_request_on() {
     assert_eq!(label(&recogniser, 6).as_deref(), Some("two"));
     let embedding = recogniser.embed(&bar(6)).unwrap();
     let example = Example { label: "six".into(), embedding, source: "elsewhere".into(), added_unix_s: None };
-    let mut other = Gallery::open(&setup.path()).unwrap();
+    let mut other = Gallery::open(&setup.location()).unwrap();
     other.enroll(&[example]).unwrap();
     assert_eq!(label(&recogniser, 6).as_deref(), Some("six"));
     other.set_threshold(threshold(0.0)).unwrap();
@@ -108,9 +108,9 @@ fn what_cannot_be_used_changes_nothing() {
     let recogniser = setup.recogniser(OPTIONS).unwrap();
     for (picture, label) in [(b"no picture".to_vec(), "a"), (bar(1), ""), (bar(1), "two\nlines")] {
         let refused = recogniser.enroll(&picture, label.into(), "s".into());
-        assert!(matches!(refused, Err(Fault::Request(_))), "{label:?}: {refused:?}");
+        assert!(matches!(refused, Err(RequestError::Request(_))), "{label:?}: {refused:?}");
     }
-    assert!(matches!(recogniser.embed(&bar(1)[..40]), Err(Fault::Request(_))));
+    assert!(matches!(recogniser.embed(&bar(1)[..40]), Err(RequestError::Request(_))));
     assert_eq!(serde_json::to_value(recogniser.told().unwrap()).unwrap()["classes"], serde_json::json!([]));
 }
 

@@ -1,9 +1,9 @@
 //! The evaluation that a recipe asks for while it is trained.
 
-use super::{Figure, Material};
+use super::{Material, Validation};
 use crate::Result;
 use crate::data::Dataset;
-use crate::eval::{Classifier, nearest_truth, one_shot};
+use crate::eval::{LinearClassifier, nearest_truth, one_shot};
 use crate::export::float;
 use crate::model::recipe::EvalProtocol;
 use crate::model::{Params, Recipe};
@@ -72,11 +72,11 @@ impl Evaluator {
         Ok(Self { recipe: recipe.clone(), runtime, data, held_out, kind })
     }
 
-    /// The figure of these parameters.
+    /// Evaluates these parameters.
     ///
     /// # Errors
     /// Parameters that are not the recipe's or not finite; a failure of the runtime.
-    pub fn figure(&self, params: &Params) -> Result<Figure> {
+    pub fn evaluate(&self, params: &Params) -> Result<Validation> {
         let tower = float(&self.recipe, params, &Provenance::default())?.encode_to_vec();
         let name = "the tower in training";
         let spec = TowerSpec::from_bytes(&tower, name)?.0;
@@ -92,7 +92,7 @@ impl Evaluator {
                 ("nearest ground truth, L2".into(), nearest_truth(known, asked, &answers, &Distance::L2))
             }
             Kind::Accuracy => {
-                let score = Classifier::of(params)?.score(embeddings.view(), &self.data.labels)?;
+                let score = LinearClassifier::of(params)?.score(embeddings.view(), &self.data.labels)?;
                 ("classification".into(), score)
             }
         };
@@ -103,7 +103,7 @@ impl Evaluator {
             accuracy: score.accuracy,
             interval_95: Some(score.interval_95),
         };
-        Ok(Figure { accuracy, held_out: self.held_out })
+        Ok(Validation { accuracy, held_out: self.held_out })
     }
 }
 

@@ -7,6 +7,7 @@
 //! from its checkpoint to the same bits: step k draws its batch and masks from (seed, k) alone, and
 //! the graph holds nothing random.
 
+mod device;
 mod evaluate;
 mod events;
 mod feed;
@@ -14,19 +15,21 @@ mod folder;
 mod identity;
 mod log;
 mod run;
+mod stages;
 mod start;
 mod stepper;
 mod wccn;
 
+pub use device::DeviceChoice;
 pub use evaluate::Evaluator;
 pub use feed::Inputs;
 pub use folder::{Checkpoint, Folder, Line};
 pub use identity::{Identity, Surroundings};
-pub use run::{Summary, graph, train};
+pub use run::{FinishedRun, graph, train};
+pub use stages::{Changes, GraphFile, Stage, Training, run_folder, write_graph};
 pub use start::{Material, material, starting_state};
 pub use stepper::{Measured, Stepper};
 
-use crate::Result;
 use crate::model::{Params, Recipe};
 use crate::runtime::ort::SessionOptions;
 use crate::runtime::provision::Request;
@@ -50,6 +53,8 @@ pub struct Job<'a> {
     pub start: Option<Params>,
     /// Continue from the folder's checkpoint.
     pub resume: bool,
+    /// The evaluation that the recipe asks for, where there is to be one.
+    pub evaluator: Option<&'a Evaluator>,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,
     /// When checkpoints are due, besides the last step.
@@ -79,26 +84,25 @@ pub struct Progress {
     pub images_per_second: f64,
 }
 
-/// The figure of an evaluation while training.
+/// An evaluation while training.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
+pub struct Validation {
     /// What was measured, and how much it was.
     pub accuracy: Accuracy,
     /// Whether on data kept out of training: then it may choose the parameters.
     pub held_out: bool,
 }
 
-/// What looks on: progress, and evaluations that the recipe asks for.
+/// What looks on.
 pub trait Observer {
+    /// A stage begins (see [`Training`]).
+    fn begins(&mut self, _: &Stage<'_>) {}
     /// After each step.
     fn step(&mut self, progress: &Progress);
+    /// The parameters after `step` were evaluated.
+    fn evaluated(&mut self, _step: u64, _: &Validation) {}
     /// Something worth telling: a checkpoint that could not be read, say.
     fn note(&mut self, text: &str);
-    /// The recipe's periodic evaluation of the parameters after `step`, if there is one.
-    ///
-    /// # Errors
-    /// Those of the evaluation; they are told, and training goes on.
-    fn evaluate(&mut self, step: u64, params: &Params) -> Result<Option<Figure>>;
 }
 
 #[cfg(test)]

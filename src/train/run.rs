@@ -7,7 +7,7 @@ use super::identity::{Identity, Surroundings};
 use super::log::{Log, Took};
 use super::start::{Material, starting_state};
 use super::stepper::Stepper;
-use super::{Figure, Job, Observer, Progress, wccn};
+use super::{Job, Observer, Progress, Validation, wccn};
 use crate::model::{Params, Recipe};
 use crate::runtime::OrtOptions;
 use crate::runtime::ort::{self, Device, SessionOptions};
@@ -21,7 +21,7 @@ use std::time::Instant;
 
 /// What a finished run came to.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
+pub struct FinishedRun {
     /// The recipe's name.
     pub recipe: String,
     /// Its folder.
@@ -59,7 +59,7 @@ pub fn graph(recipe: &Recipe, material: &Material, device: Device) -> Result<Ste
 /// # Errors
 /// A loss that is no number; a run folder of another recipe, or in use; a full disk;
 /// [`Error::Interrupted`], after a checkpoint, when `stop` was set.
-pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<Summary> {
+pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
     let began = Instant::now();
     let graph = graph(job.recipe, job.material, job.session.device)?;
     let identity = Identity::new(job.recipe, &job.material.facts)?;
@@ -83,20 +83,20 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<Summary> {
         events: Events::create(job.folder.path(), first.step)?,
         saved: (Instant::now(), first.step),
         best: job.folder.best(),
-        figure: None,
+        validation: None,
         evaluated: None,
     };
     run.steps(first.step, observer)?;
     let params = run.evaluated.take().map_or_else(|| run.params(), Ok)?;
     let params_step = job.folder.finish(job.recipe.steps, &params)?;
-    Ok(Summary {
+    Ok(FinishedRun {
         recipe: job.recipe.name.clone(),
         run: job.folder.path().into(),
         params: job.folder.params(),
         steps: job.recipe.steps,
         params_step,
         last: job.folder.lines()?.pop(),
-        evaluation: run.figure.map(|f| f.accuracy),
+        evaluation: run.validation.map(|v| v.accuracy),
         seconds: began.elapsed().as_secs_f64(),
         by,
     })
@@ -150,7 +150,8 @@ struct Run<'a> {
     saved: (Instant, u64),
     /// The best figure on held-out data.
     best: Option<f64>,
-    figure: Option<Figure>,
+    /// The last evaluation.
+    validation: Option<Validation>,
     /// The parameters after the last step, where they were evaluated: to normalise them takes a pass over
     /// the training images.
     evaluated: Option<Params>,
@@ -222,22 +223,23 @@ impl Run<'_> {
 
     /// Evaluates; keeps the parameters if they are the best on held-out data.
     fn evaluate(&mut self, step: u64, observer: &mut dyn Observer) -> Result<Option<f64>> {
+        let Some(evaluator) = self.job.evaluator else { return Ok(None) };
         let params = self.params()?;
-        let figure = match observer.evaluate(step, &params) {
-            Ok(Some(figure)) => figure,
-            Ok(None) => return Ok(None),
+        let validation = match evaluator.evaluate(&params) {
+            Ok(validation) => validation,
             Err(error) => {
                 let error = anyhow::Error::from(error);
                 observer.note(&format!("no evaluation after step {step}: {error:#}"));
                 return Ok(None);
             }
         };
-        let value = figure.accuracy.accuracy;
-        if figure.held_out && self.best.is_none_or(|best| value > best) {
-            self.folder().save_best(step, &figure.accuracy, &params)?;
+        observer.evaluated(step, &validation);
+        let value = validation.accuracy.accuracy;
+        if validation.held_out && self.best.is_none_or(|best| value > best) {
+            self.folder().save_best(step, &validation.accuracy, &params)?;
             self.best = Some(value);
         }
-        self.figure = Some(figure);
+        self.validation = Some(validation);
         self.evaluated = (step == self.job.recipe.steps).then_some(params);
         Ok(Some(value))
     }

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::Error;
 use crate::data::{Class, Dataset};
 use crate::model::{read_params, write_params};
 use crate::runtime::OrtOptions;
 use crate::runtime::ort::Device;
 use crate::step::initial_state;
+use crate::{Error, Result};
 use ndarray::Array4;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ fn plain(changes: Value) -> Recipe {
 struct Seen {
     notes: Vec<String>,
     steps: Vec<(u64, f64)>,
-    figures: Vec<(u64, Figure)>,
+    figures: Vec<(u64, Validation)>,
     evaluator: Option<Evaluator>,
     stop_after: Option<u64>,
     stop: AtomicBool,
@@ -94,10 +94,8 @@ impl Observer for Watch<'_> {
         self.0.notes.push(text.into());
     }
 
-    fn evaluate(&mut self, step: u64, params: &Params) -> Result<Option<Figure>> {
-        let figure = self.0.evaluator.as_ref().map(|e| e.figure(params)).transpose()?;
-        self.0.figures.extend(figure.clone().map(|f| (step, f)));
-        Ok(figure)
+    fn evaluated(&mut self, step: u64, validation: &Validation) {
+        self.0.figures.push((step, validation.clone()));
     }
 }
 
@@ -114,8 +112,8 @@ impl Setup {
         Self { recipe, material, threads: 1, every_steps: 4 }
     }
 
-    fn train(&self, dir: &Path, resume: bool, seen: &mut Seen) -> Result<Summary> {
-        let stop = std::mem::take(&mut seen.stop);
+    fn train(&self, dir: &Path, resume: bool, seen: &mut Seen) -> Result<FinishedRun> {
+        let (stop, evaluator) = (std::mem::take(&mut seen.stop), seen.evaluator.take());
         let job = Job {
             recipe: &self.recipe,
             material: &self.material,
@@ -124,6 +122,7 @@ impl Setup {
             session: SessionOptions { threads: self.threads, ..SessionOptions::default() },
             start: None,
             resume,
+            evaluator: evaluator.as_ref(),
             log_every: 5,
             checkpoints: Checkpoints { every: Duration::MAX, every_steps: self.every_steps },
             stop: &stop,
@@ -362,7 +361,7 @@ fn every_protocol_gives_a_figure() {
         let graph = graph(&setup.recipe, &setup.material, Device::Cpu).unwrap();
         let state = initial_state(&setup.recipe, &graph).unwrap();
         let params = crate::step::exported_params(&state, &setup.recipe).unwrap();
-        let figure = setup.evaluator().figure(&params).unwrap();
+        let figure = setup.evaluator().evaluate(&params).unwrap();
         assert_eq!((figure.accuracy.protocol.as_str(), figure.held_out), (protocol, held_out));
         assert!((0.0..=1.0).contains(&figure.accuracy.accuracy));
     }

@@ -28,6 +28,9 @@ pub struct GlyphSpec {
     pub seed: u64,
 }
 
+/// A few alphabets, to look at.
+pub const SAMPLE: GlyphSpec = GlyphSpec { alphabets: 6, characters: 20, drawers: 6, seed: 0 };
+
 /// The largest set that is generated, images: more would not be drawn by hand either, and would fill
 /// the memory.
 const MOST: usize = 4_000_000;

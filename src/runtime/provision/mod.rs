@@ -22,6 +22,7 @@ pub use wheel::Wheel;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fmt;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// What is asked for.
@@ -191,7 +192,7 @@ fn none(request: &Request, mut passed: Vec<Passed>) -> Error {
 /// # Errors
 /// As [`locate`] where it may not fetch, and as [`install()`] when that fails.
 pub fn ensure(request: &Request) -> Result<Library> {
-    ensure_with(request, &|message| eprintln!("siamese: {message}"))
+    ensure_with(request, &|message| drop(writeln!(std::io::stderr(), "siamese: {message}")))
 }
 
 /// As [`ensure`], saying it through `say`.

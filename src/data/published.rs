@@ -4,21 +4,24 @@ use super::archive::Archive;
 use super::{idx, omniglot};
 use crate::image::{self, Preprocessing};
 use crate::{Error, Result, files};
+use clap::ValueEnum;
 use rayon::prelude::*;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::path::Path;
 
 /// A data set that `siamese data get` knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Set {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Published {
     /// Lake, Salakhutdinov, Tenenbaum 2015.
     Omniglot,
     /// LeCun, Cortes, Burges 1998.
     Mnist,
 }
 
-impl Set {
+impl Published {
     /// Its name, and that of its folder inside a data folder.
     pub fn name(self) -> &'static str {
         match self {
@@ -28,14 +31,14 @@ impl Set {
     }
 
     /// Its files.
-    pub(super) fn files(self) -> &'static [File] {
+    pub(super) fn files(self) -> &'static [PublishedFile] {
         match self {
             Self::Omniglot => &OMNIGLOT,
             Self::Mnist => &MNIST,
         }
     }
 
-    /// Where it is published; [`File::path`] continues it.
+    /// Where it is published; [`PublishedFile::path`] continues it.
     pub(super) fn home(self) -> &'static str {
         match self {
             Self::Omniglot => "https://raw.githubusercontent.com/brendenlake/omniglot/master/python",
@@ -46,7 +49,7 @@ impl Set {
 
 /// A file of a data set.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct PublishedFile {
     /// Its name in the data folder.
     pub name: &'static str,
     /// Its path below the set's home.
@@ -57,20 +60,20 @@ pub(super) struct File {
     contents: Option<&'static str>,
 }
 
-const OMNIGLOT: [File; 3] = [
-    File {
+const OMNIGLOT: [PublishedFile; 3] = [
+    PublishedFile {
         name: "images_background.zip",
         path: "images_background.zip",
         sha256: &["73392f163d63797878faeec7decf1bc6ced46036c50e8ac42e3f13f9ccfb830d"],
         contents: Some("9a8d0e3d47dc6838b899f5671509cce1d92853bc6813c15276cae3c28041ac18"),
     },
-    File {
+    PublishedFile {
         name: "images_evaluation.zip",
         path: "images_evaluation.zip",
         sha256: &["ba69d2208cb8de088e4c70008e91bfb1dbf158f467c60044067832f4a86fa477"],
         contents: Some("2d0b23be3243d5e6ceedac0239f53fe2361c635c04e6669a140f91dbfdc53c39"),
     },
-    File {
+    PublishedFile {
         name: "all_runs.zip",
         path: "one-shot-classification/all_runs.zip",
         sha256: &["437c1eeab0af8484112e1b4cc0f3d541ec727f7c47b9b202da738af9dfd6c325"],
@@ -79,8 +82,8 @@ const OMNIGLOT: [File; 3] = [
 ];
 
 /// First the packing of the public mirrors, then one with the images in another order.
-const MNIST: [File; 4] = [
-    File {
+const MNIST: [PublishedFile; 4] = [
+    PublishedFile {
         name: "train-images-idx3-ubyte.gz",
         path: "train-images-idx3-ubyte.gz",
         sha256: &[
@@ -89,7 +92,7 @@ const MNIST: [File; 4] = [
         ],
         contents: Some("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     },
-    File {
+    PublishedFile {
         name: "train-labels-idx1-ubyte.gz",
         path: "train-labels-idx1-ubyte.gz",
         sha256: &[
@@ -98,7 +101,7 @@ const MNIST: [File; 4] = [
         ],
         contents: Some("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
     },
-    File {
+    PublishedFile {
         name: "t10k-images-idx3-ubyte.gz",
         path: "t10k-images-idx3-ubyte.gz",
         sha256: &[
@@ -107,7 +110,7 @@ const MNIST: [File; 4] = [
         ],
         contents: Some("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
     },
-    File {
+    PublishedFile {
         name: "t10k-labels-idx1-ubyte.gz",
         path: "t10k-labels-idx1-ubyte.gz",
         sha256: &[
@@ -120,7 +123,7 @@ const MNIST: [File; 4] = [
 
 /// Checks that the file at `path` is `file`: by its own checksum, else by that of its contents,
 /// so that the same drawings in another packing are accepted and any changed one is not.
-pub(super) fn check(file: &File, path: &Path) -> Result<()> {
+pub(super) fn check(file: &PublishedFile, path: &Path) -> Result<()> {
     let bytes = files::read(path, super::MAX_FILE_BYTES, "a file of a data set")?;
     let found = hex(&Sha256::digest(&bytes));
     if file.sha256.contains(&found.as_str()) {
@@ -142,7 +145,7 @@ pub(super) fn check(file: &File, path: &Path) -> Result<()> {
 /// SHA-256 of what a file holds: of an idx file, the bytes inside the gzip; of an archive of
 /// drawings, for each drawing by path the SHA-256 of `alphabet/character/file`, a zero byte and
 /// the 105×105 ink levels.
-fn contents(file: &File, bytes: Vec<u8>, path: &Path) -> Result<String> {
+fn contents(file: &PublishedFile, bytes: Vec<u8>, path: &Path) -> Result<String> {
     let name = path.display().to_string();
     if !file.name.ends_with(".zip") {
         return Ok(hex(&Sha256::digest(idx::inflate(bytes, &name)?)));

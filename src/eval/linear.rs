@@ -2,20 +2,25 @@
 
 use super::Score;
 use super::score::wilson;
+use crate::export::trained;
 use crate::model::Params;
+use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use ndarray::{Array1, Array2, ArrayView2};
+use std::path::Path;
 
 /// `logits = W·embedding + b`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Classifier {
+pub struct LinearClassifier {
     /// `[classes, D]`.
     weight: Array2<f32>,
     /// `[classes]`.
     bias: Array1<f32>,
+    /// The recipe of the run that it was read from.
+    recipe: Option<String>,
 }
 
-impl Classifier {
+impl LinearClassifier {
     /// The parameters `head.weight` and `head.bias` of a run.
     ///
     /// # Errors
@@ -29,13 +34,35 @@ impl Classifier {
         let shape = |e| Error::invalid_because("the classifier", "has an unexpected shape", e);
         let weight = get("head.weight")?.clone().into_dimensionality().map_err(shape)?;
         let bias = get("head.bias")?.clone().into_dimensionality().map_err(shape)?;
-        let classifier = Self { weight, bias };
+        let classifier = Self { weight, bias, recipe: None };
         if classifier.weight.nrows() != classifier.bias.len() {
             let why =
                 format!("has {} biases for {} classes", classifier.bias.len(), classifier.weight.nrows());
             return Err(Error::invalid("the classifier", why));
         }
         Ok(classifier)
+    }
+
+    /// Of the folder of a training run.
+    ///
+    /// # Errors
+    /// As [`trained`] and [`LinearClassifier::of`].
+    pub fn of_run(run: &Path) -> Result<Self> {
+        let run = trained(run)?;
+        Ok(Self { recipe: Some(run.recipe.name), ..Self::of(&run.params)? })
+    }
+
+    /// That this is the tower of the run, where the run is known.
+    ///
+    /// # Errors
+    /// Where it is another recipe's.
+    pub fn check(&self, tower: &TowerSpec) -> Result<()> {
+        let Some(run) = self.recipe.as_ref().filter(|run| **run != tower.name) else { return Ok(()) };
+        let why = format!(
+            "is a run of {run}, but the tower is {}; name the run that it was exported from",
+            tower.name
+        );
+        Err(Error::invalid("--run", why))
     }
 
     /// The classes it tells apart.
@@ -87,10 +114,11 @@ mod tests {
     use super::*;
     use ndarray::array;
 
-    fn classifier() -> Classifier {
+    fn classifier() -> LinearClassifier {
         let weight = array![[1.0_f32, 0.0], [0.0, 1.0], [-1.0, -1.0]].into_dyn();
         let bias = array![0.0_f32, 0.5, 0.0].into_dyn();
-        Classifier::of(&Params::from([("head.weight".into(), weight), ("head.bias".into(), bias)])).unwrap()
+        LinearClassifier::of(&Params::from([("head.weight".into(), weight), ("head.bias".into(), bias)]))
+            .unwrap()
     }
 
     #[test]
@@ -107,7 +135,7 @@ mod tests {
         };
         assert!(refused(array![[1.0, 2.0, 3.0]], 0).contains("takes 2 numbers; the tower gives 3"));
         assert!(refused(array![[1.0, 2.0]], 3).contains("knows 3 classes"));
-        let none = Classifier::of(&Params::new()).unwrap_err().to_string();
+        let none = LinearClassifier::of(&Params::new()).unwrap_err().to_string();
         assert!(none.contains("softmax"), "{none}");
     }
 }

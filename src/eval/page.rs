@@ -1,0 +1,156 @@
+//! The page of an evaluation: accuracies, distances, confusions, worst errors, a map, neighbours.
+
+use super::nearest::between;
+use super::{Decision, EvaluationResult, Evidence};
+use crate::Result;
+use crate::report::html::{Page, percent};
+use crate::report::{distances, map, picture, plot};
+use crate::tower::Distance;
+use ndarray::{ArrayView3, Axis};
+use std::collections::BTreeMap;
+
+/// Worst errors that are shown.
+const WORST: usize = 12;
+/// Rows and neighbours of the sheet of neighbours.
+const NEIGHBOURS: (usize, usize) = (8, 6);
+
+/// The page of an evaluation.
+///
+/// # Errors
+/// Where a picture or chart cannot be drawn.
+pub fn page(told: &EvaluationResult, evidence: &Evidence, distance: &Distance) -> Result<Page> {
+    let about = format!("{} · {} · SHA-256 {}", told.tower, told.data, told.tower_sha256);
+    let mut page = Page::new(&format!("siamese eval: {}", told.protocol), &about);
+    if told.collapsed {
+        page.text("COLLAPSED: this tower maps everything to nearly one point; the accuracies say nothing.");
+    }
+    let captions: Vec<String> = told.figures.iter().map(|f| format!("{} ({})", f.what, f.distance)).collect();
+    let large = told.figures.iter().zip(&captions);
+    page.figures(large.map(|(f, caption)| (percent(f.score.accuracy), caption.as_str())));
+    page.section("Accuracy");
+    let rows = told.figures.iter().map(|f| {
+        let [low, high] = f.score.interval_95.map(percent);
+        let counts = [f.score.correct, f.score.trials, f.score.ties].map(|n| n.to_string());
+        let [correct, trials, ties] = counts;
+        [
+            percent(f.score.accuracy),
+            format!("{low} – {high}"),
+            correct,
+            trials,
+            ties,
+            f.distance.clone(),
+            f.what.clone(),
+        ]
+    });
+    page.table(&["accuracy", "95 % interval", "right", "trials", "ties", "distance", "what"], rows);
+    if !told.run_errors.is_empty() {
+        let rows =
+            told.run_errors.iter().map(|r| [r.run.clone(), r.errors.to_string(), r.trials.to_string()]);
+        page.section("Errors of each run").table(&["run", "errors", "trials"], rows);
+    }
+    of_decisions(&mut page, evidence)?;
+    if let Some(open) = &told.open_set {
+        page.section("Unknown classes");
+        page.text(&format!(
+            "Each query is asked once more with its own class left out. AUROC {:.4}: so often does an unknown \
+             query lie farther from its nearest class than a known one.",
+            open.auroc
+        ));
+        let rows = open.points.iter().map(|p| {
+            let shares = [p.known_accepted, p.unknown_rejected, p.known_right].map(percent);
+            let [accepted, rejected, right] = shares;
+            [format!("{:.4}", p.threshold), accepted, rejected, right]
+        });
+        page.table(&["threshold", "known accepted", "unknown rejected", "known, and right"], rows);
+    }
+    confusions(&mut page, evidence)?;
+    worst(&mut page, evidence)?;
+    page.section("Map").chart(
+        &map::chart(evidence.embeddings.view(), &evidence.classes).svg()?,
+        "Embeddings of a few classes along their two directions of greatest variance (PCA).",
+    );
+    neighbours(&mut page, evidence, distance)?;
+    Ok(page)
+}
+
+/// Histogram of distances to the own and to the nearest other class, and the curve of both errors.
+fn of_decisions(page: &mut Page, evidence: &Evidence) -> Result<()> {
+    let of = |distance: fn(&Decision) -> f32| -> Vec<f64> {
+        let all = evidence.decisions.iter().map(distance).filter(|d| d.is_finite());
+        all.map(f64::from).collect()
+    };
+    let (own, other) = (of(|d| d.trial.own), of(|d| d.trial.other));
+    page.section("Distances");
+    distances::spread(page, ("own class", &own), ("nearest other class", &other))?;
+    distances::curve(page, own, other)
+}
+
+/// The matrix, where every query was asked against the same few classes.
+fn confusions(page: &mut Page, evidence: &Evidence) -> Result<()> {
+    let mut places = BTreeMap::<usize, usize>::new();
+    for decision in &evidence.decisions {
+        for known in [decision.truth, decision.nearest] {
+            places.entry(known).or_default();
+        }
+    }
+    let way = places.len();
+    let one_round = evidence.decisions.iter().all(|d| d.trial.truth < way && d.trial.nearest < way);
+    if way > plot::CONFUSABLE || !one_round {
+        return Ok(());
+    }
+    places.values_mut().enumerate().for_each(|(i, place)| *place = i);
+    let mut counts = vec![vec![0_u32; way]; way];
+    evidence.decisions.iter().for_each(|d| counts[places[&d.truth]][places[&d.nearest]] += 1);
+    let names: Vec<&str> = places.keys().map(|&known| evidence.classes[known].as_str()).collect();
+    page.section("Confusions").chart(
+        &plot::confusion(&counts)?,
+        &format!("Rows: the truth; columns: the answer; in this order: {}.", names.join(", ")),
+    );
+    Ok(())
+}
+
+/// The errors in which the wrong class was nearer by most.
+fn worst(page: &mut Page, evidence: &Evidence) -> Result<()> {
+    let mut wrong: Vec<&Decision> = evidence.decisions.iter().filter(|d| !d.trial.correct()).collect();
+    wrong.sort_by(|a, b| (b.trial.own - b.trial.other).total_cmp(&(a.trial.own - a.trial.other)));
+    page.section("Worst errors");
+    if wrong.is_empty() {
+        page.text("None: every answer was right.");
+        return Ok(());
+    }
+    page.text("From left to right: what was asked, what it was taken for, what it is.");
+    let image = |i: usize| evidence.images.index_axis(Axis(0), i);
+    let mut sheets = Vec::new();
+    for d in wrong.iter().take(WORST) {
+        let tiles = [d.query, d.nearest, d.truth].map(image);
+        let scale = picture::zoom(&tiles[0]);
+        let caption = format!(
+            "{} taken for {} ({:.4} against {:.4})",
+            evidence.classes[d.query], evidence.classes[d.nearest], d.trial.other, d.trial.own
+        );
+        sheets.push((picture::sheet(&[tiles.into()], scale)?, caption));
+    }
+    page.pictures(sheets.iter().map(|(png, caption)| (png.as_slice(), caption.clone())));
+    Ok(())
+}
+
+/// Some images, each with the images nearest to it.
+fn neighbours(page: &mut Page, evidence: &Evidence, distance: &Distance) -> Result<()> {
+    let (rows, columns) = NEIGHBOURS;
+    let (embeddings, n) = (&evidence.embeddings, evidence.embeddings.nrows());
+    let image = |i: usize| evidence.images.index_axis(Axis(0), i);
+    let row = |query: usize| -> Vec<ArrayView3<'_, u8>> {
+        let apart = |i: usize| between(distance, embeddings.row(query), embeddings.row(i));
+        let mut others: Vec<(f32, usize)> = (0..n).filter(|&i| i != query).map(|i| (apart(i), i)).collect();
+        others.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let nearest = others.into_iter().take(columns).map(|(_, i)| i);
+        std::iter::once(query).chain(nearest).map(image).collect()
+    };
+    let sheet: Vec<_> = (0..rows.min(n)).map(|i| row(i * n / rows.min(n))).collect();
+    if let Some(first) = sheet.first().and_then(|row| row.first()) {
+        let png = picture::sheet(&sheet, picture::zoom(first).div_ceil(2))?;
+        let caption = "On the left some images, beside each the nearest others of all classes.".to_string();
+        page.section("Neighbours").pictures([(png.as_slice(), caption)]);
+    }
+    Ok(())
+}

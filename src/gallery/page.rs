@@ -1,0 +1,108 @@
+//! Pages of galleries: calibrated thresholds, classified pictures.
+
+use super::calibrate::{ErrorRates, Scores};
+use super::{Answered, Facts};
+use crate::Result;
+use crate::report::html::{Page, percent};
+use crate::report::{distances, picture, plot};
+
+/// Answers that are shown with their pictures.
+const SHOWN: usize = 60;
+/// Answers in the table.
+const LISTED: usize = 2000;
+
+/// The page of a calibration.
+///
+/// # Errors
+/// Where a chart cannot be drawn.
+pub fn calibration(told: &ErrorRates, scores: &Scores) -> Result<Page> {
+    let threshold = &told.threshold;
+    let about = format!("{}: {} embeddings of {} classes", threshold.data, told.embeddings, told.classes);
+    let mut page = Page::new("siamese calibrate", &about);
+    let chosen = format!("threshold ({})", threshold.chosen_at);
+    page.figures([
+        (percent(told.equal_error_rate), "equal error rate"),
+        (format!("{:.5}", told.auroc), "AUROC"),
+        (format!("{:.4}", threshold.distance), chosen.as_str()),
+        (percent(threshold.true_accept_rate), "same pairs accepted by the threshold"),
+        (percent(threshold.false_accept_rate), "different pairs accepted by the threshold"),
+    ]);
+    let rows = told.rates.iter().map(|r| {
+        let [low, high] = r.interval_95.map(percent);
+        let rate = format!("{}", r.false_accept_rate);
+        [rate, percent(r.true_accept_rate), format!("{low} – {high}"), format!("{:.4}", r.threshold)]
+    });
+    page.section("Rates").table(&["false accepts", "true accepts", "95 % interval", "threshold"], rows);
+    page.section("Distances");
+    let same: Vec<f64> = scores.same.iter().map(|s| f64::from(s.0)).collect();
+    let different: Vec<f64> = scores.different.iter().map(|&d| f64::from(d)).collect();
+    distances::spread(&mut page, ("same", &same), ("different", &different))?;
+    distances::curve(&mut page, same, different)?;
+    Ok(page)
+}
+
+/// The page of classified pictures; where their folders are named after classes of the gallery,
+/// with an accuracy and the confusions.
+///
+/// # Errors
+/// Where a picture or chart cannot be drawn.
+pub fn classification(
+    facts: &Facts,
+    labels: &[String],
+    threshold: Option<f32>,
+    all: &[Answered],
+) -> Result<Page> {
+    let about = format!("tower {} · SHA-256 {}", facts.tower, facts.tower_sha256);
+    let mut page = Page::new("siamese classify", &about);
+    let unknown = all.iter().filter(|a| a.answer.label.is_none()).count();
+    let mut figures = vec![(all.len().to_string(), "pictures"), (unknown.to_string(), "unknown")];
+    if let Some(threshold) = threshold {
+        figures.push((format!("{threshold:.4}"), "threshold"));
+    }
+    let place = |label: &str| labels.iter().position(|l| l == label);
+    let told: Vec<(usize, Option<usize>)> = all
+        .iter()
+        .filter_map(|a| Some((place(&a.place)?, a.answer.label.as_deref().and_then(place))))
+        .collect();
+    if !told.is_empty() {
+        let right = told.iter().filter(|(truth, answer)| Some(*truth) == *answer).count();
+        figures.push((percent(right as f64 / told.len() as f64), "right, of those whose folder tells"));
+    }
+    page.figures(figures);
+    if !told.is_empty() && labels.len() <= plot::CONFUSABLE {
+        let mut counts = vec![vec![0_u32; labels.len()]; labels.len()];
+        told.iter().filter_map(|&(t, a)| Some((t, a?))).for_each(|(t, a)| counts[t][a] += 1);
+        if counts.iter().flatten().any(|&n| n > 0) {
+            let caption =
+                format!("Rows: the folder; columns: the answer; in this order: {}.", labels.join(", "));
+            page.section("Confusions").chart(&plot::confusion(&counts)?, &caption);
+        }
+    }
+    least_certain(&mut page, all)?;
+    let rows = all.iter().take(LISTED).map(|a| {
+        let label = a.answer.label.clone().unwrap_or_else(|| "unknown".into());
+        let margin = a.answer.margin.map_or_else(String::new, |m| format!("{m:.4}"));
+        [a.source.clone(), label, format!("{:.4}", a.answer.distance), margin]
+    });
+    page.section("Answers").table(&["picture", "label", "distance", "margin"], rows);
+    Ok(page)
+}
+
+/// Pictures with the smallest margins first.
+fn least_certain(page: &mut Page, all: &[Answered]) -> Result<()> {
+    let mut order: Vec<&Answered> = all.iter().filter(|a| a.ink.is_some()).collect();
+    let margin = |a: &Answered| a.answer.margin.unwrap_or(f32::INFINITY);
+    order.sort_by(|a, b| margin(a).total_cmp(&margin(b)));
+    let mut tiles = Vec::new();
+    for a in order.into_iter().take(SHOWN) {
+        if let Some(ink) = &a.ink {
+            let label = a.answer.label.as_deref().unwrap_or("unknown");
+            let png = picture::sheet(&[vec![ink.view()]], picture::zoom(&ink.view()))?;
+            tiles.push((png, format!("{label} ({:.3})", a.answer.distance)));
+        }
+    }
+    if !tiles.is_empty() {
+        page.section("Least certain").pictures(tiles.iter().map(|(png, c)| (png.as_slice(), c.clone())));
+    }
+    Ok(())
+}

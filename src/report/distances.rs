@@ -1,0 +1,47 @@
+//! Charts of two kinds of distances: between what is the same, and between what is different.
+
+use super::html::Page;
+use super::plot::{self, Chart, Series, Style};
+use crate::Result;
+
+/// Two histograms over one range.
+///
+/// # Errors
+/// Where the chart cannot be drawn.
+pub fn spread(page: &mut Page, a: (&str, &[f64]), b: (&str, &[f64])) -> Result<()> {
+    let all = || a.1.iter().chain(b.1).copied();
+    let (low, high) = all().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
+    if low.is_finite() {
+        let range = low..if high > low { high } else { low + 1.0 };
+        let series = [a, b].map(|(name, values)| plot::histogram(name, values, range.clone(), 50));
+        let chart = Chart::new("distance", "share", Style::Area, series.into());
+        page.chart(&chart.svg()?, "How far apart queries are from known drawings.");
+    }
+    Ok(())
+}
+
+/// True accepts against false accepts, the latter on a logarithmic axis.
+///
+/// # Errors
+/// Where the chart cannot be drawn.
+pub fn curve(page: &mut Page, mut same: Vec<f64>, mut different: Vec<f64>) -> Result<()> {
+    if same.is_empty() || different.is_empty() {
+        return Ok(());
+    }
+    same.sort_unstable_by(f64::total_cmp);
+    different.sort_unstable_by(f64::total_cmp);
+    let share = |of: &[f64], t: f64| of.partition_point(|&d| d <= t) as f64 / of.len() as f64;
+    // A point for each of some 300 ranks, dense where false accepts are rare.
+    let n = different.len();
+    let ranks = (0..300).map(|i| ((n as f64).powf(f64::from(i) / 299.0) as usize).clamp(1, n) - 1);
+    let points = |y: fn(f64) -> f64| {
+        ranks.clone().map(|r| (share(&different, different[r]), y(share(&same, different[r])))).collect()
+    };
+    let one = |name: &str, y: fn(f64) -> f64| Series { name: name.into(), points: points(y) };
+    let series =
+        vec![one("accepted of the same (ROC)", |t| t), one("rejected of the same (DET)", |t| 1.0 - t)];
+    let mut chart = Chart::new("accepted of different ones", "share", Style::Lines, series);
+    chart.log_x = true;
+    page.chart(&chart.svg()?, "What a threshold accepts and rejects, from strict (left) to lax (right).");
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! A recipe's stages, one after another, each into its run folder: the recipe that another one starts from
+//! is trained first, beside it, unless it has been.
+
+use super::{Checkpoints, Evaluator, FinishedRun, Folder, Job, Material, Observer, graph, material, train};
+use crate::model::{Params, Recipe, read_params};
+use crate::report::plot::{Chart, Series, Style};
+use crate::runtime::OrtOptions;
+use crate::runtime::ort::{Device, SessionOptions};
+use crate::runtime::provision::Request;
+use crate::{Error, Result, files};
+use prost::Message;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// What is trained otherwise than a recipe says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Values of the recipe, as [`Recipe::changed`] takes them.
+    pub set: Vec<String>,
+    /// Steps; of a recipe that begins with another one: of each.
+    pub steps: Option<u64>,
+    /// Seed of the first weights and the batches.
+    pub seed: Option<u64>,
+    /// The run or recipe to start from.
+    pub init_from: Option<String>,
+}
+
+impl Changes {
+    /// A recipe, by name or file, with these changes.
+    ///
+    /// # Errors
+    /// As [`Recipe::find`]; changes that do not fit it.
+    pub fn recipe(&self, which: &str) -> Result<Recipe> {
+        let found = Recipe::find(which)?;
+        let mut recipe = self.set.iter().try_fold(found, |recipe, change| recipe.changed(change))?;
+        if let Some(steps) = self.steps {
+            recipe = recipe.over(steps);
+        }
+        recipe.seed = self.seed.unwrap_or(recipe.seed);
+        recipe.init_from = self.init_from.clone().or(recipe.init_from);
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Those that reach the recipe that another one starts from.
+    fn of_first_stage(&self) -> Self {
+        Self { set: Vec::new(), init_from: None, ..self.clone() }
+    }
+}
+
+/// How every stage is trained.
+pub struct Training<'a> {
+    /// The data folder.
+    pub data: &'a Path,
+    /// What is trained otherwise than the recipe says.
+    pub changes: Changes,
+    /// The library.
+    pub library: Request,
+    /// Where to train.
+    pub device: Device,
+    /// Threads of ONNX Runtime; 0: those of the checkpoint, else one a core.
+    pub threads: usize,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_every: u64,
+    /// When checkpoints are due.
+    pub checkpoints: Checkpoints,
+    /// Set from outside to stop after the step at hand.
+    pub stop: &'a AtomicBool,
+}
+
+/// A stage that begins.
+pub struct Stage<'a> {
+    /// Its recipe.
+    pub recipe: &'a Recipe,
+    /// Training images.
+    pub images: usize,
+    /// Classes, as the loss numbers them.
+    pub classes: usize,
+    /// Where it is trained.
+    pub device: Device,
+    /// Its run folder.
+    pub folder: &'a Path,
+}
+
+impl Training<'_> {
+    /// Trains a recipe into a folder, after the one that it starts from where that has not been trained.
+    /// With `resume` it goes on from the folder's newest checkpoint.
+    ///
+    /// # Errors
+    /// As [`train`]; a folder that holds a run already; a run to start from that is another recipe's.
+    pub fn run(
+        &self,
+        recipe: &Recipe,
+        folder: &Folder,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<FinishedRun> {
+        let material = material(recipe, self.data)?;
+        if !resume {
+            folder.refuse_to_overwrite()?;
+        }
+        let start = match &recipe.init_from {
+            Some(from) if !(resume && folder.has_checkpoint()) => {
+                Some(self.first_stage(from, folder.path(), observer)?)
+            }
+            _ => None,
+        };
+        observer.begins(&Stage {
+            recipe,
+            images: material.training.len(),
+            classes: material.classes.count,
+            device: self.device,
+            folder: folder.path(),
+        });
+        let evaluator = self.evaluator(recipe, &material, observer);
+        let job = Job {
+            recipe,
+            material: &material,
+            folder: folder.clone(),
+            library: self.library.clone(),
+            session: SessionOptions {
+                device: self.device,
+                threads: self.threads,
+                spinning: true,
+                ..SessionOptions::default()
+            },
+            start,
+            resume,
+            evaluator: evaluator.as_ref(),
+            log_every: self.log_every,
+            checkpoints: self.checkpoints,
+            stop: self.stop,
+        };
+        let finished = train(&job, observer)?;
+        if let Err(error) = draw_loss(folder) {
+            observer.note(&format!("no loss.png: {:#}", anyhow::Error::from(error)));
+        }
+        Ok(finished)
+    }
+
+    /// The evaluation that the recipe asks for; training goes on without one that cannot be had.
+    fn evaluator(
+        &self,
+        recipe: &Recipe,
+        material: &Material,
+        observer: &mut dyn Observer,
+    ) -> Option<Evaluator> {
+        let (library, device, threads) = (self.library.clone(), self.device, self.threads);
+        let runtime = OrtOptions { library, device, threads, ..OrtOptions::default() };
+        let tell = |error| observer.note(&format!("no evaluations: {:#}", anyhow::Error::from(error)));
+        Evaluator::new(recipe, material, runtime).map_err(tell).ok()
+    }
+
+    /// The parameters of what `from` names: a run's folder, or a recipe, which is trained now, beside
+    /// the folder `main` of the run that starts from it, unless it has been.
+    fn first_stage(&self, from: &str, main: &Path, observer: &mut dyn Observer) -> Result<Params> {
+        let given = Folder::new(from);
+        if given.params().exists() {
+            return Ok(read_params(&given.params())?.0);
+        }
+        let recipe = self.changes.of_first_stage().recipe(from)?;
+        let folder = Folder::new(main.parent().unwrap_or(Path::new("")).join(&recipe.name));
+        if folder.params().exists() {
+            must_be_trained_by(&recipe, &folder)?;
+        } else {
+            self.run(&recipe, &folder, folder.has_checkpoint(), observer)?;
+        }
+        Ok(read_params(&folder.params())?.0)
+    }
+}
+
+/// Refuses a finished run of another recipe.
+fn must_be_trained_by(recipe: &Recipe, folder: &Folder) -> Result<()> {
+    let earlier = Recipe::load(folder.path())?;
+    let same =
+        Recipe { about: earlier.about.clone(), evaluation: earlier.evaluation.clone(), ..recipe.clone() };
+    if earlier == same {
+        return Ok(());
+    }
+    let why = format!(
+        "is a run of a recipe that is not {} with these steps and this seed; name it with --init-from if it \
+         is meant to start this run, or move it away",
+        recipe.name
+    );
+    Err(Error::invalid(folder.path().display(), why))
+}
+
+/// The loss over the steps, as a picture in the run's folder.
+fn draw_loss(folder: &Folder) -> Result<()> {
+    let points = folder.lines()?.iter().map(|line| (line.step as f64, line.loss)).collect();
+    let series = vec![Series { name: "loss".into(), points }];
+    Chart::new("step", "loss", Style::Lines, series).png(&folder.path().join("loss.png"))
+}
+
+/// A training graph in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GraphFile {
+    /// The recipe's name.
+    pub recipe: String,
+    /// The file.
+    pub graph: PathBuf,
+}
+
+/// Writes a recipe's training graph: into `out`, else its folder of the repository, else its run folder.
+///
+/// # Errors
+/// As [`material`] and [`graph`]; a folder that cannot be written.
+pub fn write_graph(recipe: &Recipe, data: &Path, device: Device, out: Option<&Path>) -> Result<GraphFile> {
+    let graph = graph(recipe, &material(recipe, data)?, device)?;
+    let shipped = Path::new("onnx").join(&recipe.name);
+    let shipped = Some(shipped).filter(|folder| folder.join("recipe.json").exists());
+    let folder = out.map(Path::to_path_buf).or(shipped).unwrap_or_else(|| run_folder(recipe));
+    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    let path = folder.join("train.onnx");
+    files::replace(&path, &graph.model.encode_to_vec())?;
+    Ok(GraphFile { recipe: recipe.name.clone(), graph: path })
+}
+
+/// Where a recipe is trained unless told otherwise.
+pub fn run_folder(recipe: &Recipe) -> PathBuf {
+    Path::new("runs").join(&recipe.name)
+}
