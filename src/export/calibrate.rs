@@ -1,8 +1,11 @@
 //! What the float tower's activations are like, from calibration images.
 
+use super::float;
 use super::run::{Program, Values};
-use crate::Result;
+use crate::graph::{Expr, Graph};
+use crate::model::{Params, Recipe};
 use crate::onnx::ModelProto;
+use crate::{Error, Result};
 use ndarray::{ArrayD, ArrayView4, Axis};
 use std::collections::HashMap;
 
@@ -14,11 +17,16 @@ const CLIPPED: f64 = 0.001;
 const LOWEST: i32 = -40;
 const HIGHEST: i32 = 40;
 
-/// Statistics of some values of a tower.
-pub(super) struct Statistics(HashMap<String, Spread>);
+/// What the results of a tower's parts are like, part by part.
+pub(super) struct Statistics(Vec<Observed>);
 
-/// How the elements of one value are spread.
-#[derive(Clone)]
+/// What the result of one part is like.
+struct Observed {
+    exponent: i32,
+    means: Vec<f64>,
+}
+
+/// How the elements of one result are spread.
 struct Spread {
     /// Elements by the smallest e for which |x| ≤ 127.5·2^e, from [`LOWEST`].
     counts: Vec<u64>,
@@ -29,44 +37,54 @@ struct Spread {
 }
 
 impl Statistics {
-    /// Runs `images` through the float tower and watches the named values.
-    pub fn gather(model: &ModelProto, names: &[String], images: ArrayView4<'_, u8>) -> Result<Self> {
-        let visit = |tally: &mut HashMap<String, Spread>, values: &Values| {
-            for (name, value) in names.iter().filter_map(|n| values.get_key_value(n)) {
-                let empty = || Spread::new(value.shape()[0]);
-                tally.entry(name.clone()).or_insert_with(empty).add(value);
-            }
-        };
-        let tallies = Program::new(model)?.tally(images, HashMap::new, visit)?;
-        let mut all: HashMap<String, Spread> = HashMap::new();
-        for (name, spread) in tallies.into_iter().flatten() {
-            match all.get_mut(&name) {
-                Some(sum) => sum.merge(&spread),
-                None => drop(all.insert(name, spread)),
-            }
+    /// Runs `images` through the float tower of folded parameters and watches every part.
+    pub fn gather(recipe: &Recipe, folded: &Params, images: ArrayView4<'_, u8>) -> Result<Self> {
+        let g = Graph::new("calibration");
+        let parts = float::build(&g, recipe, folded)?.parts;
+        // A normalisation that is folded gives the value of its product.
+        let same = |part: &Expr<'_>| parts.iter().position(|p| p == part).unwrap_or_default();
+        let names: Vec<String> = parts.iter().map(|part| format!("part {}", same(part))).collect();
+        for (place, part) in parts.iter().enumerate().filter(|(place, part)| same(part) == *place) {
+            g.output(&names[place], *part);
         }
-        Ok(Self(all))
+        let spreads = spreads(&g.to_model_batched("N")?, images)?;
+        let observed = names.iter().map(|name| match spreads.get(name) {
+            Some(spread) => Ok(spread.observed()),
+            None => Err(Error::invalid("the calibration", format!("did not compute {name}"))),
+        });
+        Ok(Self(observed.collect::<Result<_>>()?))
     }
 
-    /// The exponent of a value's unit: the smallest for which 99.9 % of its elements are at most 127
-    /// units.
-    pub fn exponent(&self, name: &str) -> i32 {
-        let Some(spread) = self.0.get(name) else { return 0 };
-        let mut above: u64 = spread.counts.iter().sum();
-        let allowed = (above as f64 * CLIPPED) as u64;
-        for (i, count) in spread.counts.iter().enumerate() {
-            above -= count;
-            if above <= allowed {
-                return LOWEST + i as i32;
-            }
-        }
-        HIGHEST
+    /// The exponent of the unit of a part's result: the smallest for which 99.9 % of its elements are at
+    /// most 127 units.
+    pub fn exponent(&self, place: usize) -> i32 {
+        self.0[place].exponent
     }
 
-    /// The mean of each channel (axis 0 of one image's value).
-    pub fn means(&self, name: &str) -> Vec<f64> {
-        self.0.get(name).map_or_else(Vec::new, |s| s.sums.iter().map(|x| x / s.each.max(1) as f64).collect())
+    /// The mean of each channel (axis 0 of one image's result).
+    pub fn means(&self, place: usize) -> &[f64] {
+        &self.0[place].means
     }
+}
+
+/// How the model's outputs are spread over the images.
+fn spreads(model: &ModelProto, images: ArrayView4<'_, u8>) -> Result<HashMap<String, Spread>> {
+    let outputs = || model.graph.iter().flat_map(|g| &g.output).map(|output| output.name());
+    let visit = |tally: &mut HashMap<String, Spread>, values: &Values| {
+        for (name, value) in outputs().filter_map(|name| values.get_key_value(name)) {
+            let empty = || Spread::new(value.shape()[0]);
+            tally.entry(name.clone()).or_insert_with(empty).add(value);
+        }
+    };
+    let tallies = Program::new(model)?.tally(images, HashMap::new, visit)?;
+    let mut all: HashMap<String, Spread> = HashMap::new();
+    for (name, spread) in tallies.into_iter().flatten() {
+        match all.get_mut(&name) {
+            Some(sum) => sum.merge(&spread),
+            None => drop(all.insert(name, spread)),
+        }
+    }
+    Ok(all)
 }
 
 impl Spread {
@@ -82,6 +100,23 @@ impl Spread {
             *sum += channel.iter().map(|x| f64::from(*x)).sum::<f64>();
         }
         self.each += (value.len() / self.sums.len().max(1)) as u64;
+    }
+
+    fn observed(&self) -> Observed {
+        let means = self.sums.iter().map(|x| x / self.each.max(1) as f64).collect();
+        Observed { exponent: self.exponent(), means }
+    }
+
+    fn exponent(&self) -> i32 {
+        let mut above: u64 = self.counts.iter().sum();
+        let allowed = (above as f64 * CLIPPED) as u64;
+        for (i, count) in self.counts.iter().enumerate() {
+            above -= count;
+            if above <= allowed {
+                return LOWEST + i as i32;
+            }
+        }
+        HIGHEST
     }
 
     fn merge(&mut self, other: &Self) {
@@ -123,10 +158,9 @@ mod tests {
         value[[0, 0]] = 1000.0;
         value[[0, 1]] = 1000.0;
         spread.add(&value);
-        let of = |s: &Spread| Statistics(HashMap::from([("v".to_string(), s.clone())])).exponent("v");
-        assert_eq!(of(&spread), -6);
+        assert_eq!(spread.exponent(), -6);
         value.fill(1000.0);
         spread.add(&value.slice_move(ndarray::s![.., ..3]).into_dyn());
-        assert_eq!(of(&spread), 3);
+        assert_eq!(spread.exponent(), 3);
     }
 }

@@ -1,18 +1,17 @@
 //! Trained parameters → an exact tower.
 //!
-//! Weights, biases and activations are integers held in float32; each layer is `Conv` (its bias
+//! Weights, biases and activations are integers held in float32; each product is `Conv` (its bias
 //! includes half a step) → `Mul` by a power of two per channel → `Floor` → `Clip`. Sums of such
 //! integers are exact in any order, so every runtime gives the same bits ([`crate::tower::prove`]).
 //! What is rounded, and how far, is chosen here: weights by channel ([`super::quantise`]), activations by
-//! layer ([`super::calibrate`]).
+//! part ([`super::calibrate`]). A product is rounded only after what can be done in its accumulator: the
+//! normalisation, the sum with a shortcut, the ReLU.
 
 use super::calibrate::{ACTIVATION_MAX, Statistics};
-use super::float::{self, describe, normalised};
+use super::float::{self, describe};
 use super::quantise::{Incoming, Quantised, Row, finest, finest_beside, finest_pair};
-use super::taps::Taps;
 use crate::graph::{ConvAttrs, DType, Expr, Graph, Tensor};
-use crate::model::recipe::{Layer, Padding, Recipe};
-use crate::model::{Params, Placed, pads, plan};
+use crate::model::{Kind, Params, Part, Recipe, plan};
 use crate::onnx::ModelProto;
 use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, prove};
 use crate::{Error, Result};
@@ -40,37 +39,36 @@ pub fn exact(
     told: &Provenance,
     how: Calibration<'_>,
 ) -> Result<ModelProto> {
-    let placed = plan(recipe)?;
-    check_layers(recipe, &placed)?;
+    let parts = plan(recipe)?;
+    check_parts(recipe, &parts)?;
     check_images(recipe, how)?;
-    let trained = float::float(recipe, params, told)?;
-    let taps = Taps::of(&trained, &placed);
-    let stats = Statistics::gather(&trained, &taps.names(), how.images)?;
     let params = float::fold(recipe, params)?;
-    let g = &Graph::new(&recipe.name);
-    let exporter = Exporter { g, params: &params, stats, taps, correct: how.correct_biases };
-    let embedding = exporter.tower(recipe.size, &placed)?;
+    let stats = Statistics::gather(recipe, &params, how.images)?;
+    let g = Graph::new(&recipe.name);
+    let exporter =
+        Exporter { g: &g, parts: &parts, params: &params, stats: &stats, correct: how.correct_biases };
+    let embedding = exporter.tower(recipe.size)?;
     g.output(OUTPUT, embedding);
-    let dim = embedding.dim(1);
     let mut model = g.to_model_batched("N")?;
-    let distance = if normalised(recipe) { Distance::Cosine } else { float::distance(recipe, &params)? };
-    describe(&mut model, recipe, TowerKind::Exact, dim, distance)?;
+    let distance =
+        if float::normalised(&parts) { Distance::Cosine } else { float::distance(recipe, &params)? };
+    describe(&mut model, recipe, TowerKind::Exact, embedding.dim(1), distance)?;
     let bounds = prove(&model)?;
     Provenance { recipe: Some(recipe.clone()), bounds, ..told.clone() }.write(&mut model)?;
     Ok(model)
 }
 
-fn check_layers(recipe: &Recipe, placed: &[Placed]) -> Result<()> {
-    for (i, p) in placed.iter().enumerate() {
-        let later = placed[i + 1..].iter().any(|p| !matches!(p.layer, Layer::Dropout(_) | Layer::L2Norm));
-        let why = match p.layer {
-            Layer::Sigmoid => {
+fn check_parts(recipe: &Recipe, parts: &[Part]) -> Result<()> {
+    for (place, part) in parts.iter().enumerate() {
+        let last = parts[place..].iter().all(|p| matches!(p.kind, Kind::Dropout(_) | Kind::L2Norm));
+        let why = match part.kind {
+            Kind::Sigmoid => {
                 "has no exact form: e⁻ˣ is rounded differently by every runtime; export a float tower"
             }
-            Layer::L2Norm if later => "has no exact form in the middle of a tower: the root is rounded",
+            Kind::L2Norm if !last => "has no exact form in the middle of a tower: the root is rounded",
             _ => continue,
         };
-        return Err(Error::invalid(format!("recipe {}, layer {}", recipe.name, p.name), why));
+        return Err(Error::invalid(format!("recipe {}, layer {}", recipe.name, part.layer), why));
     }
     Ok(())
 }
@@ -87,221 +85,249 @@ fn check_images(recipe: &Recipe, how: Calibration<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A value of the exact tower.
+/// What the exact tower has for the result of a part: a sum, which is rounded only when it must be.
 #[derive(Clone)]
-struct Act<'a> {
-    value: Expr<'a>,
+struct Act<'g> {
+    /// The part that it stands for.
+    place: usize,
+    terms: Vec<Term<'g>>,
+}
+
+/// A summand.
+#[derive(Clone, Copy)]
+enum Term<'g> {
+    /// The product at this place, of these integers.
+    Product(usize, Integers<'g>),
+    /// The integers themselves.
+    Integers(Integers<'g>),
+}
+
+/// Integers, with the place of the part that they stand for.
+#[derive(Clone, Copy)]
+struct Integers<'g> {
+    value: Expr<'g>,
     is: Incoming,
-    /// The float tower's value that it stands for.
-    tap: String,
+    place: usize,
     /// Nothing is below 0.
     positive: bool,
 }
 
-struct Exporter<'a> {
-    g: &'a Graph,
+impl<'g> From<Integers<'g>> for Act<'g> {
+    fn from(x: Integers<'g>) -> Self {
+        Self { place: x.place, terms: vec![Term::Integers(x)] }
+    }
+}
+
+struct Exporter<'a, 'g> {
+    g: &'g Graph,
+    parts: &'a [Part],
     params: &'a Params,
-    stats: Statistics,
-    taps: Taps,
+    stats: &'a Statistics,
     correct: bool,
 }
 
-/// A product's place in the tower.
-#[derive(Clone, Copy)]
-enum Form {
-    Conv(ConvAttrs),
-    Fc,
-}
-
-impl<'a> Exporter<'a> {
-    fn tower(&self, size: usize, placed: &[Placed]) -> Result<Expr<'a>> {
+impl<'a, 'g> Exporter<'a, 'g> {
+    fn tower(&self, size: usize) -> Result<Expr<'g>> {
         let image = self.g.input(INPUT, DType::U8, &[1, 1, size, size]);
-        let value = image.cast(DType::F32);
-        let is = Incoming { unit: 1.0 / 255.0, max: 255.0, step: 0 };
-        let mut x = Act { value, is, tap: self.taps.image.clone(), positive: true };
-        for (i, p) in placed.iter().enumerate() {
-            let next = placed[i + 1..].iter().map(|p| &p.layer);
-            let relu = next.clone().find(|l| !matches!(l, Layer::BatchNorm | Layer::Dropout(_)))
-                == Some(&Layer::Relu);
-            x = self.g.within(&p.name, || self.layer(p, x, relu))?;
+        let mut acts: Vec<Act<'g>> = Vec::with_capacity(self.parts.len());
+        for place in 0..self.parts.len() {
+            let act = self.part(place, image, &acts)?;
+            let takers = self.parts.iter().flat_map(|p| &p.inputs).filter(|&&input| input == place);
+            // What several parts take is rounded once for all of them.
+            acts.push(if takers.count() > 1 { self.rounded(act)?.into() } else { act });
         }
-        if x.is.step < 0 || x.is.max > ACTIVATION_MAX {
-            x = self.requantise(x)?;
-        }
-        Ok(x.value)
+        let Some(last) = acts.pop() else { return Err(Error::invalid("the tower", "has no parts")) };
+        let last = self.rounded(last)?;
+        let fits = last.is.step >= 0 && last.is.max <= ACTIVATION_MAX;
+        Ok(if fits { last.value } else { self.requantised(last) })
     }
 
-    fn layer(&self, p: &Placed, x: Act<'a>, relu: bool) -> Result<Act<'a>> {
-        let tap = self.taps.after(&p.name);
-        match p.layer {
-            Layer::Conv { kernel, stride, padding, .. } => {
-                let form = Form::Conv(self.window(x.value, kernel, stride, padding));
-                // The scale is that of what the next rounding gives: after the ReLU, where one follows.
-                self.product(&p.name, form, x, relu, tap)
+    fn part(&self, place: usize, image: Expr<'g>, acts: &[Act<'g>]) -> Result<Act<'g>> {
+        let part = &self.parts[place];
+        let x = |i: usize| acts[part.inputs[i]].clone();
+        let map = |x: Integers<'g>, f: &dyn Fn(Expr<'g>) -> Expr<'g>| {
+            let value = self.g.within(&part.layer, || f(x.value));
+            Integers { value, place, ..x }
+        };
+        Ok(match part.kind {
+            Kind::Image => {
+                let is = Incoming { unit: 1.0 / 255.0, max: 255.0, step: 0 };
+                Integers { value: image.cast(DType::F32), is, place, positive: true }.into()
             }
-            Layer::Fc { .. } => self.product(&p.name, Form::Fc, x, relu, tap),
-            Layer::Residual { stride, .. } => self.residual(p, x, stride),
-            Layer::Relu if x.positive => Ok(Act { tap, ..x }),
-            Layer::Relu => Ok(Act { positive: true, value: x.value.relu(), tap, ..x }),
-            Layer::MaxPool { size } => Ok(Act { value: x.value.max_pool([size; 2], [size; 2]), tap, ..x }),
-            Layer::AveragePool { size } => Ok(Act { tap, ..self.average(&p.name, x, size)? }),
-            Layer::GlobalAveragePool => {
-                let side = x.value.dim(2);
-                let mean = self.average(&p.name, x, side)?;
-                Ok(Act { value: mean.value.flatten(1), tap, ..mean })
+            Kind::Product(_) => Act { place, terms: vec![Term::Product(place, self.rounded(x(0))?)] },
+            Kind::Add => Act { place, terms: [x(0).terms, x(1).terms].concat() },
+            Kind::Relu => {
+                let sum = x(0);
+                match *sum.terms.as_slice() {
+                    [Term::Integers(x)] if x.positive => Integers { place, ..x }.into(),
+                    [Term::Integers(x)] => Integers { positive: true, ..map(x, &|x| x.relu()) }.into(),
+                    _ => self.round(Act { place, ..sum }, true)?.into(),
+                }
             }
-            Layer::Flatten => Ok(Act { value: x.value.flatten(1), tap, ..x }),
-            // Batch normalisation is in the weights; the cosine distance normalises.
-            Layer::BatchNorm | Layer::Dropout(_) | Layer::L2Norm | Layer::Sigmoid => Ok(x),
+            Kind::MaxPool(size) => map(self.rounded(x(0))?, &|x| x.max_pool([size; 2], [size; 2])).into(),
+            Kind::Flatten => map(self.rounded(x(0))?, &|x| x.flatten(1)).into(),
+            Kind::AveragePool(size) => self.average(place, x(0), size)?.into(),
+            Kind::GlobalAveragePool => {
+                let side = self.parts[part.inputs[0]].output[1];
+                map(self.average(place, x(0), side)?, &|x| x.flatten(1)).into()
+            }
+            // Normalisation is in the weights, and the cosine divides by the length; a sigmoid was refused.
+            Kind::BatchNorm | Kind::Dropout(_) | Kind::L2Norm | Kind::Sigmoid => x(0),
+        })
+    }
+
+    /// Integers for a part's result; a sum that goes through no ReLU has a sign.
+    fn rounded(&self, act: Act<'g>) -> Result<Integers<'g>> {
+        match *act.terms.as_slice() {
+            [Term::Integers(x)] => Ok(x),
+            _ => self.round(act, false),
         }
     }
 
-    /// Product, rounded to 7 bits and, unless a ReLU follows, a sign.
-    fn product(&self, name: &str, form: Form, x: Act<'a>, relu: bool, tap: String) -> Result<Act<'a>> {
-        let out = self.stats.exponent(&tap);
-        let means = self.means(&x);
-        let (weight, bias) = self.weights(name)?;
+    /// The sum → `Floor` → `Clip` to 7 bits and, unless it goes through a ReLU, a sign.
+    fn round(&self, sum: Act<'g>, relu: bool) -> Result<Integers<'g>> {
+        let exponent = self.stats.exponent(sum.place);
+        let first = sum.terms.iter().find_map(|term| match term {
+            Term::Product(place, _) => Some(*place),
+            Term::Integers(_) => None,
+        });
+        let layer = &self.parts[first.unwrap_or(sum.place)].layer;
+        self.g.within(layer, || {
+            let scaled = self.accumulated(&sum.terms, exponent, layer)?;
+            Ok(self.clipped(scaled, exponent, relu, sum.place))
+        })
+    }
+
+    /// The sum scaled so that 1 stands for 2^out, half a step added. It is formed before it is rounded, at
+    /// the finer of its terms' scales.
+    fn accumulated(&self, terms: &[Term<'g>], out: i32, layer: &str) -> Result<Expr<'g>> {
         let half = 2f64.powi(out - 1);
-        let rows = rows(weight, bias, half, &means);
-        let integers = rows.iter().map(|row| finest(row, x.is)).collect::<Result<Vec<_>>>()?;
-        let scaled = self.scaled_product(name, form, x.value, weight.shape(), &integers, out)?;
-        Ok(self.rounded(scaled, out, relu, tap))
-    }
-
-    /// The block's sum is formed before it is rounded, at the finer of both scales.
-    fn residual(&self, p: &Placed, x: Act<'a>, stride: usize) -> Result<Act<'a>> {
-        let [first, second, third] = [1, 2, 3].map(|i| format!("{}.conv{i}", p.name));
-        let middle = self.taps.middle(&p.name);
-        let window = self.window(x.value, 3, stride, Padding::Half);
-        let y = self.product(&first, Form::Conv(window), x.clone(), true, middle)?;
-        let tap = self.taps.after(&p.name);
-        let out = self.stats.exponent(&tap);
-        let (half, means) = (2f64.powi(out - 1), self.means(&y));
-        let (weight, bias) = self.weights(&second)?;
-        let rows_y = rows(weight, bias, half, &means);
-        let form = Form::Conv(self.window(y.value, 3, 1, Padding::Half));
-        let shape = weight.shape();
-        if p.input == p.output {
-            let exponent = shortcut_exponent(p, &x)?;
-            let (magnitude, step) = (x.is.max * x.is.unit, exponent + x.is.step);
-            let beside = rows_y.iter().map(|row| finest_beside(row, y.is, magnitude, step));
-            let integers = beside.collect::<Result<Vec<_>>>()?;
-            let branch = self.scaled_product(&second, form, y.value, shape, &integers, out)?;
-            let sum = branch + x.value * 2f32.powi(exponent - out);
-            return Ok(self.rounded(sum, out, true, tap));
+        match *terms {
+            [Term::Product(a, x)] => {
+                let rows = self.rows(a, x, half)?;
+                let integers = rows.iter().map(|row| finest(row, x.is)).collect::<Result<Vec<_>>>()?;
+                self.scaled(a, x, &integers, out)
+            }
+            [Term::Product(a, x), Term::Product(b, y)] => {
+                let (rows_x, rows_y) = (self.rows(a, x, half)?, self.rows(b, y, 0.0)?);
+                let pairs = rows_x.iter().zip(&rows_y).map(|(p, q)| finest_pair((p, x.is), (q, y.is)));
+                let (integers_x, integers_y): (Vec<_>, Vec<_>) =
+                    pairs.collect::<Result<Vec<_>>>()?.into_iter().map(|[p, q]| (p, q)).unzip();
+                Ok(self.scaled(a, x, &integers_x, out)? + self.scaled(b, y, &integers_y, out)?)
+            }
+            [Term::Product(a, x), Term::Integers(y)] | [Term::Integers(y), Term::Product(a, x)] => {
+                let exponent = shortcut_exponent(layer, y)?;
+                let (magnitude, step) = (y.is.max * y.is.unit, exponent + y.is.step);
+                let rows = self.rows(a, x, half)?;
+                let beside = rows.iter().map(|row| finest_beside(row, x.is, magnitude, step));
+                let integers = beside.collect::<Result<Vec<_>>>()?;
+                let branch = self.scaled(a, x, &integers, out)?;
+                Ok(branch + y.value * 2f32.powi(exponent - out))
+            }
+            _ => {
+                let why =
+                    "adds results of which none is a product's, or more than two; there is no exact form";
+                Err(Error::invalid(format!("layer {layer}"), why))
+            }
         }
-        let means = self.means(&x);
-        let (weight_x, bias_x) = self.weights(&third)?;
-        let rows_x = rows(weight_x, bias_x, 0.0, &means);
-        let pairs = rows_y.iter().zip(&rows_x).map(|(a, b)| finest_pair((a, y.is), (b, x.is)));
-        let (integers, integers_x): (Vec<_>, Vec<_>) =
-            pairs.collect::<Result<Vec<_>>>()?.into_iter().map(|[a, b]| (a, b)).unzip();
-        let branch = self.scaled_product(&second, form, y.value, shape, &integers, out)?;
-        let form = Form::Conv(self.window(x.value, 1, stride, Padding::Half));
-        let shortcut = self.scaled_product(&third, form, x.value, weight_x.shape(), &integers_x, out)?;
-        Ok(self.rounded(branch + shortcut, out, true, tap))
     }
 
     /// The mean of each window: exact for 2^k numbers; of others the sum is taken, and the next weights
     /// divide.
-    fn average(&self, name: &str, x: Act<'a>, size: usize) -> Result<Act<'a>> {
-        let count = size * size;
+    fn average(&self, place: usize, x: Act<'g>, size: usize) -> Result<Integers<'g>> {
+        let (x, count, layer) = (self.rounded(x)?, size * size, &self.parts[place].layer);
         let mut is = x.is;
-        if count.is_power_of_two() {
-            is.step -= count.trailing_zeros() as i32;
-            return Ok(Act { value: x.value.average_pool([size; 2], [size; 2]), is, ..x });
-        }
-        let channels = x.value.dim(1);
-        let ones = ArrayD::from_elem(IxDyn(&[channels, 1, size, size]), 1i8);
-        let ones = self.g.initializer(&format!("{name}.ones"), Tensor::I8(ones)).cast(DType::F32);
-        let attrs = ConvAttrs { strides: [size; 2], groups: channels, ..ConvAttrs::default() };
-        is.unit /= count as f64;
-        is.max *= count as f64;
-        Ok(Act { value: x.value.conv(ones, None, attrs), is, ..x })
+        let value = self.g.within(layer, || {
+            if count.is_power_of_two() {
+                is.step -= count.trailing_zeros() as i32;
+                return x.value.average_pool([size; 2], [size; 2]);
+            }
+            is.unit /= count as f64;
+            is.max *= count as f64;
+            let channels = x.value.dim(1);
+            let ones = Tensor::I8(ArrayD::from_elem(IxDyn(&[channels, 1, size, size]), 1));
+            let ones = self.g.initializer(&format!("{layer}.ones"), ones).cast(DType::F32);
+            x.value.conv(
+                ones,
+                None,
+                ConvAttrs { strides: [size; 2], groups: channels, ..ConvAttrs::default() },
+            )
+        });
+        Ok(Integers { value, is, place, ..x })
     }
 
     /// Rounds means or sums at the tower's end to the integers of an embedding.
-    fn requantise(&self, x: Act<'a>) -> Result<Act<'a>> {
-        let target = self.stats.exponent(&x.tap);
+    fn requantised(&self, x: Integers<'g>) -> Expr<'g> {
+        let target = self.stats.exponent(x.place);
         let shift = (f64::from(target) - x.is.unit.log2()).ceil() as i32;
-        let shifted = x.value * 2f32.powi(-shift) + 0.5;
-        Ok(self.rounded(shifted, target, x.positive, x.tap))
+        let scaled = x.value * 2f32.powi(-shift) + 0.5;
+        self.clipped(scaled, target, x.positive, x.place).value
     }
 
     /// `Floor` → `Clip`.
-    fn rounded(&self, scaled: Expr<'a>, exponent: i32, relu: bool, tap: String) -> Act<'a> {
+    fn clipped(&self, scaled: Expr<'g>, exponent: i32, relu: bool, place: usize) -> Integers<'g> {
         let low = if relu { 0.0 } else { -ACTIVATION_MAX as f32 };
         let value = scaled.floor().clip(low, ACTIVATION_MAX as f32);
         let is = Incoming { unit: 2f64.powi(exponent), max: ACTIVATION_MAX, step: 0 };
-        Act { value, is, tap, positive: relu }
+        Integers { value, is, place, positive: relu }
     }
 
     /// `Conv` or `Gemm` of integers → `Mul` by powers of two, so that 1 stands for 2^out.
-    fn scaled_product(
-        &self,
-        name: &str,
-        form: Form,
-        x: Expr<'a>,
-        shape: &[usize],
-        integers: &[Quantised],
-        out: i32,
-    ) -> Result<Expr<'a>> {
-        let weights: Vec<i8> = integers.iter().flat_map(|q| q.weights.iter().copied()).collect();
-        let weights = ArrayD::from_shape_vec(IxDyn(shape), weights).map_err(|e| {
-            Error::invalid_because(format!("parameter {name}.weight"), "changed its shape", e)
-        })?;
-        let weights = self.g.initializer(&format!("{name}.weight"), Tensor::I8(weights)).cast(DType::F32);
-        let biases = integers.iter().map(|q| q.bias as f32).collect();
-        let biases = self.vector(&format!("{name}.bias"), biases, &[integers.len()])?;
-        let scales = integers.iter().map(|q| 2f32.powi(q.exponent - out)).collect();
-        let (sum, spread): (Expr, &[usize]) = match form {
-            Form::Conv(attrs) => (x.conv(weights, Some(biases), attrs), &[integers.len(), 1, 1]),
-            Form::Fc => (x.linear(weights, Some(biases)), &[integers.len()]),
+    fn scaled(&self, place: usize, x: Integers<'g>, integers: &[Quantised], out: i32) -> Result<Expr<'g>> {
+        let (part, count) = (&self.parts[place], integers.len());
+        let Some(product) = part.product() else {
+            return Err(Error::invalid(&part.name, "is no product"));
         };
-        Ok(sum * self.vector(&format!("{name}.scale"), scales, spread)?)
+        let named = |end: &str| format!("{}.{end}", part.name);
+        let weights = integers.iter().flat_map(|q| q.weights.iter().copied()).collect();
+        let weights = ArrayD::from_shape_vec(IxDyn(&product.weight), weights).map_err(|e| {
+            Error::invalid_because(format!("parameter {}", named("weight")), "changed its shape", e)
+        })?;
+        let weights = self.g.initializer(&named("weight"), Tensor::I8(weights)).cast(DType::F32);
+        let biases = integers.iter().map(|q| q.bias as f32).collect();
+        let biases = self.vector(&named("bias"), biases, &[count])?;
+        let scales = integers.iter().map(|q| 2f32.powi(q.exponent - out)).collect();
+        Ok(match product.conv {
+            Some(conv) => {
+                let sum = x.value.conv(weights, Some(biases), conv);
+                sum * self.vector(&named("scale"), scales, &[count, 1, 1])?
+            }
+            None => {
+                let sum = x.value.linear(weights, Some(biases));
+                sum * self.vector(&named("scale"), scales, &[count])?
+            }
+        })
     }
 
-    fn vector(&self, name: &str, values: Vec<f32>, shape: &[usize]) -> Result<Expr<'a>> {
+    fn vector(&self, name: &str, values: Vec<f32>, shape: &[usize]) -> Result<Expr<'g>> {
         let array = ArrayD::from_shape_vec(IxDyn(shape), values)
             .map_err(|e| Error::invalid_because(name, "does not hold one number a channel", e))?;
         Ok(self.g.initializer(name, Tensor::F32(array)))
     }
 
-    fn window(&self, x: Expr<'a>, kernel: usize, stride: usize, padding: Padding) -> ConvAttrs {
-        let [h, w] = [2, 3].map(|axis| pads(x.dim(axis), kernel, stride, padding));
-        ConvAttrs { strides: [stride; 2], pads: [h[0], w[0], h[1], w[1]], ..ConvAttrs::default() }
-    }
-
-    fn means(&self, x: &Act<'_>) -> Vec<f64> {
-        if self.correct { self.stats.means(&x.tap) } else { Vec::new() }
-    }
-}
-
-impl<'a> Exporter<'a> {
-    /// Weight and bias of a product.
-    fn weights(&self, name: &str) -> Result<(&'a ArrayD<f32>, &'a ArrayD<f32>)> {
-        let part = |part: &str| {
-            let name = format!("{name}.{part}");
+    /// The output channels of the product at `place`, whose weight is in standard layout.
+    fn rows(&self, place: usize, x: Integers<'g>, half: f64) -> Result<Vec<Row<'a>>> {
+        let name = &self.parts[place].name;
+        let get = |end: &str| {
+            let name = format!("{name}.{end}");
             self.params.get(&name).ok_or_else(|| Error::invalid(format!("parameter {name}"), "is missing"))
         };
-        Ok((part("weight")?, part("bias")?))
+        let (weight, bias) = (get("weight")?, get("bias")?);
+        let means = if self.correct { self.stats.means(x.place) } else { &[] };
+        let each = weight.axis_iter(Axis(0)).zip(bias);
+        Ok(each
+            .map(|(row, b)| Row { weights: row.to_slice().unwrap_or(&[]), bias: f64::from(*b), half, means })
+            .collect())
     }
 }
 
-/// The output channels of a weight in standard layout.
-fn rows<'a>(weight: &'a ArrayD<f32>, bias: &'a ArrayD<f32>, half: f64, means: &'a [f64]) -> Vec<Row<'a>> {
-    let each = weight.axis_iter(Axis(0)).zip(bias);
-    each.map(|(row, b)| Row { weights: row.to_slice().unwrap_or(&[]), bias: f64::from(*b), half, means })
-        .collect()
-}
-
-/// The exponent of the unit of a block's input that is added as it is.
-fn shortcut_exponent(p: &Placed, x: &Act<'_>) -> Result<i32> {
+/// The exponent of the unit of integers that a layer adds as they are.
+fn shortcut_exponent(layer: &str, x: Integers<'_>) -> Result<i32> {
     let exponent = x.is.unit.log2();
     if exponent.fract() == 0.0 {
         return Ok(exponent as i32);
     }
     let why = "adds its input as it is, but that is the image or a mean of a number of pixels that is no power \
                of two, whose unit no power of two scales; put a convolution before the block";
-    Err(Error::invalid(format!("layer {}", p.name), why))
+    Err(Error::invalid(format!("layer {layer}"), why))
 }

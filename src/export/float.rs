@@ -1,11 +1,10 @@
 //! Trained parameters → a float tower.
 
-use crate::graph::{DType, Expr, Graph, Tensor};
-use crate::model::{self, DistanceKind, Mode, Params, Recipe, recipe::Layer};
+use crate::graph::{DType, Graph, Tensor};
+use crate::model::{self, DistanceKind, Forward, Kind, Mode, Params, Part, Recipe};
 use crate::onnx::ModelProto;
 use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, TowerSpec};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 
 /// Builds the float tower of a recipe: `image: uint8 [N, 1, S, S]` → `embedding: float32 [N, D]`, batch
 /// normalisation folded into the convolutions, everything else as in training. `told` is written into
@@ -16,19 +15,22 @@ use std::collections::BTreeMap;
 pub fn float(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<ModelProto> {
     let folded = fold(recipe, params)?;
     let g = Graph::new(&recipe.name);
-    let image = g.input(INPUT, DType::U8, &[1, 1, recipe.size, recipe.size]);
-    let values: BTreeMap<String, Expr> = folded
-        .iter()
-        .filter(|(name, _)| !name.starts_with("head."))
-        .map(|(name, array)| (name.clone(), g.initializer(name, Tensor::F32(array.clone()))))
-        .collect();
-    let embedding = model::forward(recipe, image, &values, Mode::Folded)?.embedding;
+    let embedding = build(&g, recipe, &folded)?.embedding;
     g.output(OUTPUT, embedding);
     let mut model = g.to_model_batched("N")?;
-    let distance = distance(recipe, params)?;
-    describe(&mut model, recipe, TowerKind::Float, embedding.dim(1), distance)?;
+    describe(&mut model, recipe, TowerKind::Float, embedding.dim(1), distance(recipe, params)?)?;
     Provenance { recipe: Some(recipe.clone()), ..told.clone() }.write(&mut model)?;
     Ok(model)
+}
+
+/// Builds the tower with folded parameters as its constants.
+pub(super) fn build<'g>(g: &'g Graph, recipe: &Recipe, folded: &Params) -> Result<Forward<'g>> {
+    let image = g.input(INPUT, DType::U8, &[1, 1, recipe.size, recipe.size]);
+    let values = folded
+        .iter()
+        .filter(|(name, _)| !name.starts_with("head."))
+        .map(|(name, array)| (name.clone(), g.initializer(name, Tensor::F32(array.clone()))));
+    model::forward(recipe, image, &values.collect(), Mode::Folded)
 }
 
 /// The tower's parameters with batch normalisation folded in.
@@ -74,6 +76,7 @@ pub(super) fn distance(recipe: &Recipe, params: &Params) -> Result<Distance> {
 }
 
 /// Whether the tower ends in rows of unit length.
-pub(super) fn normalised(recipe: &Recipe) -> bool {
-    recipe.tower.iter().rev().find(|l| !matches!(l, Layer::Dropout(_))) == Some(&Layer::L2Norm)
+pub(super) fn normalised(parts: &[Part]) -> bool {
+    let last = parts.iter().rev().find(|part| !matches!(part.kind, Kind::Dropout(_)));
+    last.is_some_and(|part| part.kind == Kind::L2Norm)
 }

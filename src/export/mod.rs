@@ -18,7 +18,6 @@ mod quantise;
 mod rewrite;
 mod run;
 mod shapes;
-mod taps;
 #[cfg(test)]
 mod tests;
 mod trained;

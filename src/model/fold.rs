@@ -2,9 +2,8 @@
 //! the normalisation of the embedding.
 
 use super::params::check;
-use super::plan::plan;
-use super::recipe::{Layer, Recipe};
-use super::{BATCH_NORM_EPSILON, Params, WCCN};
+use super::plan::{Kind, plan};
+use super::{BATCH_NORM_EPSILON, Params, Recipe, WCCN};
 use crate::{Error, Result};
 use ndarray::{Axis, Ix2};
 
@@ -19,22 +18,15 @@ use ndarray::{Axis, Ix2};
 /// A parameter that is missing, has another shape, or is not finite.
 pub fn fold(recipe: &Recipe, params: &Params) -> Result<Params> {
     check(recipe, params)?;
+    let plan = plan(recipe)?;
     let mut folded = params.clone();
-    let mut product = String::new();
-    for p in plan(recipe)? {
-        match p.layer {
-            Layer::Conv { .. } | Layer::Fc { .. } => product = p.name,
-            Layer::BatchNorm => fold_one(&mut folded, &product, &p.name)?,
-            Layer::Residual { .. } => {
-                for i in 1..=if p.input == p.output { 2 } else { 3 } {
-                    fold_one(&mut folded, &format!("{}.conv{i}", p.name), &format!("{}.bn{i}", p.name))?;
-                }
-            }
-            _ => {}
-        }
+    for norm in plan.iter().filter(|part| part.kind == Kind::BatchNorm) {
+        fold_one(&mut folded, &plan[norm.inputs[0]].name, &norm.name)?;
     }
-    if recipe.wccn.is_some() {
-        fold_wccn(&mut folded, &product)?;
+    if recipe.wccn.is_some()
+        && let Some(last) = plan.iter().rfind(|part| part.product().is_some())
+    {
+        fold_wccn(&mut folded, &last.name)?;
     }
     Ok(folded)
 }

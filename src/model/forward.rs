@@ -1,9 +1,8 @@
 //! The tower built into a graph: one function for training, inference and export.
 
-use super::plan::{Placed, pads, plan};
-use super::recipe::{Layer, Padding, Recipe};
-use super::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM};
-use crate::graph::{Channels, ConvAttrs, DType, Expr};
+use super::plan::{Kind, Part, Product, plan};
+use super::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Recipe};
+use crate::graph::{Channels, DType, Expr};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -25,7 +24,7 @@ pub enum Mode {
 pub struct MaskSpec {
     /// `mask.dropout1`.
     pub name: String,
-    /// Shape, with the batch axis.
+    /// Shape, with the batch axis: `[N, C, H, W]` or `[N, D]`.
     pub shape: Vec<usize>,
     /// Probability that a value stays.
     pub keep: f32,
@@ -36,6 +35,8 @@ pub struct MaskSpec {
 pub struct Forward<'g> {
     /// `float32 [N, D]`.
     pub embedding: Expr<'g>,
+    /// The result of each part, in the order of [`plan`].
+    pub parts: Vec<Expr<'g>>,
     /// The masks that became graph inputs ([`Mode::Train`] only), in the order of the layers.
     pub masks: Vec<MaskSpec>,
     /// `bn1.mean` → its value after this step ([`Mode::Train`] only).
@@ -57,7 +58,7 @@ pub fn forward<'g>(
 }
 
 /// The same with the axis of the channels chosen for all that lies between the image and the first
-/// flat layer; the meaning of the parameters does not depend on it.
+/// flat layer; the meaning of parameters and masks does not depend on it.
 ///
 /// # Errors
 /// Those of [`forward`].
@@ -68,16 +69,19 @@ pub fn forward_with<'g>(
     mode: Mode,
     channels: Channels,
 ) -> Result<Forward<'g>> {
-    let mut builder = Builder { values, mode, channels, masks: Vec::new(), next_stats: Vec::new() };
-    let mut x = builder.in_order(image.cast(DType::F32) * (1.0 / 255.0));
-    for p in plan(recipe)? {
-        x = image.graph().within(&p.name, || builder.layer(&p, x))?;
+    let mut builder = Builder { image, values, mode, channels, masks: Vec::new(), next_stats: Vec::new() };
+    let mut parts: Vec<Expr<'g>> = Vec::new();
+    for part in plan(recipe)? {
+        let inputs: Vec<Expr<'g>> = part.inputs.iter().map(|&place| parts[place]).collect();
+        parts.push(image.graph().within(&part.layer, || builder.part(&part, &inputs))?);
     }
     image.graph().check()?;
-    Ok(Forward { embedding: x, masks: builder.masks, next_stats: builder.next_stats })
+    let embedding = parts.last().copied().unwrap_or(image);
+    Ok(Forward { embedding, parts, masks: builder.masks, next_stats: builder.next_stats })
 }
 
 struct Builder<'a, 'g> {
+    image: Expr<'g>,
     values: &'a BTreeMap<String, Expr<'g>>,
     mode: Mode,
     channels: Channels,
@@ -86,9 +90,29 @@ struct Builder<'a, 'g> {
 }
 
 impl<'g> Builder<'_, 'g> {
+    fn part(&mut self, part: &Part, inputs: &[Expr<'g>]) -> Result<Expr<'g>> {
+        let x = inputs.first().copied().unwrap_or(self.image);
+        Ok(match &part.kind {
+            Kind::Image => self.ordered(x.cast(DType::F32) * (1.0 / 255.0)),
+            Kind::Product(product) => self.product(&part.name, product, x)?,
+            Kind::BatchNorm => self.batch_norm(&part.name, x)?,
+            Kind::Relu => x.relu(),
+            Kind::Sigmoid => x.sigmoid(),
+            &Kind::MaxPool(size) => self.channels_first(x, |x| x.max_pool([size; 2], [size; 2])),
+            &Kind::AveragePool(size) if self.is_last(x) => x.average_pool_last([size; 2]),
+            &Kind::AveragePool(size) => x.average_pool([size; 2], [size; 2]),
+            Kind::GlobalAveragePool => x.mean(if self.is_last(x) { &[1, 2] } else { &[2, 3] }),
+            // The order in which the weights of the layer behind expect the values.
+            Kind::Flatten => self.channels_first(x, |x| x.flatten(1)),
+            &Kind::Dropout(rate) => self.dropout(part, x, rate),
+            Kind::Add => x + inputs[1],
+            Kind::L2Norm => unit_length(x),
+        })
+    }
+
     /// The image `[N, 1, H, W]` with its channel where the layers want it; with one channel that is
     /// no move.
-    fn in_order(&self, image: Expr<'g>) -> Expr<'g> {
+    fn ordered(&self, image: Expr<'g>) -> Expr<'g> {
         match (self.channels, image.shape().as_slice()) {
             (Channels::Last, &[n, c, h, w]) => image.reshape(&[n, h, w, c]),
             _ => image,
@@ -100,67 +124,24 @@ impl<'g> Builder<'_, 'g> {
         self.channels == Channels::Last && x.rank() == 4
     }
 
-    /// What `layer` gives for an image, whose channels it wants first.
-    fn channels_first(&self, x: Expr<'g>, layer: impl FnOnce(Expr<'g>) -> Expr<'g>) -> Expr<'g> {
+    /// What `part` gives for an image, whose channels it wants first.
+    fn channels_first(&self, x: Expr<'g>, part: impl FnOnce(Expr<'g>) -> Expr<'g>) -> Expr<'g> {
         if !self.is_last(x) {
-            return layer(x);
+            return part(x);
         }
-        let y = layer(x.channels_first());
+        let y = part(x.channels_first());
         if y.rank() == 4 { y.channels_last() } else { y }
     }
 
-    fn layer(&mut self, p: &Placed, x: Expr<'g>) -> Result<Expr<'g>> {
-        let name = p.name.as_str();
-        Ok(match p.layer {
-            Layer::Conv { kernel, stride, padding, .. } => {
-                let bias = p.bias || self.mode == Mode::Folded;
-                self.conv(name, x, Window { kernel, stride, padding }, bias)?
-            }
-            Layer::Relu => x.relu(),
-            Layer::Sigmoid => x.sigmoid(),
-            Layer::BatchNorm => self.batch_norm(name, x)?,
-            Layer::MaxPool { size } => self.channels_first(x, |x| x.max_pool([size; 2], [size; 2])),
-            Layer::AveragePool { size } if self.is_last(x) => x.average_pool_last([size; 2]),
-            Layer::AveragePool { size } => x.average_pool([size; 2], [size; 2]),
-            Layer::GlobalAveragePool if self.is_last(x) => x.mean(&[1, 2]),
-            Layer::GlobalAveragePool => x.mean(&[2, 3]),
-            Layer::Residual { stride, .. } => self.residual(p, x, stride)?,
-            // The order in which the weights of the layer behind expect the values.
-            Layer::Flatten => self.channels_first(x, |x| x.flatten(1)),
-            Layer::Fc { .. } => self.fc(name, x, p.bias || self.mode == Mode::Folded)?,
-            Layer::Dropout(rate) => self.dropout(name, x, rate),
-            Layer::L2Norm => unit_length(x),
+    fn product(&self, name: &str, product: &Product, x: Expr<'g>) -> Result<Expr<'g>> {
+        let weight = self.value(name, "weight")?;
+        let biased = product.bias || self.mode == Mode::Folded;
+        let bias = biased.then(|| self.value(name, "bias")).transpose()?;
+        Ok(match product.conv {
+            None => x.linear(weight, bias),
+            Some(conv) if self.is_last(x) => x.conv_last(weight, bias, conv),
+            Some(conv) => x.conv(weight, bias, conv),
         })
-    }
-
-    fn conv(&self, name: &str, x: Expr<'g>, window: Window, bias: bool) -> Result<Expr<'g>> {
-        let weight = self.value(name, "weight")?;
-        let bias = if bias { Some(self.value(name, "bias")?) } else { None };
-        let axes = if self.is_last(x) { [1, 2] } else { [2, 3] };
-        let [h, w] = axes.map(|axis| pads(x.dim(axis), window.kernel, window.stride, window.padding));
-        let (strides, pads) = ([window.stride; 2], [h[0], w[0], h[1], w[1]]);
-        let attrs = ConvAttrs { strides, pads, ..ConvAttrs::default() };
-        Ok(if self.is_last(x) { x.conv_last(weight, bias, attrs) } else { x.conv(weight, bias, attrs) })
-    }
-
-    fn fc(&self, name: &str, x: Expr<'g>, bias: bool) -> Result<Expr<'g>> {
-        let weight = self.value(name, "weight")?;
-        let bias = if bias { Some(self.value(name, "bias")?) } else { None };
-        Ok(x.linear(weight, bias))
-    }
-
-    fn residual(&mut self, p: &Placed, x: Expr<'g>, stride: usize) -> Result<Expr<'g>> {
-        let window = |kernel, stride| Window { kernel, stride, padding: Padding::Half };
-        let y = self.conv_norm(p, 1, x, window(3, stride))?.relu();
-        let y = self.conv_norm(p, 2, y, window(3, 1))?;
-        let shortcut = if p.input == p.output { x } else { self.conv_norm(p, 3, x, window(1, stride))? };
-        Ok((y + shortcut).relu())
-    }
-
-    /// Convolution `i` of a block and its normalisation.
-    fn conv_norm(&mut self, p: &Placed, i: usize, x: Expr<'g>, window: Window) -> Result<Expr<'g>> {
-        let y = self.conv(&format!("{}.conv{i}", p.name), x, window, self.mode == Mode::Folded)?;
-        self.batch_norm(&format!("{}.bn{i}", p.name), y)
     }
 
     /// `γ·(x − mean)/√(var + ε) + β` over all axes but that of the channels.
@@ -168,8 +149,8 @@ impl<'g> Builder<'_, 'g> {
         if self.mode == Mode::Folded {
             return Ok(x);
         }
-        let (scale, shift) = (self.value(name, "scale")?, self.value(name, "bias")?);
-        let (mean, var) = (self.value(name, "mean")?, self.value(name, "var")?);
+        let [scale, shift, mean, var] = ["scale", "bias", "mean", "var"].map(|part| self.value(name, part));
+        let (scale, shift, mean, var) = (scale?, shift?, mean?, var?);
         let (scale, shift) = (self.per_channel(scale, x), self.per_channel(shift, x));
         if self.mode == Mode::Infer {
             let (mean, var) = (self.per_channel(mean, x), self.per_channel(var, x));
@@ -187,19 +168,21 @@ impl<'g> Builder<'_, 'g> {
     /// `old + momentum·(factor·batch − old)`, `[C]`.
     fn next_stat(&mut self, layer: &str, part: &str, old: Expr<'g>, batch: Expr<'g>, factor: f32) {
         let batch = batch.reshape(&old.shape()).stop_gradient();
-        let momentum = batch.graph().scalar(BATCH_NORM_MOMENTUM);
+        let momentum = old.graph().scalar(BATCH_NORM_MOMENTUM);
         let next = old + (batch * factor - old) * momentum;
         self.next_stats.push((format!("{layer}.{part}"), next));
     }
 
-    fn dropout(&mut self, name: &str, x: Expr<'g>, rate: f32) -> Expr<'g> {
+    /// The mask has the channels first whatever the graph does: what is drawn does not depend on it.
+    fn dropout(&mut self, part: &Part, x: Expr<'g>, rate: f32) -> Expr<'g> {
         if self.mode != Mode::Train || rate == 0.0 {
             return x;
         }
-        let spec = MaskSpec { name: format!("mask.{name}"), shape: x.shape(), keep: 1.0 - rate };
+        let shape = [&[x.dim(0)], part.output.as_slice()].concat();
+        let spec = MaskSpec { name: format!("mask.{}", part.name), shape, keep: 1.0 - rate };
         let mask = x.graph().input(&spec.name, DType::F32, &spec.shape);
         self.masks.push(spec);
-        x * mask
+        x * if self.is_last(x) { mask.channels_last() } else { mask }
     }
 
     /// `[C]` so that it broadcasts over `x`: `[C, 1, 1]` for images with channels first.
@@ -213,13 +196,6 @@ impl<'g> Builder<'_, 'g> {
             Error::invalid(format!("parameter {name}"), "is missing; was it trained with this recipe?")
         })
     }
-}
-
-#[derive(Clone, Copy)]
-struct Window {
-    kernel: usize,
-    stride: usize,
-    padding: Padding,
 }
 
 /// Added to the squared length before the root, so that the gradient at the origin is finite.

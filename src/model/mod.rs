@@ -1,13 +1,16 @@
 //! Towers as lists of layers from a recipe, and their parameters.
 //!
-//! One list of layers serves training and export: [`plan`] names the layers and checks their
-//! shapes, [`param_specs`] lists what they learn, [`forward`] builds them into a graph.
+//! A layer is described once, in `layer`, as the parts that it is made of (products, normalisations,
+//! activations, sums). [`plan`] lays the parts of a recipe's tower, named, wired and with their shapes; all else
+//! walks over them: [`param_specs`] lists what they learn, [`forward`] builds them into a graph for training,
+//! inference or export, [`fold()`] and [`cost()`] take what concerns them.
 
 mod change;
 mod cost;
 mod fold;
 mod forward;
 mod init;
+mod layer;
 mod load;
 mod params;
 mod plan;
@@ -22,8 +25,7 @@ pub(crate) use forward::unit_length;
 pub use forward::{Forward, MaskSpec, Mode, forward, forward_with};
 pub use init::{initialise, seeded};
 pub use params::{Params, read_params, read_tower, shaped, write_params};
-pub(crate) use plan::pads;
-pub use plan::{Placed, plan};
+pub use plan::{Kind, Part, Product, plan};
 pub use recipe::Recipe;
 pub use shipped::SHIPPED;
 pub use specs::{ParamSpec, Role, param_specs};

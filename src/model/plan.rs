@@ -1,141 +1,261 @@
-//! From a recipe's list of layers to named layers with known shapes.
+//! From a recipe's list of layers to the tower's parts: named, wired, with known shapes.
 
-use super::recipe::{Layer, Padding, Recipe};
+use super::recipe::{Padding, Recipe};
+use crate::graph::ConvAttrs;
 use crate::{Error, Result};
 use std::collections::HashMap;
 
 /// Most channels or units of a layer.
 const MAX_WIDTH: usize = 1 << 20;
 
-/// A layer in its place: named, with the shapes that go in and come out (without the batch axis:
-/// `[C, H, W]` or `[D]`).
+/// One computation of a tower, in its place among the others: what follows it finds its result there.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Placed {
-    /// Kind and number, counted from 1 for each kind: `conv1`, `bn1`, `block2`, `fc1`, `dropout1`.
+pub struct Part {
+    /// The layer that it is of: kind and number, counted from 1 for each kind (`conv1`, `block2`); empty for
+    /// the image.
+    pub layer: String,
+    /// Its own name, with which those of its parameters begin: `conv1`, `block2.conv1`.
     pub name: String,
-    /// What it does.
-    pub layer: Layer,
-    /// Shape that it takes.
-    pub input: Vec<usize>,
-    /// Shape that it gives.
+    /// What it computes.
+    pub kind: Kind,
+    /// The places of the parts whose results it takes.
+    pub inputs: Vec<usize>,
+    /// The shape of its result for one image: `[C, H, W]` or `[D]`.
     pub output: Vec<usize>,
-    /// Whether it has a bias: convolutions and fully connected layers that no batch
-    /// normalisation follows.
+}
+
+/// What a part computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// The image, its levels from 0 to 1. Always the first part.
+    Image,
+    /// A convolution or a matrix product.
+    Product(Product),
+    /// Normalisation of each channel; its input is a product.
+    BatchNorm,
+    /// `max(0, x)`.
+    Relu,
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+    /// The greatest value of each square of this side.
+    MaxPool(usize),
+    /// The mean of each square of this side.
+    AveragePool(usize),
+    /// The mean over H and W.
+    GlobalAveragePool,
+    /// `[C, H, W]` → `[C·H·W]`.
+    Flatten,
+    /// Drops with this probability while training.
+    Dropout(f32),
+    /// The sum of two results.
+    Add,
+    /// Division by the Euclidean length.
+    L2Norm,
+}
+
+/// A convolution or a matrix product.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Product {
+    /// Shape of the weight: `[F, C/groups, k, k]` or `[out, in]`.
+    pub weight: Vec<usize>,
+    /// How a convolution slides; none of a matrix product.
+    pub conv: Option<ConvAttrs>,
+    /// Whether it learns a bias of its own: not where a normalisation follows.
     pub bias: bool,
 }
 
-/// Names the layers of the recipe's tower and follows the shape of one image through them.
+impl Part {
+    /// The part as a product, if it is one.
+    pub fn product(&self) -> Option<&Product> {
+        match &self.kind {
+            Kind::Product(product) => Some(product),
+            _ => None,
+        }
+    }
+}
+
+/// The parts of the recipe's tower, from the image to the embedding.
 ///
 /// # Errors
 /// A layer that does not fit what comes before it; the message names both with their shapes.
-pub fn plan(recipe: &Recipe) -> Result<Vec<Placed>> {
+pub fn plan(recipe: &Recipe) -> Result<Vec<Part>> {
     let mut counts = HashMap::new();
-    let mut shape = vec![1, recipe.size, recipe.size];
-    let mut placed: Vec<Placed> = Vec::with_capacity(recipe.tower.len());
-    for (i, layer) in recipe.tower.iter().enumerate() {
-        let kind = kind(layer);
-        let count: &mut usize = counts.entry(kind).or_default();
+    let mut parts = Parts::new(recipe.size);
+    let mut last = 0;
+    for layer in &recipe.tower {
+        let count: &mut usize = counts.entry(layer.prefix()).or_default();
         *count += 1;
-        let name = format!("{kind}{count}");
-        let before = placed.last().map_or("the image", |p| p.name.as_str());
-        let output = output_shape(layer, &shape).map_err(|why| {
-            Error::invalid(
-                format!("recipe {}, layer {name}", recipe.name),
-                format!("{why}; {before} gives {shape:?}"),
-            )
+        parts.layer = format!("{}{count}", layer.prefix());
+        last = layer.lay(&mut parts, last).map_err(|why| {
+            let before = parts.list[last].layer.as_str();
+            let (before, shape) = (if before.is_empty() { "the image" } else { before }, parts.shape(last));
+            let at = format!("recipe {}, layer {}", recipe.name, parts.layer);
+            Error::invalid(at, format!("{why}; {before} gives {shape:?}"))
         })?;
-        let normalised = matches!(recipe.tower.get(i + 1), Some(Layer::BatchNorm));
-        let bias = learns_product(layer) && !normalised;
-        placed.push(Placed { name, layer: layer.clone(), input: shape, output: output.clone(), bias });
-        shape = output;
     }
-    check_ends(recipe, &placed)?;
-    Ok(placed)
-}
-
-fn kind(layer: &Layer) -> &'static str {
-    match layer {
-        Layer::Conv { .. } => "conv",
-        Layer::Relu => "relu",
-        Layer::Sigmoid => "sigmoid",
-        Layer::BatchNorm => "bn",
-        Layer::MaxPool { .. } => "pool",
-        Layer::AveragePool { .. } => "average",
-        Layer::GlobalAveragePool => "mean",
-        Layer::Residual { .. } => "block",
-        Layer::Flatten => "flatten",
-        Layer::Fc { .. } => "fc",
-        Layer::Dropout(_) => "dropout",
-        Layer::L2Norm => "norm",
-    }
-}
-
-fn learns_product(layer: &Layer) -> bool {
-    matches!(layer, Layer::Conv { .. } | Layer::Fc { .. })
-}
-
-fn check_ends(recipe: &Recipe, placed: &[Placed]) -> Result<()> {
-    let at = |name: &str| format!("recipe {}, layer {name}", recipe.name);
-    let Some(last) = placed.last() else {
+    if recipe.tower.is_empty() {
         return Err(Error::invalid(format!("recipe {}, tower", recipe.name), "has no layers"));
-    };
-    if last.output.len() != 1 {
+    }
+    let Part { layer, output, .. } = &parts.list[last];
+    if output.len() != 1 {
         let why = format!(
-            "the tower must end in an embedding [D], but its last layer gives {:?}; add \"flatten\" and an fc",
-            last.output
+            "the tower must end in an embedding [D], but its last layer gives {output:?}; add \"flatten\" and an fc"
         );
-        return Err(Error::invalid(at(&last.name), why));
+        return Err(Error::invalid(format!("recipe {}, layer {layer}", recipe.name), why));
     }
-    for (i, p) in placed.iter().enumerate() {
-        let after_product = i > 0 && learns_product(&placed[i - 1].layer);
-        if p.layer == Layer::BatchNorm && !after_product {
-            let why =
-                "batch-norm must stand right after a conv or fc layer, so that it can be folded into it";
-            return Err(Error::invalid(at(&p.name), why));
-        }
-    }
-    Ok(())
+    Ok(parts.list)
 }
 
-/// The shape after the layer, or what does not fit.
-fn output_shape(layer: &Layer, input: &[usize]) -> Result<Vec<usize>, String> {
-    match *layer {
-        Layer::Conv { filters, kernel, stride, padding } => {
-            let [_, h, w] = image_shape(input)?;
-            width("filters", filters)?;
-            Ok(vec![filters, window(h, kernel, stride, padding)?, window(w, kernel, stride, padding)?])
+/// Parts in the making, and the shape rule of each kind. `name` is a part's own within its layer, empty for
+/// the only part of a layer; `x` the place of the part that it follows.
+pub(super) struct Parts {
+    list: Vec<Part>,
+    /// The layer in the making.
+    layer: String,
+}
+
+/// How a square window slides.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: Padding,
+}
+
+/// The place of a part, or what does not fit.
+type Laid = Result<usize, String>;
+
+impl Parts {
+    fn new(size: usize) -> Self {
+        let output = vec![1, size, size];
+        let image =
+            Part { layer: String::new(), name: "image".into(), kind: Kind::Image, inputs: vec![], output };
+        Self { list: vec![image], layer: String::new() }
+    }
+
+    /// The shape of a part's result.
+    pub fn shape(&self, x: usize) -> &[usize] {
+        &self.list[x].output
+    }
+
+    fn push(&mut self, name: &str, kind: Kind, inputs: &[usize], output: Vec<usize>) -> Laid {
+        let layer = self.layer.clone();
+        let name = if name.is_empty() { layer.clone() } else { format!("{layer}.{name}") };
+        self.list.push(Part { layer, name, kind, inputs: inputs.to_vec(), output });
+        Ok(self.list.len() - 1)
+    }
+
+    pub fn conv(&mut self, name: &str, x: usize, filters: usize, window: Window) -> Laid {
+        let [channels, h, w] = self.image(x)?;
+        width("filters", filters)?;
+        let ([top, bottom], [left, right]) = (window.pads(h)?, window.pads(w)?);
+        let output = vec![filters, window.output(h)?, window.output(w)?];
+        let conv = ConvAttrs {
+            strides: [window.stride; 2],
+            pads: [top, left, bottom, right],
+            ..ConvAttrs::default()
+        };
+        let weight = vec![filters, channels, window.kernel, window.kernel];
+        self.push(name, Kind::Product(Product { weight, conv: Some(conv), bias: true }), &[x], output)
+    }
+
+    pub fn fc(&mut self, name: &str, x: usize, units: usize) -> Laid {
+        width("units", units)?;
+        let &[inputs] = self.shape(x) else {
+            return Err("takes [D]: put \"flatten\" or \"global-average-pool\" before it".into());
+        };
+        let product = Product { weight: vec![units, inputs], conv: None, bias: true };
+        self.push(name, Kind::Product(product), &[x], vec![units])
+    }
+
+    pub fn batch_norm(&mut self, name: &str, x: usize) -> Laid {
+        let Kind::Product(product) = &mut self.list[x].kind else {
+            return Err(
+                "batch-norm must stand right after a conv or fc layer, so that it can be folded into it"
+                    .into(),
+            );
+        };
+        product.bias = false;
+        self.map(name, Kind::BatchNorm, x)
+    }
+
+    /// A convolution `conv‹number›` and its normalisation `bn‹number›`.
+    pub fn conv_norm(&mut self, number: &str, x: usize, filters: usize, window: Window) -> Laid {
+        let y = self.conv(&format!("conv{number}"), x, filters, window)?;
+        self.batch_norm(&format!("bn{number}"), y)
+    }
+
+    /// What keeps the shape.
+    pub fn map(&mut self, name: &str, kind: Kind, x: usize) -> Laid {
+        self.push(name, kind, &[x], self.shape(x).to_vec())
+    }
+
+    pub fn dropout(&mut self, name: &str, x: usize, rate: f32) -> Laid {
+        if !(0.0..1.0).contains(&rate) {
+            return Err(format!("drops with probability {rate}, which must be from 0 to below 1"));
         }
-        Layer::Residual { filters, stride } => {
-            let [_, h, w] = image_shape(input)?;
-            width("filters", filters)?;
-            Ok(vec![filters, window(h, 3, stride, Padding::Half)?, window(w, 3, stride, Padding::Half)?])
+        self.map(name, Kind::Dropout(rate), x)
+    }
+
+    pub fn pool(&mut self, name: &str, kind: Kind, x: usize, size: usize) -> Laid {
+        let [channels, h, w] = self.image(x)?;
+        let window = Window { kernel: size, stride: size, padding: Padding::Valid };
+        self.push(name, kind, &[x], vec![channels, window.output(h)?, window.output(w)?])
+    }
+
+    pub fn global_average_pool(&mut self, name: &str, x: usize) -> Laid {
+        let [channels, ..] = self.image(x)?;
+        self.push(name, Kind::GlobalAveragePool, &[x], vec![channels])
+    }
+
+    pub fn flatten(&mut self, name: &str, x: usize) -> Laid {
+        self.push(name, Kind::Flatten, &[x], vec![self.shape(x).iter().product()])
+    }
+
+    pub fn add(&mut self, name: &str, x: usize, y: usize) -> Laid {
+        let shape = self.shape(x).to_vec();
+        if shape != self.shape(y) {
+            return Err(format!("adds {shape:?} and {:?}", self.shape(y)));
         }
-        Layer::MaxPool { size } | Layer::AveragePool { size } => {
-            let [c, h, w] = image_shape(input)?;
-            Ok(vec![c, window(h, size, size, Padding::Valid)?, window(w, size, size, Padding::Valid)?])
-        }
-        Layer::GlobalAveragePool => image_shape(input).map(|[c, _, _]| vec![c]),
-        Layer::Flatten => Ok(vec![input.iter().product()]),
-        Layer::Fc { units } => {
-            width("units", units)?;
-            match input {
-                [_] => Ok(vec![units]),
-                _ => Err("takes [D]: put \"flatten\" or \"global-average-pool\" before it".into()),
-            }
-        }
-        Layer::L2Norm => match input {
-            [_] => Ok(input.to_vec()),
+        self.push(name, Kind::Add, &[x, y], shape)
+    }
+
+    pub fn l2_norm(&mut self, name: &str, x: usize) -> Laid {
+        match self.shape(x) {
+            [_] => self.map(name, Kind::L2Norm, x),
             _ => Err("takes [D]: put \"flatten\" before it".into()),
-        },
-        Layer::Dropout(rate) if !(0.0..1.0).contains(&rate) => {
-            Err(format!("drops with probability {rate}, which must be from 0 to below 1"))
         }
-        Layer::Relu | Layer::Sigmoid | Layer::BatchNorm | Layer::Dropout(_) => Ok(input.to_vec()),
+    }
+
+    fn image(&self, x: usize) -> Result<[usize; 3], String> {
+        self.shape(x).try_into().map_err(|_| "takes [C, H, W]".to_string())
     }
 }
 
-fn image_shape(input: &[usize]) -> Result<[usize; 3], String> {
-    input.try_into().map_err(|_| "takes [C, H, W]".to_string())
+impl Window {
+    /// Zeros before and after an axis of this length.
+    fn pads(self, side: usize) -> Result<[usize; 2], String> {
+        let Self { kernel, stride, padding } = self;
+        at_least_one("kernel or size", kernel)?;
+        at_least_one("stride", stride)?;
+        Ok(match padding {
+            Padding::Valid => [0, 0],
+            Padding::Half => [kernel / 2, kernel / 2],
+            Padding::Same => {
+                let total = ((side.div_ceil(stride) - 1) * stride + kernel).saturating_sub(side);
+                [total / 2, total - total / 2]
+            }
+        })
+    }
+
+    /// The places that it takes along an axis of this length.
+    fn output(self, side: usize) -> Result<usize, String> {
+        let padded = side + self.pads(side)?.iter().sum::<usize>();
+        match padded.checked_sub(self.kernel) {
+            Some(way) => Ok(way / self.stride + 1),
+            None => Err(format!("a window of {} does not fit a side of {padded}", self.kernel)),
+        }
+    }
 }
 
 /// Channels or units: a number that a machine can hold.
@@ -146,29 +266,4 @@ fn width(what: &str, n: usize) -> Result<(), String> {
 
 fn at_least_one(what: &str, n: usize) -> Result<(), String> {
     if n == 0 { Err(format!("{what} must be at least 1")) } else { Ok(()) }
-}
-
-/// Output side of a sliding window.
-fn window(side: usize, kernel: usize, stride: usize, padding: Padding) -> Result<usize, String> {
-    at_least_one("kernel or size", kernel)?;
-    at_least_one("stride", stride)?;
-    let pads = pads(side, kernel, stride, padding);
-    let padded = side + pads[0] + pads[1];
-    if kernel > padded {
-        return Err(format!("a window of {kernel} does not fit a side of {padded}"));
-    }
-    Ok((padded - kernel) / stride + 1)
-}
-
-/// Zeros before and after one axis.
-pub(crate) fn pads(side: usize, kernel: usize, stride: usize, padding: Padding) -> [usize; 2] {
-    match padding {
-        Padding::Valid => [0, 0],
-        Padding::Half => [kernel / 2, kernel / 2],
-        Padding::Same => {
-            let out = side.div_ceil(stride);
-            let total = ((out - 1) * stride + kernel).saturating_sub(side);
-            [total / 2, total - total / 2]
-        }
-    }
 }

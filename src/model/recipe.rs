@@ -118,7 +118,7 @@ pub enum Data {
     },
 }
 
-/// One layer. Names are given by kind and order: `conv1`, `conv2`, `bn1`, `block1`, `fc1`, ….
+/// One layer; `layer` tells its parts. Names are given by kind and order: `conv1`, `conv2`, `bn1`, `block1`, ….
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Layer {

@@ -1,7 +1,7 @@
 //! What a tower learns: names, shapes and roles of its parameters.
 
-use super::plan::{Placed, plan};
-use super::recipe::{Layer, Recipe};
+use super::Recipe;
+use super::plan::{Kind, Part, Product, plan};
 use crate::Result;
 
 /// One parameter (or running statistic) of a tower.
@@ -55,54 +55,43 @@ impl ParamSpec {
 /// # Errors
 /// Layers whose shapes do not fit; the message names the layer and both shapes.
 pub fn param_specs(recipe: &Recipe) -> Result<Vec<ParamSpec>> {
-    Ok(plan(recipe)?.iter().flat_map(of_layer).collect())
+    Ok(plan(recipe)?.iter().flat_map(of_part).collect())
 }
 
-fn of_layer(p: &Placed) -> Vec<ParamSpec> {
-    let name = &p.name;
-    match p.layer {
-        Layer::Conv { filters, kernel, .. } => product(name, &[filters, p.input[0], kernel, kernel], p.bias),
-        Layer::Fc { units } => product(name, &[units, p.input[0]], p.bias),
-        Layer::BatchNorm => normalisation(name, p.input[0]),
-        Layer::Residual { filters, .. } => residual(name, p.input[0], filters, p.input != p.output),
-        _ => Vec::new(),
+fn of_part(part: &Part) -> Vec<ParamSpec> {
+    match &part.kind {
+        Kind::Product(product) => of_product(&part.name, product),
+        Kind::BatchNorm => of_normalisation(&part.name, part.output[0]),
+        Kind::Image
+        | Kind::Relu
+        | Kind::Sigmoid
+        | Kind::MaxPool(_)
+        | Kind::AveragePool(_)
+        | Kind::GlobalAveragePool
+        | Kind::Flatten
+        | Kind::Dropout(_)
+        | Kind::Add
+        | Kind::L2Norm => Vec::new(),
     }
 }
 
-fn residual(name: &str, channels: usize, filters: usize, shortcut: bool) -> Vec<ParamSpec> {
-    let mut specs = product(&format!("{name}.conv1"), &[filters, channels, 3, 3], false);
-    specs.extend(normalisation(&format!("{name}.bn1"), filters));
-    specs.extend(product(&format!("{name}.conv2"), &[filters, filters, 3, 3], false));
-    specs.extend(normalisation(&format!("{name}.bn2"), filters));
-    if shortcut {
-        specs.extend(product(&format!("{name}.conv3"), &[filters, channels, 1, 1], false));
-        specs.extend(normalisation(&format!("{name}.bn3"), filters));
-    }
-    specs
-}
-
-/// Weight `[out, in, …]` and, where asked for, bias `[out]`.
-fn product(layer: &str, shape: &[usize], bias: bool) -> Vec<ParamSpec> {
-    let field: usize = shape[2..].iter().product();
-    let (fan_in, fan_out) = (shape[1] * field, shape[0] * field);
+fn of_product(name: &str, Product { weight, bias, .. }: &Product) -> Vec<ParamSpec> {
+    let field: usize = weight[2..].iter().product();
     let spec = |part: &str, shape: &[usize], role| ParamSpec {
-        name: format!("{layer}.{part}"),
+        name: format!("{name}.{part}"),
         shape: shape.to_vec(),
         role,
-        fan_in,
-        fan_out,
+        fan_in: weight[1] * field,
+        fan_out: weight[0] * field,
     };
-    let mut specs = vec![spec("weight", shape, Role::Weight)];
-    if bias {
-        specs.push(spec("bias", &shape[..1], Role::Bias));
-    }
-    specs
+    let bias = bias.then(|| spec("bias", &weight[..1], Role::Bias));
+    std::iter::once(spec("weight", weight, Role::Weight)).chain(bias).collect()
 }
 
-fn normalisation(layer: &str, channels: usize) -> Vec<ParamSpec> {
+fn of_normalisation(name: &str, channels: usize) -> Vec<ParamSpec> {
     [("scale", Role::Scale), ("bias", Role::Shift), ("mean", Role::Mean), ("var", Role::Var)]
         .map(|(part, role)| ParamSpec {
-            name: format!("{layer}.{part}"),
+            name: format!("{name}.{part}"),
             shape: vec![channels],
             role,
             fan_in: channels,

@@ -76,6 +76,32 @@ fn the_koch_tower_has_the_shapes_of_the_paper() {
 }
 
 #[test]
+fn a_layer_of_several_parts_wires_them() {
+    let tower = vec![
+        Layer::Residual { filters: 1, stride: 1 },
+        Layer::Residual { filters: 3, stride: 2 },
+        Layer::Flatten,
+    ];
+    let parts = plan(&with_tower(6, tower)).unwrap();
+    let told = |part: &Part| {
+        let inputs: Vec<&str> = part.inputs.iter().map(|&place| parts[place].name.as_str()).collect();
+        format!("{} of {}", part.name, inputs.join(", "))
+    };
+    let told: Vec<String> = parts.iter().map(told).collect();
+    assert_eq!(
+        told[6..9],
+        ["block1.add of block1.bn2, image", "block1.relu2 of block1.add", "block2.conv1 of block1.relu2"]
+    );
+    assert_eq!(told[13..15], ["block2.conv3 of block1.relu2", "block2.bn3 of block2.conv3"]);
+    assert_eq!(
+        (told[15].as_str(), told[17].as_str()),
+        ("block2.add of block2.bn2, block2.bn3", "flatten1 of block2.relu2")
+    );
+    assert!(parts.iter().filter_map(Part::product).all(|product| !product.bias), "all are normalised");
+    assert_eq!(parts[17].output, [27]);
+}
+
+#[test]
 fn the_edge_tower_stays_within_its_budget() {
     let cost = cost(&shipped_named("omniglot-edge")).unwrap();
     assert!(cost.parameters <= 375_000, "{cost:?}");
@@ -88,7 +114,7 @@ fn same_padding_gives_the_ceiling_and_half_padding_the_same_side() {
         for padding in [Padding::Same, Padding::Half] {
             let recipe = with_tower(side, vec![conv(kernel, stride, padding), Layer::GlobalAveragePool]);
             let placed = plan(&recipe).unwrap();
-            assert_eq!(placed[0].output[1], side.div_ceil(stride), "{side} {kernel} {stride} {padding:?}");
+            assert_eq!(placed[1].output[1], side.div_ceil(stride), "{side} {kernel} {stride} {padding:?}");
         }
     }
 }

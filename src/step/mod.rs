@@ -12,8 +12,8 @@ mod schedule;
 mod state;
 
 use crate::graph::{Channels, ConvWeightGrad, DType, Expr, GradOptions, Graph, gradients};
-use crate::model::recipe::{Layer, LayerFactor};
-use crate::model::{Mode, ParamSpec, Recipe, Role, forward_with, param_specs};
+use crate::model::recipe::LayerFactor;
+use crate::model::{Kind, Mode, ParamSpec, Part, Recipe, Role, forward_with, param_specs, plan};
 use crate::onnx::ModelProto;
 use crate::{Error, Result};
 use optimiser::Updates;
@@ -124,7 +124,7 @@ pub fn build(recipe: &Recipe, classes: &TrainingClasses, target: Target) -> Resu
     let step = g.input("step", DType::F32, &[]);
     let values = parameter_inputs(g, &params);
 
-    let channels = channels(recipe, target);
+    let channels = channels(recipe, target)?;
     let built = forward_with(recipe, batch.images, &values, Mode::Train, channels)?;
     let (parts, total) = g.within("loss", || {
         let parts = loss::build(recipe, classes, &batch, built.embedding, &values)?;
@@ -169,15 +169,14 @@ const LARGEST_KERNEL: usize = 5;
 /// Where the graph keeps its channels. The CPU provider multiplies matrices about twice as fast as it
 /// convolves on small maps; a max-pool is faster with the channels first, and the columns of a large
 /// kernel would not fit into memory. CUDA has its own convolutions.
-fn channels(recipe: &Recipe, target: Target) -> Channels {
-    let fits = |layer: &Layer| match *layer {
-        Layer::Conv { kernel, .. } => kernel <= LARGEST_KERNEL,
-        Layer::MaxPool { .. } => false,
-        _ => true,
-    };
-    let convolves = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Residual { .. });
-    let last = target == Target::Cpu && recipe.tower.iter().any(convolves) && recipe.tower.iter().all(fits);
-    if last { Channels::Last } else { Channels::First }
+fn channels(recipe: &Recipe, target: Target) -> Result<Channels> {
+    let plan = plan(recipe)?;
+    let mut convolutions = plan.iter().filter_map(Part::product).filter(|product| product.conv.is_some());
+    let last = target == Target::Cpu
+        && convolutions.clone().next().is_some()
+        && convolutions.all(|product| product.weight[2] <= LARGEST_KERNEL)
+        && !plan.iter().any(|part| matches!(part.kind, Kind::MaxPool(_)));
+    Ok(if last { Channels::Last } else { Channels::First })
 }
 
 fn grad_options(target: Target) -> GradOptions {
