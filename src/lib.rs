@@ -14,6 +14,10 @@ pub mod image;
 
 pub mod graph;
 
+pub mod op;
+
+pub mod walk;
+
 pub mod model;
 
 pub mod data;

@@ -9,8 +9,8 @@
 use super::cut::Wiring;
 use super::engine::{Blob, Engine, Named};
 use super::values::Tolerance;
-use crate::graph::reference;
 use crate::onnx::ModelProto;
+use crate::walk::interpreter;
 use crate::{Error, Result};
 use ndarray::{ArrayD, Zip};
 use rayon::prelude::*;
@@ -111,7 +111,7 @@ pub fn analyse(
     let pairs = pair_nodes(&wiring)?;
     let taps = [tap(a, &wiring[0], inputs)?, tap(b, &wiring[1], inputs)?];
     let given = inputs.iter().map(|(name, value)| (name.clone(), value.to_f64())).collect();
-    let (truth, no_reference) = match reference::trace(models[0], given) {
+    let (truth, no_reference) = match interpreter::trace(models[0], given) {
         Ok(values) => (Some(values), None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -194,7 +194,7 @@ struct Study<'a> {
     wiring: &'a [Wiring<'a>; 2],
     taps: [&'a Tapped; 2],
     inputs: &'a [(String, Blob)],
-    truth: Option<&'a reference::Values>,
+    truth: Option<&'a interpreter::Values>,
 }
 
 /// A node that ran alone on both runtimes.
@@ -291,7 +291,7 @@ impl Study<'_> {
         }
         let exact = |values: Vec<ArrayD<f64>>| -> Result<Vec<ArrayD<f64>>> {
             let named = alone.inputs.iter().map(|(name, _)| name.clone()).zip(values).collect();
-            let mut results = reference::run(&alone.model, named)?;
+            let mut results = interpreter::run(&alone.model, named)?;
             Ok(self.wiring[0].data_outputs(pair.0).iter().filter_map(|name| results.remove(*name)).collect())
         };
         let own = |side: usize, node: usize| -> Result<Vec<ArrayD<f64>>> {

@@ -84,7 +84,7 @@ fn the_first_nan_is_located() {
 fn without_a_reference_the_runtimes_are_still_compared() {
     let mut model = tower(1.0);
     model.graph.as_mut().unwrap().node[0].op_type = Some("NoSuchOperator".into());
-    assert!(reference::trace(&model, reference::Values::new()).is_err());
+    assert!(interpreter::trace(&model, interpreter::Values::new()).is_err());
     struct Blind(Mock, ModelProto);
     // A runtime that knows more operators than the reference: it is given the plain model's nodes.
     impl Engine for Blind {

@@ -1,7 +1,6 @@
 //! Reading an ONNX graph: constants, attributes, and who uses what.
 
-use crate::graph::numbers;
-use crate::onnx::{GraphProto, NodeProto, TensorProto, data_type};
+use crate::onnx::{GraphProto, NodeProto, TensorProto, data_type, numbers};
 use ndarray::ArrayD;
 use std::collections::HashMap;
 

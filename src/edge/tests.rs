@@ -2,11 +2,12 @@
 use super::kernels::Kernels;
 use super::*;
 use crate::export::{self, Calibration};
-use crate::graph::{ConvAttrs, DType, Expr, Graph, Tensor as Constant, reference};
+use crate::graph::{ConvAttrs, DType, Expr, Graph, Tensor as Constant};
 use crate::model::recipe::{Init, Layer, Padding};
 use crate::model::{self, Params, Recipe, Role};
 use crate::random::{self, Stream};
 use crate::tower::{INPUT, OUTPUT, Provenance};
+use crate::walk::interpreter;
 use ndarray::{Array4, ArrayD, IxDyn};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ fn truth(model: &ModelProto, images: &Array4<u8>) -> Vec<Vec<f64>> {
     let one = |image: ndarray::ArrayView3<'_, u8>| {
         let image = image.mapv(f64::from).insert_axis(ndarray::Axis(0)).into_dyn();
         let inputs = BTreeMap::from([(INPUT.to_string(), image)]);
-        reference::run(model, inputs).unwrap().remove(OUTPUT).unwrap().iter().copied().collect()
+        interpreter::run(model, inputs).unwrap().remove(OUTPUT).unwrap().iter().copied().collect()
     };
     images.outer_iter().map(one).collect()
 }

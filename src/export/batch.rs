@@ -1,8 +1,7 @@
 //! A batch of any size out of one that was fixed when a foreign model was written.
 
 use crate::Result;
-use crate::graph::{Tensor, numbers};
-use crate::onnx::{GraphProto, TensorProto};
+use crate::onnx::{GraphProto, Operator, Tensor, TensorProto, numbers};
 use crate::tower::contract;
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +18,9 @@ pub(super) fn free(graph: &mut GraphProto, batch: i64) -> Result<Vec<String>> {
             continue;
         }
         moving.extend(node.output.iter().cloned());
-        if node.op_type() != "Reshape" || !node.input.first().is_some_and(|data| moving.contains(data)) {
+        if node.operator() != Some(Operator::Reshape)
+            || !node.input.first().is_some_and(|data| moving.contains(data))
+        {
             continue;
         }
         let Some((name, dims)) = node.input.get(1).and_then(|name| shapes.get_key_value(name)) else {
@@ -51,20 +52,22 @@ pub(super) fn free(graph: &mut GraphProto, batch: i64) -> Result<Vec<String>> {
 
 /// Lists of whole numbers that reshapes read, stored as weights or in `Constant` nodes.
 fn constants(graph: &GraphProto) -> Result<HashMap<String, Vec<i64>>> {
-    let shapes: HashSet<&String> =
-        graph.node.iter().filter(|n| n.op_type() == "Reshape").filter_map(|n| n.input.get(1)).collect();
+    let shapes: HashSet<&String> = graph
+        .node
+        .iter()
+        .filter(|n| n.operator() == Some(Operator::Reshape))
+        .filter_map(|n| n.input.get(1))
+        .collect();
     let mut lists = HashMap::new();
     for tensor in graph.initializer.iter().filter(|t| shapes.contains(&t.name().to_string())) {
         lists.insert(tensor.name().to_string(), list(tensor)?);
     }
-    for node in graph.node.iter().filter(|n| n.op_type() == "Constant") {
+    for node in graph.node.iter().filter(|n| n.operator() == Some(Operator::Constant)) {
         let Some(name) = node.output.first().filter(|name| shapes.contains(name)) else { continue };
-        for attribute in &node.attribute {
-            match (attribute.name(), &attribute.t) {
-                ("value", Some(tensor)) => lists.insert(name.clone(), list(tensor)?),
-                ("value_ints", _) => lists.insert(name.clone(), attribute.ints.clone()),
-                _ => None,
-            };
+        if let Some(tensor) = node.tensor("value") {
+            lists.insert(name.clone(), list(tensor)?);
+        } else if let Some(ints) = node.ints("value_ints") {
+            lists.insert(name.clone(), ints.to_vec());
         }
     }
     Ok(lists)

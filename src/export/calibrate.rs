@@ -1,12 +1,14 @@
 //! What the float tower's activations are like, from calibration images.
 
 use super::float;
-use super::run::{Program, Values};
 use crate::graph::{Expr, Graph};
 use crate::model::{Params, Recipe};
 use crate::onnx::ModelProto;
+use crate::tower::INPUT;
+use crate::walk::{Interpreter, Values};
 use crate::{Error, Result};
 use ndarray::{ArrayD, ArrayView4, Axis};
+use rayon::prelude::*;
 use std::collections::HashMap;
 
 /// The greatest magnitude of an activation: 7 bits.
@@ -16,6 +18,10 @@ const CLIPPED: f64 = 0.001;
 /// Exponents that are counted apart.
 const LOWEST: i32 = -40;
 const HIGHEST: i32 = 40;
+
+/// Images whose statistics are added up by one task: fixed, so that sums of floats come out the same
+/// on any number of cores.
+const TASK: usize = 8;
 
 /// What the results of a tower's parts are like, part by part.
 pub(super) struct Statistics(Vec<Observed>);
@@ -70,13 +76,21 @@ impl Statistics {
 /// How the model's outputs are spread over the images.
 fn spreads(model: &ModelProto, images: ArrayView4<'_, u8>) -> Result<HashMap<String, Spread>> {
     let outputs = || model.graph.iter().flat_map(|g| &g.output).map(|output| output.name());
-    let visit = |tally: &mut HashMap<String, Spread>, values: &Values| {
-        for (name, value) in outputs().filter_map(|name| values.get_key_value(name)) {
-            let empty = || Spread::new(value.shape()[0]);
-            tally.entry(name.clone()).or_insert_with(empty).add(value);
+    let interpreter = Interpreter::<f32>::new(model)?;
+    let tally = |images: ArrayView4<'_, u8>| {
+        let mut tally: HashMap<String, Spread> = HashMap::new();
+        for image in images.axis_chunks_iter(Axis(0), 1) {
+            let given = image.mapv(f32::from).into_dyn();
+            let values = interpreter.trace(Values::from([(INPUT.to_string(), given)]))?;
+            for (name, value) in outputs().filter_map(|name| values.get_key_value(name)) {
+                let empty = || Spread::new(value.shape()[1]);
+                tally.entry(name.clone()).or_insert_with(empty).add(value);
+            }
         }
+        Ok(tally)
     };
-    let tallies = Program::new(model)?.tally(images, HashMap::new, visit)?;
+    let tasks: Vec<_> = images.axis_chunks_iter(Axis(0), TASK).collect();
+    let tallies: Vec<HashMap<String, Spread>> = tasks.into_par_iter().map(tally).collect::<Result<_>>()?;
     let mut all: HashMap<String, Spread> = HashMap::new();
     for (name, spread) in tallies.into_iter().flatten() {
         match all.get_mut(&name) {
@@ -92,11 +106,12 @@ impl Spread {
         Self { counts: vec![0; (HIGHEST - LOWEST + 1) as usize], sums: vec![0.0; channels], each: 0 }
     }
 
+    /// Adds one image's value `[1, C, …]`.
     fn add(&mut self, value: &ArrayD<f32>) {
         for x in value {
             self.counts[bucket(*x)] += 1;
         }
-        for (sum, channel) in self.sums.iter_mut().zip(value.axis_iter(Axis(0))) {
+        for (sum, channel) in self.sums.iter_mut().zip(value.axis_iter(Axis(1))) {
             *sum += channel.iter().map(|x| f64::from(*x)).sum::<f64>();
         }
         self.each += (value.len() / self.sums.len().max(1)) as u64;
@@ -154,13 +169,13 @@ mod tests {
     #[test]
     fn one_in_a_thousand_may_be_clipped() {
         let mut spread = Spread::new(1);
-        let mut value = ArrayD::from_elem(ndarray::IxDyn(&[1, 2000]), 1.0f32);
-        value[[0, 0]] = 1000.0;
-        value[[0, 1]] = 1000.0;
+        let mut value = ArrayD::from_elem(ndarray::IxDyn(&[1, 1, 2000]), 1.0f32);
+        value[[0, 0, 0]] = 1000.0;
+        value[[0, 0, 1]] = 1000.0;
         spread.add(&value);
         assert_eq!(spread.exponent(), -6);
         value.fill(1000.0);
-        spread.add(&value.slice_move(ndarray::s![.., ..3]).into_dyn());
+        spread.add(&value.slice_move(ndarray::s![.., .., ..3]).into_dyn());
         assert_eq!(spread.exponent(), 3);
     }
 }

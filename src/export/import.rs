@@ -4,9 +4,9 @@
 use super::batch::free as free_batch;
 use super::external::read_in;
 use super::rewrite::{self, Wrapping};
-use crate::graph::check::highest_opset;
 use crate::image::Preprocessing;
 use crate::onnx::{GraphProto, ModelProto, ValueInfoProto, data_type};
+use crate::op::highest_opset;
 use crate::tower::{self, Distance, Provenance, TowerKind, TowerSpec, contract};
 use crate::{Error, Result};
 use prost::Message;

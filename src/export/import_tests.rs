@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
-use crate::graph::{DType, Expr, Graph, Tensor, reference};
+use crate::graph::{DType, Expr, Graph, Tensor};
 use crate::image::Preprocessing;
 use crate::onnx::{
     AttributeProto, NodeProto, StringStringEntryProto, TensorProto, attribute_type, data_type,
 };
 use crate::tower::{Distance, INPUT, OUTPUT, Provenance};
+use crate::walk::interpreter;
 use ndarray::{Array4, ArrayD, IxDyn, array};
 use std::collections::BTreeMap;
 
@@ -101,7 +102,7 @@ fn an_imported_model_computes_what_it_computed() {
         assert_eq!(spec.preprocessing, Preprocessing::Rgb { size: 6, filter: Default::default(), crop: 1.0 });
         let images = pictures();
         let given = BTreeMap::from([(INPUT.to_string(), images.mapv(f64::from).into_dyn())]);
-        let found = reference::run(&imported.model, given).unwrap().remove(OUTPUT).unwrap();
+        let found = interpreter::run(&imported.model, given).unwrap().remove(OUTPUT).unwrap();
         for (i, image) in images.outer_iter().enumerate() {
             // What the model's own program would feed it.
             let mut x = image.mapv(|level| f64::from(level) * f64::from(1.0f32 / 255.0)).into_dyn();
@@ -115,7 +116,7 @@ fn an_imported_model_computes_what_it_computed() {
                 x = x.permuted_axes(vec![1, 2, 0]);
             }
             let x = x.insert_axis(ndarray::Axis(0)).as_standard_layout().into_owned();
-            let own = reference::run(&model, BTreeMap::from([("pixels".to_string(), x)])).unwrap();
+            let own = interpreter::run(&model, BTreeMap::from([("pixels".to_string(), x)])).unwrap();
             for (a, b) in found.index_axis(ndarray::Axis(0), i).iter().zip(&own[output]) {
                 assert!((a - b).abs() < 1e-9, "{a} for {b}");
             }

@@ -1,9 +1,8 @@
 //! What is in a model file.
 
-use super::shapes::{Shapes, flop};
-use crate::graph::check;
-use crate::onnx::{GraphProto, ModelProto};
+use crate::onnx::{GraphProto, ModelProto, is_standard};
 use crate::tower::{self, LayerBound, Provenance, TowerKind, TowerSpec, contract, prove};
+use crate::walk::{flop, placement::cuda_fallbacks};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -99,8 +98,6 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     for node in &graph.node {
         *operators.entry(label(node.domain(), node.op_type())).or_default() += 1;
     }
-    let shapes = Shapes::of(graph);
-    let work: Option<u64> = graph.node.iter().map(|n| flop(n, &shapes)).sum();
     let producer = format!("{} {}", model.producer_name(), model.producer_version());
     Ok(Inspection {
         file,
@@ -113,7 +110,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         outputs: graph.output.iter().map(port).collect(),
         operators,
         parameters: parameters(graph),
-        mflop: work.map(|flop| flop as f64 / 1e6),
+        mflop: flop(&model).map(|flop| flop as f64 / 1e6),
         tower,
         metadata: model.metadata_props.iter().map(|p| (p.key().into(), p.value().into())).collect(),
         placement: placement(&model, graph),
@@ -127,7 +124,7 @@ fn facts((spec, model): (TowerSpec, ModelProto), file: &str) -> Result<TowerFact
 }
 
 fn label(domain: &str, op: &str) -> String {
-    if matches!(domain, "" | "ai.onnx") { op.into() } else { format!("{domain}:{op}") }
+    if is_standard(domain) { op.into() } else { format!("{domain}:{op}") }
 }
 
 fn port(value: &crate::onnx::ValueInfoProto) -> Port {
@@ -147,15 +144,13 @@ fn parameters(graph: &GraphProto) -> u64 {
 }
 
 fn placement(model: &ModelProto, graph: &GraphProto) -> Vec<Placement> {
-    let fallbacks = check::cuda_fallbacks(model);
+    let fallbacks = cuda_fallbacks(model);
     let why =
         |node: &str, op: &str| fallbacks.iter().find(|f| f.node == node && f.op == op).map(|f| f.why.clone());
     let each = graph.node.iter().map(|n| {
-        let foreign = !matches!(n.domain(), "" | "ai.onnx");
-        let why = if foreign {
-            Some(format!("is of the domain {}", n.domain()))
-        } else {
-            why(n.name(), n.op_type())
+        let why = match is_standard(n.domain()) {
+            true => why(n.name(), n.op_type()),
+            false => Some(format!("is of the domain {}", n.domain())),
         };
         let provider = if why.is_none() { "CUDA" } else { "CPU" };
         Placement { node: n.name().into(), op: label(n.domain(), n.op_type()), provider, why }

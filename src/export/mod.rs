@@ -16,19 +16,15 @@ mod import_tests;
 mod inspect;
 mod quantise;
 mod rewrite;
-mod run;
-mod shapes;
 #[cfg(test)]
 mod tests;
 mod trained;
-mod window;
 
 pub use exact::{Calibration, exact};
 pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
 pub use import::{ImportOptions, Imported, ImportedFile, Pixels, import, import_file};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
-pub use run::Program;
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};
 
 use crate::onnx::ModelProto;

@@ -1,9 +1,8 @@
 //! Changing a foreign graph: new ends, a free batch axis, no dead nodes.
 
-use crate::graph::Tensor;
 use crate::onnx::{
-    AttributeProto, Dimension, DimensionValue, GraphProto, NodeProto, TensorShapeProto, TypeProto,
-    ValueInfoProto, attribute_type, data_type, type_proto,
+    AttributeProto, Dimension, DimensionValue, GraphProto, NodeProto, Tensor, TensorShapeProto, TypeProto,
+    ValueInfoProto, data_type, type_proto,
 };
 use crate::tower::{INPUT, OUTPUT, contract};
 use crate::{Error, Result};
@@ -141,10 +140,10 @@ fn head(graph: &mut GraphProto, w: &Wrapping, input: &str) -> Vec<NodeProto> {
         });
     };
     let mut constants = Vec::new();
-    push("Cast", &[], vec![int("to", i64::from(data_type::FLOAT))]);
+    push("Cast", &[], vec![AttributeProto::int("to", i64::from(data_type::FLOAT))]);
     if w.bgr && w.shape[0] == 3 {
         constants.push(Tensor::I64(ndarray::arr1(&[2i64, 1, 0]).into_dyn()).to_proto("siamese.bgr"));
-        push("Gather", &["siamese.bgr"], vec![int("axis", 1)]);
+        push("Gather", &["siamese.bgr"], vec![AttributeProto::int("axis", 1)]);
     }
     let mut per_channel = |name: &str, values: &[f32]| {
         let shape = IxDyn(&[1, values.len(), 1, 1]);
@@ -164,10 +163,10 @@ fn head(graph: &mut GraphProto, w: &Wrapping, input: &str) -> Vec<NodeProto> {
         push("Div", &["siamese.std"], vec![]);
     }
     if w.channels_last {
-        push("Transpose", &[], vec![ints("perm", &[0, 2, 3, 1])]);
+        push("Transpose", &[], vec![AttributeProto::ints("perm", vec![0, 2, 3, 1])]);
     }
     if w.input_type != data_type::FLOAT {
-        push("Cast", &[], vec![int("to", i64::from(w.input_type))]);
+        push("Cast", &[], vec![AttributeProto::int("to", i64::from(w.input_type))]);
     }
     // The last of them makes what the model calls its input.
     if let Some(node) = nodes.last_mut() {
@@ -181,10 +180,10 @@ fn head(graph: &mut GraphProto, w: &Wrapping, input: &str) -> Vec<NodeProto> {
 fn tail(chosen: &Chosen, name: &str) -> Vec<NodeProto> {
     let mut steps: Vec<(&str, Vec<AttributeProto>)> = Vec::new();
     if chosen.kind != data_type::FLOAT {
-        steps.push(("Cast", vec![int("to", i64::from(data_type::FLOAT))]));
+        steps.push(("Cast", vec![AttributeProto::int("to", i64::from(data_type::FLOAT))]));
     }
     if !chosen.flat {
-        steps.push(("Flatten", vec![int("axis", 1)]));
+        steps.push(("Flatten", vec![AttributeProto::int("axis", 1)]));
     }
     if steps.is_empty() {
         steps.push(("Identity", vec![]));
@@ -246,24 +245,6 @@ fn needs(node: &NodeProto, needed: &mut HashSet<String>) {
     for nested in node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)) {
         nested.node.iter().for_each(|n| needs(n, needed));
         needed.extend(nested.output.iter().map(|o| o.name().to_string()));
-    }
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        i: Some(value),
-        r#type: Some(attribute_type::INT),
-        ..AttributeProto::default()
-    }
-}
-
-fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        ints: values.into(),
-        r#type: Some(attribute_type::INTS),
-        ..AttributeProto::default()
     }
 }
 

@@ -2,8 +2,7 @@
 //! fault.
 
 use super::expr::Expr;
-use super::tensor::{DType, Tensor};
-use crate::onnx::{AttributeProto, NodeProto, Operator};
+use crate::onnx::{AttributeProto, DType, NodeProto, Operator, Tensor};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::collections::HashMap;

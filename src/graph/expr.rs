@@ -1,8 +1,7 @@
 //! Values of a graph as expressions: `dy * (y * (1.0 - y))`.
 
 use super::builder::{Composite, Flow, Graph, Id, Info, Source, Whole};
-use super::tensor::{DType, Tensor};
-use crate::onnx::{AttributeProto, Operator};
+use crate::onnx::{AttributeProto, DType, Operator, Tensor};
 use std::fmt;
 use std::ops::{Add, Div, Mul, Neg, Not, Sub};
 

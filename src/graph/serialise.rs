@@ -8,9 +8,10 @@ use crate::onnx::{
 };
 use std::collections::HashSet;
 
-/// The operator set of every graph; higher ones lose CUDA kernels.
+/// The operator set of every graph, and the highest that training graphs and towers may use; higher ones
+/// lose CUDA kernels.
 pub const OPSET: i64 = 17;
-/// The file format's version.
+/// The file format's version, and the highest that they may use.
 pub const IR_VERSION: i64 = 8;
 
 impl Graph {

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::builder::Composite;
-use super::reference::{self, Values};
 use super::vjp::{Derivative, Differentiable};
 use super::*;
 use crate::Result;
 use crate::onnx::{ModelProto, Operator};
+use crate::walk::interpreter::{self, Values};
 use ndarray::ArrayD;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -76,7 +76,7 @@ fn worst(case: &Case, how: GradOptions, seed: u64) -> Result<f64> {
         inputs.insert(format!("x{i}"), random(shape, &mut rng));
     }
     inputs.insert("weight".into(), random(&shape, &mut rng));
-    let outputs = reference::run(&model, inputs.clone())?;
+    let outputs = interpreter::run(&model, inputs.clone())?;
     let mut worst = 0.0f64;
     for _ in 0..4 {
         let directions: Vec<ArrayD<f64>> = case.shapes.iter().map(|s| random(s, &mut rng)).collect();
@@ -86,7 +86,7 @@ fn worst(case: &Case, how: GradOptions, seed: u64) -> Result<f64> {
                 let x = at.get_mut(&format!("x{i}")).unwrap();
                 *x = &*x + &(direction * by);
             }
-            Ok(reference::run(&model, at)?["loss"].sum())
+            Ok(interpreter::run(&model, at)?["loss"].sum())
         };
         let difference = (moved(STEP)? - moved(-STEP)?) / (2.0 * STEP);
         let slope: f64 =
@@ -307,7 +307,7 @@ fn channels_last_is_the_same_operator() {
         ("x".to_string(), random(&[2, 7, 6, 3], &mut rng)),
         ("w".to_string(), random(&[4, 3, 3, 2], &mut rng)),
     ]);
-    let outputs = reference::run(&g.to_model().unwrap(), inputs).unwrap();
+    let outputs = interpreter::run(&g.to_model().unwrap(), inputs).unwrap();
     let apart = &outputs["first"] - &outputs["last"];
     assert!(apart.iter().all(|d| d.abs() < 1e-12), "{apart}");
 }
@@ -331,7 +331,7 @@ fn gradient(x: ArrayD<f64>, build: impl FnOnce(Expr<'_>) -> Expr<'_>) -> Vec<f64
     let g = Graph::new("t");
     let input = g.input("x", DType::F32, x.shape());
     g.output("g", gradients(build(input).total(), &[input], GradOptions::default())[0]);
-    let outputs = reference::run(&g.to_model().unwrap(), Values::from([("x".to_string(), x)])).unwrap();
+    let outputs = interpreter::run(&g.to_model().unwrap(), Values::from([("x".to_string(), x)])).unwrap();
     outputs["g"].iter().copied().collect()
 }
 

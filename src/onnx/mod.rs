@@ -1,11 +1,13 @@
-//! The ONNX file format: its messages, the operators of its standard domain by name, and accessors.
+//! The ONNX file format: its messages, the operators of its standard domain by name, tensors, and accessors.
 
 mod messages;
 mod node;
 mod operator;
+mod tensor;
 
 pub use messages::*;
 pub use operator::Operator;
+pub use tensor::{DType, Tensor, numbers};
 
 /// Whether a domain's name is one of the two spellings of the standard domain.
 pub fn is_standard(domain: &str) -> bool {

@@ -2,8 +2,7 @@
 
 use super::proof::{attribute, fail};
 use super::range::{Channel, Range, step_of};
-use crate::graph::numbers;
-use crate::onnx::{GraphProto, NodeProto, data_type};
+use crate::onnx::{GraphProto, NodeProto, data_type, numbers};
 use crate::{Error, Result};
 use ndarray::{ArrayD, Axis};
 use std::collections::HashMap;

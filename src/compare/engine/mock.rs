@@ -3,8 +3,8 @@
 
 use super::{Blob, Engine};
 use crate::Result;
-use crate::graph::{DType, reference};
-use crate::onnx::ModelProto;
+use crate::onnx::{DType, ModelProto};
+use crate::walk::Interpreter;
 
 /// The runtime.
 pub struct Mock {
@@ -27,20 +27,12 @@ impl Engine for Mock {
     }
 
     fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
-        let graph = model.graph.clone().unwrap_or_default();
-        let mut constants = model.clone();
-        constants.graph.as_mut().into_iter().for_each(|g| g.node.clear());
         let given = inputs.iter().map(|(name, value)| (name.clone(), value.to_f64())).collect();
-        let mut values = reference::trace(&constants, given)?;
-        for node in &graph.node {
-            let results = reference::evaluate(node, &values)?;
-            let wrong = self.fault.filter(|(op, _)| node.op_type.as_deref() == Some(op));
-            for (name, mut result) in node.output.iter().zip(results) {
-                result.mapv_inplace(|x| f64::from(wrong.map_or(x, |(_, f)| f(x)) as f32));
-                values.insert(name.clone(), result);
-            }
-        }
-        let outputs = graph.output.iter().filter_map(|o| values.get(o.name.as_deref().unwrap_or_default()));
+        let values = Interpreter::<f64>::new(model)?.trace_with(given, |node, result| {
+            let wrong = self.fault.filter(|(op, _)| node.op_type() == *op);
+            result.mapv_inplace(|x| f64::from(wrong.map_or(x, |(_, f)| f(x)) as f32));
+        })?;
+        let outputs = model.graph.iter().flat_map(|g| &g.output).filter_map(|o| values.get(o.name()));
         Ok(outputs.map(|v| Blob::from_f64(v, DType::F32)).collect())
     }
 }

@@ -1,9 +1,9 @@
 //! The graphs of all recipes: names, shapes, metadata; and the tower in its three modes.
 
 use super::*;
-use crate::graph::check;
 use crate::model::{fold, forward, tests::shipped};
 use crate::onnx::{DimensionValue, ModelProto, ValueInfoProto, type_proto};
+use crate::walk::placement;
 use std::collections::BTreeSet;
 
 fn shape(info: &ValueInfoProto) -> Vec<usize> {
@@ -91,7 +91,7 @@ fn embed(recipe: &Recipe, params: &Params, images: &ArrayD<f64>, mode: Mode) -> 
     for mask in built.masks {
         inputs.insert(mask.name, ArrayD::ones(IxDyn(&mask.shape)));
     }
-    reference::run(&g.to_model().unwrap(), inputs).unwrap()["embedding"].clone()
+    interpreter::run(&g.to_model().unwrap(), inputs).unwrap()["embedding"].clone()
 }
 
 /// Parameters whose running statistics are those of the batch.
@@ -105,7 +105,7 @@ fn after_many_steps(recipe: &Recipe, images: &ArrayD<f64>) -> Params {
         inputs.insert(name.into(), ArrayD::zeros(IxDyn(&[])));
     }
     for _ in 0..250 {
-        let outputs = reference::run(&graph.model, inputs.clone()).unwrap();
+        let outputs = interpreter::run(&graph.model, inputs.clone()).unwrap();
         for s in graph.state.iter().filter(|s| s.input.starts_with("stat.")) {
             inputs.insert(s.input.clone(), outputs[&s.output].clone());
         }
@@ -197,8 +197,8 @@ fn every_shipped_training_graph_is_plain_and_stays_on_cuda() {
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|e| panic!("{path}: {e}; `siamese train {name} --graph-only`"));
         let model = <ModelProto as prost::Message>::decode(&bytes[..]).unwrap();
-        check::is_plain(&model).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let fallbacks = check::cuda_fallbacks(&model);
+        placement::is_plain(&model).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let fallbacks = placement::cuda_fallbacks(&model);
         assert!(fallbacks.is_empty(), "{name}: {fallbacks:?}");
         assert!(model.metadata(UPDATES_KEY).is_some(), "{name} lacks {UPDATES_KEY}");
     }

@@ -6,8 +6,8 @@ mod losses;
 mod optimisers;
 
 use super::*;
-use crate::graph::reference;
 use crate::model::Params;
+use crate::walk::interpreter;
 use ndarray::{ArrayD, IxDyn};
 use rand::RngExt;
 use serde_json::{Value as Json, json};
@@ -66,7 +66,7 @@ impl Setup {
     }
 
     fn run(&self) -> Tensors {
-        reference::run(&self.graph.model, self.inputs.clone()).unwrap()
+        interpreter::run(&self.graph.model, self.inputs.clone()).unwrap()
     }
 
     /// Feeds the outputs of a run back as the next step's state.

@@ -4,32 +4,26 @@
 //! runs there only if its operator's version at the model's opset lies in a closed range, or is the
 //! first version of an open one; every other node falls back to the CPU, and its tensors are copied
 //! both ways. `cuda-kernels.json` lists the kernels of version 1.31.1 as
-//! `[domain, operator, first version, last version or null, number of types]`;
-//! `operator-versions.json` holds the versions of the operators of the ONNX standard.
+//! `[domain, operator, first version, last version or null, number of types]`.
 
+use super::opset_of;
+use crate::graph::{IR_VERSION, OPSET};
 use crate::onnx::{ModelProto, NodeProto, Operator, is_standard};
+use crate::op::version_at;
 use crate::{Error, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Highest opset and file version that training graphs and towers may use.
-pub use super::serialise::{IR_VERSION, OPSET};
-
 type Kernel = (String, String, i64, Option<i64>, i64);
+type Ranges = HashMap<String, Vec<(i64, Option<i64>)>>;
 
-struct Tables {
-    kernels: HashMap<String, Vec<(i64, Option<i64>)>>,
-    versions: BTreeMap<String, Vec<i64>>,
-}
-
-static TABLES: LazyLock<Option<Tables>> = LazyLock::new(|| {
-    let kernels: Vec<Kernel> = serde_json::from_str(include_str!("cuda-kernels.json")).ok()?;
-    let versions = serde_json::from_str(include_str!("operator-versions.json")).ok()?;
-    let mut by_op: HashMap<String, Vec<(i64, Option<i64>)>> = HashMap::new();
+static KERNELS: LazyLock<Ranges> = LazyLock::new(|| {
+    let kernels: Vec<Kernel> = serde_json::from_str(include_str!("cuda-kernels.json")).unwrap_or_default();
+    let mut by_op = Ranges::new();
     for (_, op, first, last, _) in kernels.into_iter().filter(|kernel| kernel.0.is_empty()) {
         by_op.entry(op).or_default().push((first, last));
     }
-    Some(Tables { kernels: by_op, versions })
+    by_op
 });
 
 /// Why a node would not run on the CUDA provider.
@@ -41,18 +35,6 @@ pub struct Fallback {
     pub op: String,
     /// What keeps it off the device.
     pub why: String,
-}
-
-/// The version of a standard operator in force at `opset`.
-pub fn version_at(op: &str, opset: i64) -> Option<i64> {
-    let versions = TABLES.as_ref()?.versions.get(op)?;
-    versions.iter().copied().filter(|v| *v <= opset).max()
-}
-
-/// The highest opset whose operators are known here.
-pub fn highest_opset() -> i64 {
-    let versions = TABLES.as_ref().map(|t| t.versions.values().flatten().copied().max());
-    versions.flatten().unwrap_or(OPSET)
 }
 
 /// Checks that `model` is plain: the standard domain alone, no newer than [`OPSET`] and [`IR_VERSION`].
@@ -74,8 +56,9 @@ pub fn is_plain(model: &ModelProto) -> Result<()> {
         }
     }
     for node in nodes(model) {
-        if !node.domain().is_empty() || version_at(node.op_type(), opset).is_none() {
-            faults.push(format!("{} is no standard operator at opset {opset}", node.op_type()));
+        let op = node.op_type();
+        if !node.domain().is_empty() || version_at(op, opset).is_none() {
+            faults.push(format!("{op} is no standard operator at opset {opset}"));
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::invalid("the model", faults.join("; "))) }
@@ -87,16 +70,12 @@ pub fn cuda_fallbacks(model: &ModelProto) -> Vec<Fallback> {
     nodes(model).filter_map(|node| fallback(node, opset)).collect()
 }
 
-fn opset_of(model: &ModelProto) -> i64 {
-    model.opset().unwrap_or(1)
-}
-
 fn nodes(model: &ModelProto) -> impl Iterator<Item = &NodeProto> {
     model.graph.iter().flat_map(|g| &g.node)
 }
 
 fn fallback(node: &NodeProto, opset: i64) -> Option<Fallback> {
-    let why = missing_kernel(node.op_type(), opset).or_else(|| unsupported_form(node))?;
+    let why = missing_kernel(node.op_type(), opset).or_else(|| unsupported_form(node).map(String::from))?;
     Some(Fallback { node: node.name().into(), op: node.op_type().into(), why })
 }
 
@@ -104,7 +83,7 @@ fn missing_kernel(op: &str, opset: i64) -> Option<String> {
     let Some(version) = version_at(op, opset) else {
         return Some(format!("is no standard operator at opset {opset}"));
     };
-    let ranges = TABLES.as_ref()?.kernels.get(op).map_or(&[][..], Vec::as_slice);
+    let ranges = KERNELS.get(op).map_or(&[][..], Vec::as_slice);
     let covers = |&(first, last): &(i64, Option<i64>)| match last {
         Some(last) => (first..=last).contains(&version),
         None => first == version,
@@ -113,23 +92,21 @@ fn missing_kernel(op: &str, opset: i64) -> Option<String> {
 }
 
 /// Forms that the kernels of an operator refuse.
-fn unsupported_form(node: &NodeProto) -> Option<String> {
-    let uneven =
-        || matches!(node.ints("pads"), Some([top, left, bottom, right]) if (top, left) != (bottom, right));
-    let outputs = || node.output.iter().filter(|o| !o.is_empty()).count();
-    let why = match node.operator()? {
-        Operator::ConvTranspose | Operator::Conv if uneven() => "has uneven padding",
-        Operator::ConvTranspose if node.attribute("auto_pad").is_some() => {
-            "leaves its padding to the runtime"
-        }
-        Operator::MaxPool if outputs() > 1 => "gives the indices of the maxima",
-        Operator::BatchNormalization if node.flag("training_mode") => "is in training mode",
-        Operator::Slice | Operator::Reshape | Operator::Expand | Operator::Pad if node.input.len() < 2 => {
-            "lacks its list of numbers"
-        }
-        _ => return None,
-    };
-    Some(why.into())
+fn unsupported_form(node: &NodeProto) -> Option<&'static str> {
+    use Operator::{BatchNormalization, Conv, ConvTranspose, Expand, MaxPool, Pad, Reshape, Slice};
+    let pads = node.ints("pads").unwrap_or_default();
+    let uneven = pads.len() == 4 && (pads[0] != pads[2] || pads[1] != pads[3]);
+    let operator = node.operator()?;
+    let is = |operators: &[Operator]| operators.contains(&operator);
+    let outputs = node.output.iter().filter(|o| !o.is_empty()).count();
+    let forms = [
+        (is(&[Conv, ConvTranspose]) && uneven, "has uneven padding"),
+        (is(&[ConvTranspose]) && node.attribute("auto_pad").is_some(), "leaves its padding to the runtime"),
+        (is(&[MaxPool]) && outputs > 1, "gives the indices of the maxima"),
+        (is(&[BatchNormalization]) && node.flag("training_mode"), "is in training mode"),
+        (is(&[Expand, Pad, Reshape, Slice]) && node.input.len() < 2, "lacks its list of numbers"),
+    ];
+    forms.into_iter().find_map(|(refused, why)| refused.then_some(why))
 }
 
 #[cfg(test)]
@@ -139,11 +116,8 @@ mod tests {
     use crate::graph::{ConvAttrs, DType, Graph};
 
     #[test]
-    fn the_tables_are_read() {
-        assert_eq!(version_at("Conv", 17), Some(11));
-        assert_eq!(version_at("ReduceSum", 17), Some(13));
-        assert_eq!(version_at("NoSuchOp", 17), None);
-        assert!(TABLES.as_ref().unwrap().kernels.len() > 100);
+    fn the_table_is_read() {
+        assert!(KERNELS.len() > 100);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Element types and constant tensors, and their ONNX form.
 
-use crate::onnx::{TensorProto, data_type};
+use super::{TensorProto, data_type};
 use crate::{Error, Result};
 use ndarray::{ArrayD, IxDyn};
 
@@ -34,6 +34,33 @@ impl DType {
             Self::I32 => data_type::INT32,
             Self::I64 => data_type::INT64,
             Self::Bool => data_type::BOOL,
+        }
+    }
+
+    /// The type of a `TensorProto.DataType`; none for one that is not computed with here.
+    pub fn from_onnx(kind: i32) -> Option<Self> {
+        Some(match kind {
+            data_type::FLOAT => Self::F32,
+            data_type::DOUBLE => Self::F64,
+            data_type::UINT8 => Self::U8,
+            data_type::INT8 => Self::I8,
+            data_type::INT32 => Self::I32,
+            data_type::INT64 => Self::I64,
+            data_type::BOOL => Self::Bool,
+            _ => return None,
+        })
+    }
+
+    /// The usual name: `float32`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::U8 => "uint8",
+            Self::I8 => "int8",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::Bool => "bool",
         }
     }
 
