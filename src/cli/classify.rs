@@ -2,10 +2,10 @@
 
 use super::output::{print, print_json};
 use super::progress::counter;
-use super::shared::{self, RuntimeArgs, ThresholdArg};
+use super::shared::{self, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
-use crate::gallery::{self, Answered, Classification, Gallery, Location, Question, Shots, page};
+use crate::gallery::{self, Answered, Classification, Gallery, Limit, Location, Question, Shots, page};
 use std::path::PathBuf;
 
 /// Arguments of `classify`.
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Beyond this distance a picture is unknown: `auto` (as calibrated), `none`, or a number
     /// [default: as calibrated, where it was].
     #[arg(long, allow_hyphen_values = true)]
-    threshold: Option<ThresholdArg>,
+    threshold: Option<Limit>,
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
     shots: Shots,
@@ -42,7 +42,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let question = Question {
         shots: arguments.shots,
         top: arguments.top as usize,
-        threshold: ThresholdArg::of(arguments.threshold, &gallery)?,
+        threshold: shared::threshold(arguments.threshold, &gallery)?,
         with_ink: arguments.report.is_some(),
     };
     let mut embedder =

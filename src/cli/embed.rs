@@ -5,7 +5,7 @@ use super::progress::{bar, counter};
 use super::shared::{self, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::data::Set;
-use crate::embed::{self, JsonStream, Names, Sink, Tally, Tee};
+use crate::embed::{self, Sink, Tally, Tee};
 use crate::runtime::Embedder;
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
@@ -72,13 +72,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 /// Where the rows go: into the file or to stdout, and their names into another file.
 fn sink(arguments: &Arguments, spec: &TowerSpec) -> Result<Tee> {
     let rows: Box<dyn Sink> = if to_stdout(&arguments.out) {
-        Box::new(JsonStream { writer: output::stdout(), name: output::STDOUT })
+        Box::new(embed::stream(output::stdout(), output::STDOUT))
     } else {
         embed::create(&arguments.out, spec)?
     };
     let mut sinks = vec![rows];
     if let Some(names) = &arguments.names {
-        sinks.push(Box::new(Names::create(names)?));
+        sinks.push(Box::new(embed::names(names)?));
     }
     Ok(Tee(sinks))
 }

@@ -5,9 +5,7 @@ use super::progress::bar;
 use super::shared::{RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::data;
-use crate::eval::{
-    EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, ProtocolName, evaluate, page,
-};
+use crate::eval::{EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, evaluate, page};
 use crate::runtime::RuntimeName;
 use crate::sample::EpisodeSpec;
 use crate::{Error, Result};
@@ -21,7 +19,7 @@ pub struct Arguments {
     tower: PathBuf,
     /// The protocol.
     #[arg(long, value_enum)]
-    protocol: ProtocolName,
+    protocol: Protocol,
     /// N, the classes of an episode.
     #[arg(long, default_value_t = 20)]
     way: usize,
@@ -65,14 +63,16 @@ struct Evaluated {
 
 /// Runs the verb.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let protocol = protocol(arguments)?;
+    let options = options(arguments)?;
     let dir = data::data_dir(arguments.data.as_deref())?;
     let mut embedder = arguments.runtime.load(context, &arguments.tower)?;
     let bar = bar(0, "image");
-    let (evaluation, evidence) = evaluate(&protocol, embedder.as_mut(), &dir, &mut |done, all| {
+    let mut progress = |done, all| {
         bar.set_length(all);
         bar.set_position(done);
-    })?;
+    };
+    let (evaluation, evidence) =
+        evaluate(arguments.protocol, &options, embedder.as_mut(), &dir, &mut progress)?;
     bar.finish_and_clear();
     if let Some(out) = &arguments.report {
         page::page(&evaluation, &evidence, &embedder.spec().distance)?.write(out)?;
@@ -82,32 +82,21 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Yes)
 }
 
-fn protocol(arguments: &Arguments) -> Result<Protocol> {
-    let &Arguments { way, shot, queries, within, episodes, seed, .. } = arguments;
+fn options(arguments: &Arguments) -> Result<EvalOptions> {
+    let &Arguments { protocol, way, shot, queries, within, episodes, seed, .. } = arguments;
     if way < 2 {
         return Err(Error::invalid("--way", "at least 2 classes are needed for a decision"));
     }
-    Ok(match (arguments.protocol, &arguments.run) {
-        (ProtocolName::Accuracy, _) if arguments.report.is_some() => {
-            let why = "shows what was taken for what, and a classifier has no supports";
-            return Err(Error::invalid("--report", why));
-        }
-        (ProtocolName::Accuracy, Some(run)) => Protocol::Accuracy(LinearClassifier::of_run(run)?),
-        (ProtocolName::Accuracy, None) => {
-            return Err(Error::invalid("--run", "must name the classifier's run"));
-        }
-        (_, Some(_)) => {
-            return Err(Error::invalid("--run", "names a classifier, which only the protocol accuracy asks"));
-        }
-        (ProtocolName::NearestTruth, _) => Protocol::NearestTruth,
-        (ProtocolName::Angelic, _) => Protocol::Angelic,
-        (ProtocolName::Lake, _) => Protocol::Lake { episodes, seed },
-        (ProtocolName::Episodes, _) => {
-            let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within };
-            Protocol::Episodes { spec, episodes, seed }
-        }
-        (ProtocolName::Digits, _) => Protocol::Digits { shot, episodes, seed },
-    })
+    if protocol != Protocol::Accuracy && arguments.run.is_some() {
+        return Err(Error::invalid("--run", "names a classifier, which only the protocol accuracy asks"));
+    }
+    if protocol == Protocol::Accuracy && arguments.report.is_some() {
+        let why = "shows what was taken for what, and a classifier has no supports";
+        return Err(Error::invalid("--report", why));
+    }
+    let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within };
+    let classifier = arguments.run.as_deref().map(LinearClassifier::of_run).transpose()?;
+    Ok(EvalOptions { spec, episodes, seed, classifier })
 }
 
 fn text(evaluation: &EvaluationResult) -> String {

@@ -2,12 +2,12 @@
 
 use super::interrupt::on_interrupt;
 use super::output::{note, show};
-use super::shared::{self, RuntimeArgs, ThresholdArg};
+use super::shared::{self, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
-use crate::gallery::{Gallery, Location, Shots};
+use crate::gallery::{Gallery, Limit, Location, Shots};
 use crate::runtime::Embedder;
-use crate::serve::{Limit, Options, Recogniser, Server};
+use crate::serve::{Options, Recogniser, Server};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub struct Arguments {
     /// Beyond this distance a picture is unknown: `auto` (as calibrated), `none`, or a number
     /// [default: as calibrated, where it was].
     #[arg(long, allow_hyphen_values = true)]
-    threshold: Option<ThresholdArg>,
+    threshold: Option<Limit>,
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
     shots: Shots,
@@ -48,10 +48,9 @@ struct Listening {
 /// Runs the verb, until it is interrupted.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (gallery, embedder) = opened(context, arguments)?;
-    let limit = match (arguments.threshold, ThresholdArg::of(arguments.threshold, &gallery)?) {
-        (None | Some(ThresholdArg::Auto), _) => Limit::AsCalibrated,
-        (_, fixed) => Limit::Fixed(fixed),
-    };
+    // Refused where it is to be as calibrated, and was not.
+    shared::threshold(arguments.threshold, &gallery)?;
+    let limit = arguments.threshold.unwrap_or(Limit::Calibrated);
     let options = Options { shots: arguments.shots, limit, editable: arguments.edit };
     let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;
     let server = Server::bind(arguments.listen, recogniser)?;

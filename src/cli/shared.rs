@@ -4,7 +4,7 @@ use super::Context;
 use super::output::warn;
 use crate::data::{Dataset, Set};
 use crate::embed::{Listed, PictureFile, PictureFiles};
-use crate::gallery::Gallery;
+use crate::gallery::{Gallery, Limit};
 use crate::image::Preprocessing;
 #[cfg(feature = "tract")]
 use crate::runtime::TractOptions;
@@ -15,7 +15,6 @@ use crate::{Error, Result};
 use clap::Args;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// Which runtime embeds.
 #[derive(Clone, Debug, Args)]
@@ -99,48 +98,14 @@ pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing) -> Result<Dat
     set.read(dir, how)
 }
 
-/// Beyond which distance a picture is unknown.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ThresholdArg {
-    /// As calibrated.
-    Auto,
-    /// Nothing is unknown.
-    None,
-    /// This distance.
-    At(f32),
-}
-
-impl FromStr for ThresholdArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "none" => Ok(Self::None),
-            _ => match text.parse::<f32>() {
-                Ok(x) if x.is_finite() => Ok(Self::At(x)),
-                _ => Err("give auto, none, or a distance".into()),
-            },
-        }
+/// The distance that a limit means for a gallery; none given is that of a gallery that was calibrated.
+pub fn threshold(given: Option<Limit>, gallery: &Gallery) -> Result<Option<f32>> {
+    let found = given.unwrap_or(Limit::Calibrated).distance(gallery.facts());
+    if given == Some(Limit::Calibrated) && found.is_none() {
+        let why = "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
+        return Err(Error::invalid(gallery.location(), why));
     }
-}
-
-impl ThresholdArg {
-    /// The distance that is meant for a gallery.
-    pub fn of(given: Option<Self>, gallery: &Gallery) -> Result<Option<f32>> {
-        let calibrated = gallery.facts().threshold.as_ref().map(|t| t.distance);
-        match given {
-            None => Ok(calibrated),
-            Some(Self::None) => Ok(None),
-            Some(Self::At(distance)) => Ok(Some(distance)),
-            Some(Self::Auto) if calibrated.is_some() => Ok(calibrated),
-            Some(Self::Auto) => {
-                let why =
-                    "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
-                Err(Error::invalid(gallery.location(), why))
-            }
-        }
-    }
+    Ok(found)
 }
 
 /// A share as a percentage.

@@ -1,9 +1,9 @@
 //! `siamese verify`: do these pictures show the same thing?
 
 use super::output::{print, print_json};
-use super::shared::{self, RuntimeArgs, ThresholdArg};
+use super::shared::{self, RuntimeArgs};
 use super::{Context, Outcome};
-use crate::gallery::{self, Gallery, Location, Verification, Verified};
+use crate::gallery::{self, Gallery, Limit, Location, Verification, Verified};
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub struct Arguments {
     gallery: Option<Location>,
     /// Pictures at most this far apart show the same: a number, or `auto` (as calibrated).
     #[arg(long, allow_hyphen_values = true)]
-    threshold: Option<ThresholdArg>,
+    threshold: Option<Limit>,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -59,13 +59,11 @@ fn line(verified: &Verified, threshold: f32) -> String {
 }
 
 fn threshold(arguments: &Arguments, gallery: Option<&Gallery>) -> Result<f32> {
-    if let Some(ThresholdArg::At(distance)) = arguments.threshold {
-        return Ok(distance);
-    }
-    let none = || {
-        let why = "there is no threshold; give --threshold a distance, or --gallery a calibrated gallery";
-        Error::invalid("verify", why)
+    let found = match (arguments.threshold, gallery) {
+        (Some(Limit::At(distance)), _) => Some(distance),
+        (given, Some(gallery)) => shared::threshold(given.or(Some(Limit::Calibrated)), gallery)?,
+        (_, None) => None,
     };
-    let gallery = gallery.ok_or_else(none)?;
-    ThresholdArg::of(Some(arguments.threshold.unwrap_or(ThresholdArg::Auto)), gallery)?.ok_or_else(none)
+    let why = "there is no threshold; give --threshold a distance, or --gallery a calibrated gallery";
+    found.ok_or_else(|| Error::invalid("verify", why))
 }

@@ -1,6 +1,6 @@
 //! What a file of embeddings may be, told by its name.
 
-use super::lines::JsonLines;
+use super::lines::json_lines;
 use super::npy::Npy;
 use super::parquet::Parquet;
 use super::sink::Sink;
@@ -53,6 +53,6 @@ pub fn create(path: &Path, tower: &TowerSpec) -> Result<Box<dyn Sink>> {
         Format::Npy => Box::new(Npy::new(Replacement::create(path)?, tower.dim)?),
         Format::Safetensors => Box::new(Tensors::new(Replacement::create(path)?, tower)?),
         Format::Parquet => Box::new(Parquet::new(Replacement::create(path)?, tower)?),
-        Format::JsonLines => Box::new(JsonLines(Replacement::create(path)?)),
+        Format::JsonLines => Box::new(json_lines(path)?),
     })
 }

@@ -8,6 +8,57 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 
+/// What makes a line of a row.
+type Line = fn(&str, &str, ArrayView1<'_, f32>) -> Result<String>;
+
+/// A sink of lines.
+struct Lines<W> {
+    writer: W,
+    /// What it is called in errors.
+    name: String,
+    line: Line,
+    finish: fn(W, &str) -> Result<()>,
+}
+
+impl<W: Write> Sink for Lines<W> {
+    fn row(&mut self, source: &str, label: &str, embedding: ArrayView1<'_, f32>) -> Result<()> {
+        let line = (self.line)(source, label, embedding)?;
+        writeln!(self.writer, "{line}").map_err(Error::io("write", &self.name))
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        (self.finish)(self.writer, &self.name)
+    }
+}
+
+/// Lines in a file.
+fn file(path: &Path, line: Line) -> Result<impl Sink + use<>> {
+    let (writer, name) = (Replacement::create(path)?, path.display().to_string());
+    Ok(Lines { writer, name, line, finish: |file, _| file.finish() })
+}
+
+/// A file of JSON lines: `source`, `label`, `embedding`.
+pub(super) fn json_lines(path: &Path) -> Result<impl Sink + use<>> {
+    file(path, json)
+}
+
+/// A file with source and label of each row, apart by a tab.
+///
+/// # Errors
+/// Where its folder cannot be written.
+pub fn names(path: &Path) -> Result<impl Sink + use<>> {
+    file(path, |source, label, _| {
+        let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
+        Ok(format!("{}\t{}", plain(source), plain(label)))
+    })
+}
+
+/// JSON lines for whoever reads them now; the writer is called `name` in errors.
+pub fn stream<W: Write>(writer: W, name: &str) -> impl Sink + use<W> {
+    let finish = |mut writer: W, name: &str| writer.flush().map_err(Error::io("write", name));
+    Lines { writer, name: name.into(), line: json, finish }
+}
+
 /// A row, as JSON lines have it.
 #[derive(Serialize)]
 struct JsonRow<'a> {
@@ -17,68 +68,8 @@ struct JsonRow<'a> {
     embedding: Vec<f64>,
 }
 
-impl JsonRow<'_> {
-    fn line(source: &str, label: &str, embedding: ArrayView1<'_, f32>) -> Result<Vec<u8>> {
-        let row = JsonRow { source, label, embedding: embedding.iter().map(|&x| x.into()).collect() };
-        let mut line = serde_json::to_vec(&row)
-            .map_err(|e| Error::invalid_because(source, "its embedding cannot be written as JSON", e))?;
-        line.push(b'\n');
-        Ok(line)
-    }
-}
-
-/// JSON lines in a file.
-pub(super) struct JsonLines(pub Replacement);
-
-impl Sink for JsonLines {
-    fn row(&mut self, source: &str, label: &str, embedding: ArrayView1<'_, f32>) -> Result<()> {
-        self.0.append(&JsonRow::line(source, label, embedding)?)
-    }
-
-    fn finish(self: Box<Self>) -> Result<()> {
-        self.0.finish()
-    }
-}
-
-/// JSON lines for whoever reads them now.
-pub struct JsonStream<W: Write> {
-    /// Takes the lines.
-    pub writer: W,
-    /// What it is called in errors.
-    pub name: &'static str,
-}
-
-impl<W: Write> Sink for JsonStream<W> {
-    fn row(&mut self, source: &str, label: &str, embedding: ArrayView1<'_, f32>) -> Result<()> {
-        let line = JsonRow::line(source, label, embedding)?;
-        self.writer.write_all(&line).map_err(Error::io("write", self.name))
-    }
-
-    fn finish(mut self: Box<Self>) -> Result<()> {
-        self.writer.flush().map_err(Error::io("write", self.name))
-    }
-}
-
-/// Source and label of each row, apart by a tab.
-pub struct Names(Replacement);
-
-impl Names {
-    /// Begins the file.
-    ///
-    /// # Errors
-    /// Where its folder cannot be written.
-    pub fn create(path: &Path) -> Result<Self> {
-        Replacement::create(path).map(Self)
-    }
-}
-
-impl Sink for Names {
-    fn row(&mut self, source: &str, label: &str, _: ArrayView1<'_, f32>) -> Result<()> {
-        let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
-        self.0.append(format!("{}\t{}\n", plain(source), plain(label)).as_bytes())
-    }
-
-    fn finish(self: Box<Self>) -> Result<()> {
-        self.0.finish()
-    }
+fn json(source: &str, label: &str, embedding: ArrayView1<'_, f32>) -> Result<String> {
+    let row = JsonRow { source, label, embedding: embedding.iter().map(|&x| x.into()).collect() };
+    serde_json::to_string(&row)
+        .map_err(|e| Error::invalid_because(source, "its embedding cannot be written as JSON", e))
 }

@@ -14,7 +14,7 @@ mod write;
 
 pub use format::{Format, create};
 pub use inputs::{Listed, PictureFile, PictureFiles};
-pub use lines::{JsonStream, Names};
+pub use lines::{names, stream};
 pub use sink::{Sink, Tee};
 pub use write::{Tally, write_pictures, write_set};
 

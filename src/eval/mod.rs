@@ -15,6 +15,6 @@ pub(crate) use nearest::between;
 pub use nearest::{collapsed, episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
 pub use protocol::{
-    Decision, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, ProtocolName, RunErrors, evaluate,
+    Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors, evaluate,
 };
 pub use score::{Score, Trial, wilson};

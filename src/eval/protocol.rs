@@ -22,49 +22,10 @@ pub const LAKE_EPISODES: u64 = 1000;
 /// Trials that are kept for pictures.
 const KEPT: usize = 20_000;
 
-/// Which protocol.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Protocol {
-    /// MNIST: the first training image of each digit is known, the 10,000 test images are asked.
-    /// First is meant in the order of the files at hand; some copies of MNIST are not in the
-    /// published order (labels in rounds 0 … 9), so figures of two copies need not agree.
-    NearestTruth,
-    /// The 20 characters of Angelic: the first drawing of each is known.
-    Angelic,
-    /// The 20 runs of Lake et al. 2015, and random trials of the same kind beside them.
-    Lake {
-        /// Episodes of 20 random trials beside the 400; 0 for none.
-        episodes: u64,
-        /// Seed of the random trials.
-        seed: u64,
-    },
-    /// N-way K-shot episodes over Omniglot's evaluation part, or class folders.
-    Episodes {
-        /// The kind of episode.
-        spec: EpisodeSpec,
-        /// Their number.
-        episodes: u64,
-        /// Their seed.
-        seed: u64,
-    },
-    /// 10-way K-shot episodes over MNIST's test images, for a tower that never saw a digit.
-    Digits {
-        /// K.
-        shot: usize,
-        /// Their number.
-        episodes: u64,
-        /// Their seed.
-        seed: u64,
-    },
-    /// MNIST's 10,000 test images by the classifier that was trained with the tower: no one-shot
-    /// recognition, but what a network whose layers start another one is measured by.
-    Accuracy(LinearClassifier),
-}
-
-/// The protocols by name.
+/// A protocol of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum ProtocolName {
+pub enum Protocol {
     /// MNIST: first training image of each digit, 10,000 test images, by L1 and L2.
     NearestTruth,
     /// The 20 characters of Angelic, 380 queries (and the README's way: 400).
@@ -79,31 +40,31 @@ pub enum ProtocolName {
     Accuracy,
 }
 
-impl fmt::Display for ProtocolName {
+impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
     }
 }
 
-impl Protocol {
-    /// Its name.
-    pub fn name(&self) -> ProtocolName {
-        match self {
-            Self::NearestTruth => ProtocolName::NearestTruth,
-            Self::Angelic => ProtocolName::Angelic,
-            Self::Lake { .. } => ProtocolName::Lake,
-            Self::Episodes { .. } => ProtocolName::Episodes,
-            Self::Digits { .. } => ProtocolName::Digits,
-            Self::Accuracy(_) => ProtocolName::Accuracy,
-        }
-    }
+/// What some protocols ask besides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalOptions {
+    /// The kind of episode.
+    pub spec: EpisodeSpec,
+    /// Their number; for Lake those of the figure beside the 400 trials, 0 for none.
+    pub episodes: u64,
+    /// Their seed.
+    pub seed: u64,
+    /// The classifier whose accuracy is asked: no one-shot recognition, but what a network whose layers
+    /// start another one is measured by.
+    pub classifier: Option<LinearClassifier>,
 }
 
 /// What a protocol found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvaluationResult {
     /// The protocol's name.
-    pub protocol: ProtocolName,
+    pub protocol: Protocol,
     /// The tower's name.
     pub tower: String,
     /// SHA-256 of its file.
@@ -180,34 +141,39 @@ pub struct Decision {
 /// # Errors
 /// Where the data is not there or too small for the protocol, or the runtime fails.
 pub fn evaluate(
-    protocol: &Protocol,
+    protocol: Protocol,
+    options: &EvalOptions,
     embedder: &mut dyn Embedder,
     dir: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(EvaluationResult, Evidence)> {
     let mut course = Course { embedder, progress, images: 0, seconds: 0.0 };
+    let how = course.embedder.spec().preprocessing.clone();
+    let &EvalOptions { ref spec, episodes, seed, ref classifier } = options;
     let mut found = match protocol {
         Protocol::NearestTruth => course.nearest_truth(dir)?,
         Protocol::Angelic => course.angelic(dir)?,
-        Protocol::Lake { episodes, seed } => course.lake(dir, *episodes, *seed)?,
-        Protocol::Episodes { spec, episodes, seed } => {
+        Protocol::Lake => course.lake(dir, episodes, seed)?,
+        Protocol::Episodes => {
             let set = Set::found(dir, &[Set::OmniglotEvaluation]);
-            let data = set.read(dir, &course.embedder.spec().preprocessing)?;
-            course.episodes(data, spec, *episodes, *seed)?
+            course.episodes(set.read(dir, &how)?, spec, episodes, seed)?
         }
-        Protocol::Digits { shot, episodes, seed } => {
-            let data = mnist(dir, mnist::Part::Test, &course.embedder.spec().preprocessing)?;
-            let (shot, queries) = (*shot, 1);
+        Protocol::Digits => {
+            let data = mnist(dir, mnist::Part::Test, &how)?;
+            let (shot, queries) = (spec.shot, 1);
             let spec = EpisodeSpec { way: 10, shot, queries, within: false, different_drawers: false };
-            course.episodes(data, &spec, *episodes, *seed)?
+            course.episodes(data, &spec, episodes, seed)?
         }
-        Protocol::Accuracy(classifier) => course.classified(dir, classifier)?,
+        Protocol::Accuracy => {
+            let none = || Error::invalid("--run", "must name the classifier's run");
+            course.classified(dir, classifier.as_ref().ok_or_else(none)?)?
+        }
     };
     let tower = course.embedder.spec();
     let collapsed = collapsed(found.evidence.embeddings.view());
     found.figures.iter_mut().for_each(|figure| figure.score.collapsed = collapsed);
     let evaluation = EvaluationResult {
-        protocol: protocol.name(),
+        protocol,
         tower: tower.name.clone(),
         tower_sha256: tower.sha256.clone(),
         kind: tower.kind,
@@ -255,6 +221,8 @@ impl Course<'_> {
         std::iter::once(own.clone()).chain(others).collect()
     }
 
+    /// The first images are meant in the order of the files at hand; some copies of MNIST are not in the
+    /// published order (labels in rounds 0 … 9), so figures of two copies need not agree.
     fn nearest_truth(&mut self, dir: &Path) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
         let train = mnist(dir, mnist::Part::Train, &how)?;

@@ -1,7 +1,7 @@
 //! Which class a drawing is of, or that it is of none.
 
-use super::Loaded;
 use super::search::{Hit, Index};
+use super::{Facts, Loaded};
 use crate::tower::Distance;
 use crate::{Error, Result};
 use ndarray::ArrayView2;
@@ -29,6 +29,43 @@ impl FromStr for Shots {
             _ => match text.parse() {
                 Ok(k) if k > 0 => Ok(Self::First(k)),
                 _ => Err("give best, mean, or a number of examples, at least 1".into()),
+            },
+        }
+    }
+}
+
+/// Beyond which distance a picture is unknown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// The threshold that the gallery was calibrated to; nothing is unknown before.
+    Calibrated,
+    /// None: nothing is unknown.
+    None,
+    /// This one.
+    At(f32),
+}
+
+impl Limit {
+    /// The distance, in a gallery with these facts.
+    pub fn distance(self, facts: &Facts) -> Option<f32> {
+        match self {
+            Self::Calibrated => facts.threshold.as_ref().map(|t| t.distance),
+            Self::None => None,
+            Self::At(distance) => Some(distance),
+        }
+    }
+}
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Calibrated),
+            "none" => Ok(Self::None),
+            _ => match text.parse::<f32>() {
+                Ok(x) if x.is_finite() => Ok(Self::At(x)),
+                _ => Err("give auto, none, or a distance".into()),
             },
         }
     }

@@ -13,7 +13,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use classify::{Answer, Candidate, Classifier, Shots};
+pub use classify::{Answer, Candidate, Classifier, Limit, Shots};
 pub use pictures::{
     Answered, Classification, Enrolment, Question, Verification, Verified, classify, enroll, verify,
 };

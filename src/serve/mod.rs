@@ -19,4 +19,4 @@ mod recogniser;
 mod tests;
 
 pub use http::{MAX_BODY_BYTES, Server, Stop};
-pub use recogniser::{Limit, Options, Recognised, Recogniser, RequestError, Told};
+pub use recogniser::{Options, Recognised, Recogniser, RequestError, Told};

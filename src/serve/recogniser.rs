@@ -1,6 +1,6 @@
 //! What the server does, without HTTP.
 
-use crate::gallery::{Answer, Classifier, Enrolled, Example, Facts, Gallery, KnownClass, Shots, check_label};
+use crate::gallery::{Answer, Classifier, Enrolled, Example, Gallery, KnownClass, Limit, Shots, check_label};
 use crate::report::picture;
 use crate::runtime::{Embedder, RuntimeName};
 use crate::tower::{TowerKind, TowerSpec};
@@ -9,15 +9,6 @@ use ndarray::{Array2, Array3, Axis};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-/// Beyond which distance a picture is unknown.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Limit {
-    /// As the gallery was calibrated, now or while the server runs; nothing is unknown until then.
-    AsCalibrated,
-    /// This distance; none: nothing is unknown.
-    Fixed(Option<f32>),
-}
 
 /// How to answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -149,7 +140,7 @@ impl Recogniser {
             dim: facts.dim,
             distance: facts.distance.name(),
             runtime: self.runtime,
-            threshold: self.threshold(facts),
+            threshold: self.options.limit.distance(facts),
             editable: self.options.editable,
             classes: shelf.gallery.classes()?,
         })
@@ -220,7 +211,7 @@ impl Recogniser {
     fn classifier(&self) -> Result<(Arc<Classifier>, Option<f32>), RequestError> {
         let mut shelf = self.shelf();
         shelf.refresh()?;
-        let threshold = self.threshold(shelf.gallery.facts());
+        let threshold = self.options.limit.distance(shelf.gallery.facts());
         if let Some(classifier) = &shelf.classifier {
             return Ok((Arc::clone(classifier), threshold));
         }
@@ -231,13 +222,6 @@ impl Recogniser {
         let classifier = Arc::new(classifier);
         shelf.classifier = Some(Arc::clone(&classifier));
         Ok((classifier, threshold))
-    }
-
-    fn threshold(&self, facts: &Facts) -> Option<f32> {
-        match self.options.limit {
-            Limit::Fixed(threshold) => threshold,
-            Limit::AsCalibrated => facts.threshold.as_ref().map(|t| t.distance),
-        }
     }
 
     /// A request that panicked leaves the file as it was: nothing there is half done.

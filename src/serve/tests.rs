@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::gallery::{Example, Gallery, Location, Shots, Threshold};
+use crate::gallery::{Example, Gallery, Limit, Location, Shots, Threshold};
 use crate::runtime::{Embedder as _, MockEmbedder, RuntimeName};
 use std::path::Path;
 use std::sync::Arc;
 
-const OPTIONS: Options = Options { shots: Shots::Best, limit: Limit::AsCalibrated, editable: true };
+const OPTIONS: Options = Options { shots: Shots::Best, limit: Limit::Calibrated, editable: true };
 
 struct Setup {
     dir: tempfile::TempDir,
@@ -97,7 +97,7 @@ fn threshold(distance: f32) -> Threshold {
 fn a_fixed_limit_stands_whatever_was_calibrated() {
     let setup = Setup::new();
     setup.gallery().set_threshold(threshold(1e9)).unwrap();
-    let recogniser = setup.recogniser(Options { limit: Limit::Fixed(Some(0.0)), ..OPTIONS }).unwrap();
+    let recogniser = setup.recogniser(Options { limit: Limit::At(0.0), ..OPTIONS }).unwrap();
     enroll(&recogniser, "two", 2);
     assert_eq!((label(&recogniser, 2).as_deref(), label(&recogniser, 3)), (Some("two"), None));
 }
