@@ -3,7 +3,7 @@
 use crate::Done;
 use crate::towers::{Tower, glyphs};
 use criterion::{BenchmarkId, Criterion, SamplingMode};
-use siamese::runtime::{Runtime, TractOptions};
+use siamese::runtime::{Options, TRACT};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
@@ -21,7 +21,7 @@ pub fn benches(criterion: &mut Criterion, towers: &[Tower]) -> Done {
         group.bench_function(BenchmarkId::new("own operators", &what), |b| {
             b.iter(|| own.run(tvec!(input.clone())));
         });
-        let mut lowered = Runtime::Tract(TractOptions { threads: 1 }).load(&tower.file)?;
+        let mut lowered = TRACT.with(Options { threads: 1, ..Options::default() })?.load(&tower.file)?;
         group.bench_function(BenchmarkId::new("lowered", &what), |b| b.iter(|| lowered.embed(image)));
     }
     group.finish();

@@ -33,7 +33,7 @@ fn main() -> Done {
         .without_plots()
         .configure_from_args();
     let towers = towers::all()?;
-    let runtimes = towers::Runtimes::find();
+    let runtimes = towers::Runtimes::find()?;
     embedding::benches(&mut criterion, &towers, &runtimes)?;
     #[cfg(feature = "tract")]
     lowering::benches(&mut criterion, &towers)?;

@@ -13,9 +13,9 @@ pub fn benches(criterion: &mut Criterion, towers: &[Tower], runtimes: &Runtimes)
         let mut group = criterion.benchmark_group(format!("load and first embedding, {recipe}"));
         group.sample_size(10);
         for tower in towers.iter().filter(|t| t.recipe == recipe) {
-            for (name, runtime) in runtimes.with(1) {
-                let id = format!("{name} {}", tower.kind.name());
-                group.bench_function(id, |b| b.iter(|| runtime.load(&tower.file)?.embed(image)));
+            for runner in runtimes.with(1)? {
+                let id = format!("{} {}", runner.name(), tower.kind.name());
+                group.bench_function(id, |b| b.iter(|| runner.load(&tower.file)?.embed(image)));
             }
         }
         group.finish();

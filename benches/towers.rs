@@ -6,7 +6,7 @@ use siamese::export::{self, Calibration};
 use siamese::model::recipe::Layer;
 use siamese::model::{Params, Recipe, initialise, param_specs};
 use siamese::onnx::ModelProto;
-use siamese::runtime::{Embedder, Runtime};
+use siamese::runtime::{Embedder, Lookup, Options, Runner, Runtime};
 use siamese::step::{TrainingClasses, head_specs};
 use siamese::tower::{Provenance, TowerKind};
 use std::error::Error;
@@ -90,41 +90,34 @@ pub fn glyphs(size: usize) -> siamese::Result<Dataset> {
 }
 
 /// The runtimes of this build and machine.
-pub struct Runtimes {
-    #[cfg(feature = "ort")]
-    pub library: Option<siamese::runtime::provision::Request>,
-}
+pub struct Runtimes(Vec<Runner>);
 
 impl Runtimes {
-    /// Finds ONNX Runtime, installing it where it can be.
-    pub fn find() -> Self {
-        #[cfg(feature = "ort")]
-        {
-            use siamese::runtime::provision;
-            let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
-            let request = provision::Request { path, ..provision::Request::default() };
-            let found = provision::ensure(&request);
-            if let Err(e) = &found {
-                eprintln!("ONNX Runtime is not measured: {e}");
+    /// Finds those whose library is here, or can be installed.
+    pub fn find() -> siamese::Result<Self> {
+        let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+        let library = Lookup { path, ..Lookup::default() };
+        let mut found = Vec::new();
+        for runtime in Runtime::built_in() {
+            let runner = runtime.with(Options { library: library.clone(), ..Options::default() })?;
+            match runner.library() {
+                Ok(_) => found.push(runner),
+                Err(e) => eprintln!("{} is not measured: {e}", runtime.title),
             }
-            Self { library: found.is_ok().then_some(request) }
         }
-        #[cfg(not(feature = "ort"))]
-        Self {}
+        Ok(Self(found))
     }
 
     /// Each with so many threads.
-    pub fn with(&self, threads: usize) -> Vec<(&'static str, Runtime)> {
-        let mut all = Vec::new();
-        let _ = threads;
-        #[cfg(feature = "ort")]
-        if let Some(library) = self.library.clone() {
-            let options = siamese::runtime::OrtOptions { library, threads, ..Default::default() };
-            all.push(("ort", Runtime::Ort(options)));
-        }
-        #[cfg(feature = "tract")]
-        all.push(("tract", Runtime::Tract(siamese::runtime::TractOptions { threads })));
-        all
+    pub fn with(&self, threads: usize) -> siamese::Result<Vec<Runner>> {
+        self.0.iter().map(|runner| runner.with(Options { threads, ..runner.options().clone() })).collect()
+    }
+
+    /// Where ONNX Runtime is, if it is here: training needs it.
+    #[cfg(feature = "ort")]
+    pub fn onnx_runtime(&self) -> Option<&Lookup> {
+        let runner = self.0.iter().find(|runner| *runner.runtime() == siamese::runtime::ORT)?;
+        Some(&runner.options().library)
     }
 
     /// The towers of a recipe, loaded by each runtime: `ort float`.
@@ -136,8 +129,8 @@ impl Runtimes {
     ) -> siamese::Result<Vec<(String, Box<dyn Embedder>)>> {
         let mut all = Vec::new();
         for tower in towers.iter().filter(|t| t.recipe == recipe) {
-            for (name, runtime) in self.with(threads) {
-                all.push((format!("{name} {}", tower.kind.name()), runtime.load(&tower.file)?));
+            for runner in self.with(threads)? {
+                all.push((format!("{} {}", runner.name(), tower.kind.name()), runner.load(&tower.file)?));
             }
         }
         Ok(all)

@@ -4,12 +4,13 @@ use crate::Done;
 use crate::towers::{Runtimes, glyphs};
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use siamese::model::Recipe;
-use siamese::runtime::ort::{Device, SessionOptions};
+use siamese::runtime::Device;
+use siamese::runtime::ort::SessionOptions;
 use siamese::sample::mask;
 use siamese::train::{self, Inputs, Material, Stepper};
 
 pub fn benches(criterion: &mut Criterion, runtimes: &Runtimes) -> Done {
-    let Some(library) = &runtimes.library else { return Ok(()) };
+    let Some(library) = runtimes.onnx_runtime() else { return Ok(()) };
     let mut group = criterion.benchmark_group("training step");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for name in ["glyphs-demo", "mnist-conv3-embed"] {

@@ -30,7 +30,7 @@ fn every_runtime_and_tower_is_measured_and_shown() {
     let output = bench(dir.path(), &["tower.onnx", "--batch", "1,3", "--json", "--report", "b.html"]);
     let told = json(&output);
     let rows = told["rows"].as_array().unwrap();
-    let runtimes = usize::from(cfg!(feature = "ort")) + usize::from(cfg!(feature = "tract"));
+    let runtimes = siamese::runtime::Runtime::built_in().count();
     let threads = if std::thread::available_parallelism().unwrap().get() > 1 { 2 } else { 1 };
     assert_eq!(rows.len(), runtimes * 2 * 2 * threads);
     for row in rows {

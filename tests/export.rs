@@ -234,7 +234,7 @@ fn a_foreign_model_becomes_a_tower() {
 #[cfg(feature = "tract")]
 #[test]
 fn tract_gives_the_bits_of_the_exact_tower() {
-    use siamese::runtime::{Runtime, TractOptions};
+    use siamese::runtime::{Options, TRACT};
     let root = tempfile::tempdir().unwrap();
     let run = run_folder(root.path());
     succeeds(&["export", text(&run)]);
@@ -242,8 +242,8 @@ fn tract_gives_the_bits_of_the_exact_tower() {
     let embed = |name: &str| {
         let path = run.join(name);
         let own = interpreted(&TowerSpec::read(&path).unwrap().1);
-        let runtime = Runtime::Tract(TractOptions { threads: 1 });
-        (own, runtime.load(&path).unwrap().embed(images().view()).unwrap())
+        let runner = TRACT.with(Options { threads: 1, ..Options::default() }).unwrap();
+        (own, runner.load(&path).unwrap().embed(images().view()).unwrap())
     };
     let (own, tract) = embed("tower.exact.onnx");
     assert_eq!(own, tract);

@@ -7,8 +7,8 @@ use ndarray::{Array4, ArrayD, IxDyn};
 use serde::Deserialize;
 use siamese::model::recipe::Sampling;
 use siamese::model::{ParamSpec, Params, Recipe, Role};
+use siamese::runtime::Lookup;
 use siamese::runtime::ort::SessionOptions;
-use siamese::runtime::provision::Request;
 use siamese::sample::{Batch, Targets};
 use siamese::step::{MaskSpec, StepGraph, Target, TrainingClasses, build, initial_state, learning_rate};
 use siamese::train::{Inputs, Stepper};
@@ -143,7 +143,7 @@ fn train(case: &Case, pool: u64, target: Target) -> (Vec<f64>, Params) {
     let graph = build(&case.recipe, &classes, target).unwrap();
     let options = SessionOptions { threads: 1, ..SessionOptions::default() };
     let mut stepper =
-        Stepper::new(&graph, first_state(&case.recipe, &graph), &Request::default(), &options).unwrap();
+        Stepper::new(&graph, first_state(&case.recipe, &graph), &Lookup::default(), &options).unwrap();
     let losses = (1..=case.recipe.steps).map(|step| {
         let lr = learning_rate(&case.recipe, step);
         let measured = stepper.step(inputs(case, &graph, (step - 1) % pool), lr, step).unwrap();

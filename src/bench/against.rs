@@ -4,50 +4,14 @@
 //! above 1 + the spread of the earlier rounds + the spread of these + [`FLOOR`]: then, even if the one
 //! median stood at the edge of its rounds and the other at the opposite edge, it has grown.
 
-use super::results::{Benchmark, Row};
+use super::results::{Benchmark, Change, Changes, FORMAT, Measurement};
 use super::statistics::Spread;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What two equal measurements may differ by though neither shows any noise: addresses, alignment, the
 /// warmth of caches.
 pub const FLOOR: f64 = 0.03;
-
-/// A comparison with an earlier result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// The earlier result's file.
-    pub file: PathBuf,
-    /// Every figure that both have.
-    pub changes: Vec<Change>,
-    /// Things that make the results less comparable, in words.
-    pub remarks: Vec<String>,
-}
-
-/// A figure then and now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
-    /// `tract exact, 1 thread, 1 image: call (µs)`.
-    pub what: String,
-    /// The earlier median.
-    pub then: f64,
-    /// This one.
-    pub now: f64,
-    /// Now over then.
-    pub ratio: f64,
-    /// Ratios up to here are noise.
-    pub allowed: f64,
-    /// Whether it has grown beyond the noise.
-    pub worse: bool,
-}
-
-impl Comparison {
-    /// Whether nothing has grown beyond the noise.
-    pub fn holds(&self) -> bool {
-        self.changes.iter().all(|c| !c.worse)
-    }
-}
 
 /// Reads an earlier result.
 ///
@@ -58,9 +22,8 @@ pub fn read(path: &Path) -> Result<Benchmark> {
     let why = "is no result of `siamese bench --json`; make one with `siamese bench TOWER --json > FILE`";
     let told: Benchmark =
         serde_json::from_slice(&text).map_err(|e| Error::invalid_because(path.display(), why, e))?;
-    if told.format != super::results::FORMAT {
-        let why =
-            format!("is a result of format {}, not {}; measure again", told.format, super::results::FORMAT);
+    if told.format != FORMAT {
+        let why = format!("is a result of format {}, not {FORMAT}; measure again", told.format);
         return Err(Error::invalid(path.display(), why));
     }
     Ok(told)
@@ -70,7 +33,7 @@ pub fn read(path: &Path) -> Result<Benchmark> {
 ///
 /// # Errors
 /// Results of different machines, or without a configuration in common.
-pub fn compare(then: &Benchmark, now: &Benchmark, file: &Path) -> Result<Comparison> {
+pub fn compare(then: &Benchmark, now: &Benchmark, file: &Path) -> Result<Changes> {
     let machine = |b: &Benchmark| (b.machine.processor.clone(), b.machine.cores, b.machine.system.clone());
     if machine(then) != machine(now) {
         let why = format!(
@@ -88,7 +51,7 @@ pub fn compare(then: &Benchmark, now: &Benchmark, file: &Path) -> Result<Compari
     if changes.is_empty() {
         return Err(Error::invalid(file.display(), "has no configuration in common with this benchmark"));
     }
-    Ok(Comparison { file: file.into(), changes, remarks: remarks(then, now) })
+    Ok(Changes { file: file.into(), changes, remarks: remarks(then, now) })
 }
 
 fn remarks(then: &Benchmark, now: &Benchmark) -> Vec<String> {
@@ -108,7 +71,7 @@ fn remarks(then: &Benchmark, now: &Benchmark) -> Vec<String> {
     said
 }
 
-fn figures(then: &Row, now: &Row) -> Vec<Change> {
+fn figures(then: &Measurement, now: &Measurement) -> Vec<Change> {
     // The fastest calls vary least; the medians tell of what happens to most calls.
     let mut all = vec![
         ("call (µs)", then.call_us, now.call_us),
@@ -130,7 +93,7 @@ fn figures(then: &Row, now: &Row) -> Vec<Change> {
     all.into_iter().filter_map(change).map(named).collect()
 }
 
-fn megabytes(row: &Row) -> Option<Spread> {
+fn megabytes(row: &Measurement) -> Option<Spread> {
     Some(row.peak_rss_bytes?.times(1e-6))
 }
 

@@ -1,6 +1,6 @@
 //! Which runtime is done first with N images: load + first run + N × median.
 
-use super::results::{Benchmark, Row};
+use super::results::{Benchmark, Measurement};
 
 /// A straight line: what a runtime with a tower takes for N images.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Line {
 }
 
 impl Line {
-    fn of(row: &Row) -> Option<Self> {
+    fn of(row: &Measurement) -> Option<Self> {
         Some(Self { who: row.what.who(), start_ms: row.start_ms()?, image_ms: row.image_ms()? })
     }
 

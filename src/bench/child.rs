@@ -5,7 +5,7 @@
 
 use super::process::{cpu_time, peak_rss_bytes};
 use crate::compare::sample::Images;
-use crate::runtime::Runtime;
+use crate::runtime::Runner;
 use crate::{Error, Result};
 use ndarray::Axis;
 use serde::{Deserialize, Serialize};
@@ -55,9 +55,9 @@ pub struct Steady {
 ///
 /// # Errors
 /// A tower that the runtime cannot run; a pipe that nobody reads.
-pub fn run(runtime: &Runtime, tower: &Path, job: &Job, out: &mut impl Write) -> Result<()> {
+pub fn run(runner: &Runner, tower: &Path, job: &Job, out: &mut impl Write) -> Result<()> {
     let began = Instant::now();
-    let mut embedder = runtime.load(tower)?;
+    let mut embedder = runner.load(tower)?;
     let load_ms = milliseconds(began);
     let how = &embedder.spec().preprocessing;
     let images = Images::random(job.batch.max(1), how.channels(), how.size(), job.seed);

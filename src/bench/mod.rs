@@ -19,8 +19,11 @@ mod statistics;
 mod testing;
 pub mod text;
 
-pub use results::{Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Method, Row, TowerFile};
-pub use run::{Request, length, run};
+pub use results::{
+    Benchmark, Change, Changes, Configuration, FORMAT, LibraryFacts, MachineFacts, Measurement, Method,
+    TowerFile,
+};
+pub use run::{Plan, run};
 pub use statistics::{Latency, Spread, quantile};
 
 /// The hidden verb of the measuring process.

@@ -1,6 +1,5 @@
 //! What a benchmark finds.
 
-use super::against::Comparison;
 use super::statistics::{Latency, Spread};
 use crate::tower::TowerKind;
 use serde::{Deserialize, Serialize};
@@ -27,7 +26,7 @@ pub struct Benchmark {
     /// The files that were run.
     pub towers: Vec<TowerFile>,
     /// The configurations, each in its own process.
-    pub rows: Vec<Row>,
+    pub rows: Vec<Measurement>,
     /// What the ratios are to: the label of a row with one thread and one image.
     pub reference: String,
     /// The greatest [`Spread::noise`] of a median call among the rows.
@@ -36,7 +35,7 @@ pub struct Benchmark {
     pub fastest_noise: f64,
     /// The comparison with an earlier result, if one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub against: Option<Comparison>,
+    pub against: Option<Changes>,
 }
 
 /// The machine, in words.
@@ -96,7 +95,7 @@ pub struct TowerFile {
 /// A runtime with a tower and its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
-    /// `ort` or `tract`.
+    /// The runtime's name.
     pub runtime: String,
     /// The tower's kind.
     pub tower: TowerKind,
@@ -127,7 +126,7 @@ impl Configuration {
 
 /// What was found of one configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct Measurement {
     /// What was run.
     #[serde(flatten)]
     pub what: Configuration,
@@ -157,7 +156,7 @@ pub struct Row {
     pub peak_rss_bytes: Option<Spread>,
 }
 
-impl Row {
+impl Measurement {
     /// Milliseconds for one image once it runs.
     pub fn image_ms(&self) -> Option<f64> {
         Some(self.call_us?.median / 1e3 / self.what.batch as f64)
@@ -171,7 +170,42 @@ impl Row {
 
 impl Benchmark {
     /// The rows with one thread and one image.
-    pub fn single(&self) -> impl Iterator<Item = &Row> {
+    pub fn single(&self) -> impl Iterator<Item = &Measurement> {
         self.rows.iter().filter(|row| row.what.single())
+    }
+}
+
+/// What has changed since an earlier result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The earlier result's file.
+    pub file: PathBuf,
+    /// Every figure that both have.
+    pub changes: Vec<Change>,
+    /// Things that make the results less comparable, in words.
+    pub remarks: Vec<String>,
+}
+
+/// A figure then and now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// `tract exact, 1 thread, 1 image: call (µs)`.
+    pub what: String,
+    /// The earlier median.
+    pub then: f64,
+    /// This one.
+    pub now: f64,
+    /// Now over then.
+    pub ratio: f64,
+    /// Ratios up to here are noise.
+    pub allowed: f64,
+    /// Whether it has grown beyond the noise.
+    pub worse: bool,
+}
+
+impl Changes {
+    /// Whether nothing has grown beyond the noise.
+    pub fn holds(&self) -> bool {
+        self.changes.iter().all(|c| !c.worse)
     }
 }

@@ -1,10 +1,13 @@
 //! Starts the measuring processes in turn and puts together what they saw.
 
 use super::child::{First, Steady};
-use super::results::{Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Method, Row, TowerFile};
+use super::results::{
+    Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Measurement, Method, TowerFile,
+};
 use super::statistics::{Latency, Spread, quantile};
 use crate::export;
 use crate::runtime::doctor::Machine;
+use crate::runtime::{LibraryFile, Runner};
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use std::io::{BufRead, BufReader};
@@ -17,11 +20,11 @@ const CORES_TOLERANCE: f64 = 1.1;
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct Plan {
     /// The towers' files, of one recipe; the first is the reference's.
     pub towers: Vec<PathBuf>,
-    /// `ort`, `tract`; the first is the reference's.
-    pub runtimes: Vec<String>,
+    /// The runtimes; the first is the reference's.
+    pub runtimes: Vec<Runner>,
     /// Numbers of threads.
     pub threads: Vec<usize>,
     /// Images of a call.
@@ -30,8 +33,14 @@ pub struct Request {
     pub method: Method,
     /// The program that measures; its hidden verb is [`super::CHILD`].
     pub program: PathBuf,
-    /// Where ONNX Runtime is, for the program, and what is known of it.
-    pub library: Option<(PathBuf, LibraryFacts)>,
+}
+
+/// What one kind of process measures.
+struct Subject {
+    what: Configuration,
+    tower: PathBuf,
+    /// The runtime's library.
+    library: Option<PathBuf>,
 }
 
 /// What a round saw of a configuration.
@@ -44,32 +53,36 @@ struct Seen {
 /// Measures; `progress` is told what is being measured and how many of all are done.
 ///
 /// # Errors
-/// A tower that cannot be read; a process that fails.
-pub fn run(request: &Request, mut progress: impl FnMut(&str, usize, usize)) -> Result<Benchmark> {
-    let towers = request.towers.iter().map(|file| tower(file)).collect::<Result<Vec<_>>>()?;
-    let plan = plan(request, &towers);
-    let rounds = request.method.rounds.max(1);
-    let mut seen: Vec<Vec<Seen>> = plan.iter().map(|_| Vec::new()).collect();
+/// A tower that cannot be read; a runtime whose library is missing; a process that fails.
+pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize)) -> Result<Benchmark> {
+    let towers = plan.towers.iter().map(|file| tower(file)).collect::<Result<Vec<_>>>()?;
+    let libraries = plan.runtimes.iter().map(Runner::library).collect::<Result<Vec<_>>>()?;
+    let subjects = subjects(plan, &towers, &libraries);
+    let rounds = plan.method.rounds.max(1);
+    let mut seen: Vec<Vec<Seen>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         // Whatever drifts (heat, other work) meets the first and the last alike.
         let order: Vec<usize> =
-            if round % 2 == 0 { (0..plan.len()).collect() } else { (0..plan.len()).rev().collect() };
+            if round % 2 == 0 { (0..subjects.len()).collect() } else { (0..subjects.len()).rev().collect() };
         for (done, i) in order.into_iter().enumerate() {
-            let (what, file) = &plan[i];
-            progress(&what.label(), round * plan.len() + done, rounds * plan.len());
-            seen[i].push(measure(request, what, file)?);
+            progress(&subjects[i].what.label(), round * subjects.len() + done, rounds * subjects.len());
+            seen[i].push(measure(plan, &subjects[i])?);
         }
     }
-    let mut rows: Vec<Row> = plan.iter().zip(&seen).map(|((what, _), seen)| row(what, seen)).collect();
+    let mut rows: Vec<Measurement> =
+        subjects.iter().zip(&seen).map(|(subject, seen)| row(&subject.what, seen)).collect();
     ratios(&mut rows, &seen);
     let reference = rows.iter().find(|r| r.what.single()).or(rows.first());
+    let facts = |library: &LibraryFile| -> Result<LibraryFacts> {
+        Ok(LibraryFacts { version: library.version.clone(), bytes: length(&library.path)? })
+    };
     Ok(Benchmark {
         format: FORMAT,
         siamese: env!("CARGO_PKG_VERSION").into(),
         machine: machine(),
-        method: Method { rounds, ..request.method },
-        program_bytes: length(&request.program)?,
-        onnx_runtime: request.library.as_ref().map(|(_, facts)| facts.clone()),
+        method: Method { rounds, ..plan.method },
+        program_bytes: length(&plan.program)?,
+        onnx_runtime: libraries.iter().flatten().next().map(facts).transpose()?,
         reference: reference.map(|r| r.what.who()).unwrap_or_default(),
         noise: greatest(rows.iter().filter_map(|r| r.call_us)),
         fastest_noise: greatest(rows.iter().filter_map(|r| r.fastest_us)),
@@ -84,20 +97,23 @@ fn greatest(spreads: impl Iterator<Item = Spread>) -> f64 {
     spreads.map(|s| s.noise()).fold(0.0, f64::max)
 }
 
-/// Every configuration with its file: the towers of a runtime side by side.
-fn plan(request: &Request, towers: &[TowerFile]) -> Vec<(Configuration, PathBuf)> {
-    let mut plan = Vec::new();
-    for &threads in &request.threads {
-        for &batch in &request.batches {
+/// Every configuration: the towers of a runtime side by side.
+fn subjects(plan: &Plan, towers: &[TowerFile], libraries: &[Option<LibraryFile>]) -> Vec<Subject> {
+    let mut subjects = Vec::new();
+    for &threads in &plan.threads {
+        for &batch in &plan.batches {
             for tower in towers {
-                for runtime in &request.runtimes {
-                    let what = Configuration { runtime: runtime.clone(), tower: tower.kind, threads, batch };
-                    plan.push((what, tower.file.clone()));
+                for (runner, library) in plan.runtimes.iter().zip(libraries) {
+                    subjects.push(Subject {
+                        what: Configuration { runtime: runner.name(), tower: tower.kind, threads, batch },
+                        tower: tower.file.clone(),
+                        library: library.as_ref().map(|library| library.path.clone()),
+                    });
                 }
             }
         }
     }
-    plan
+    subjects
 }
 
 fn tower(file: &Path) -> Result<TowerFile> {
@@ -115,10 +131,7 @@ fn tower(file: &Path) -> Result<TowerFile> {
 }
 
 /// A file's length, bytes.
-///
-/// # Errors
-/// A file that is not there.
-pub fn length(file: &Path) -> Result<u64> {
+fn length(file: &Path) -> Result<u64> {
     std::fs::metadata(file).map(|m| m.len()).map_err(Error::io("read", file))
 }
 
@@ -137,21 +150,22 @@ fn machine() -> MachineFacts {
 }
 
 /// One process, from its start to its end.
-fn measure(request: &Request, what: &Configuration, file: &Path) -> Result<Seen> {
+fn measure(plan: &Plan, subject: &Subject) -> Result<Seen> {
+    let what = &subject.what;
     let failed = |why: &str| Error::invalid(format!("measuring {}", what.label()), why);
-    let mut command = Command::new(&request.program);
-    command.arg(super::CHILD).arg(file).args(["--runtime", &what.runtime]);
+    let mut command = Command::new(&plan.program);
+    command.arg(super::CHILD).arg(&subject.tower).args(["--runtime", &what.runtime]);
     let settings = [
         ("--threads", what.threads.to_string()),
         ("--batch", what.batch.to_string()),
-        ("--warm-up", request.method.warm_up_seconds.to_string()),
-        ("--seconds", request.method.seconds.to_string()),
-        ("--seed", request.method.seed.to_string()),
+        ("--warm-up", plan.method.warm_up_seconds.to_string()),
+        ("--seconds", plan.method.seconds.to_string()),
+        ("--seed", plan.method.seed.to_string()),
     ];
     for (name, value) in &settings {
         command.args([*name, value]);
     }
-    if let Some((library, _)) = request.library.as_ref().filter(|_| what.runtime == "ort") {
+    if let Some(library) = &subject.library {
         command.arg("--offline").arg("--ort").arg(library);
     }
     // What other libraries' threads are told through, so that none starts more than it was asked for.
@@ -160,13 +174,13 @@ fn measure(request: &Request, what: &Configuration, file: &Path) -> Result<Seen>
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let began = Instant::now();
-    let mut child = command.spawn().map_err(Error::io("start", &request.program))?;
+    let mut child = command.spawn().map_err(Error::io("start", &plan.program))?;
     let pipe = child.stdout.take().ok_or_else(|| failed("its output cannot be read"))?;
     let mut lines = BufReader::new(pipe).lines();
     let first = lines.next();
     let cold_start_ms = began.elapsed().as_secs_f64() * 1e3;
     let rest = lines.next();
-    let status = child.wait().map_err(Error::io("wait for", &request.program))?;
+    let status = child.wait().map_err(Error::io("wait for", &plan.program))?;
     match status.code() {
         Some(0) => {}
         Some(3) => {
@@ -197,7 +211,7 @@ fn fastest_us(seen: &Seen) -> f64 {
     seen.steady.calls_ns.iter().min().map_or(f64::NAN, |ns| *ns as f64 / 1e3)
 }
 
-fn row(what: &Configuration, seen: &[Seen]) -> Row {
+fn row(what: &Configuration, seen: &[Seen]) -> Measurement {
     let each = |f: &dyn Fn(&Seen) -> Option<f64>| Spread::of(seen.iter().filter_map(f));
     let cores_used = each(&|s| s.steady.cores_used);
     let withheld = too_many_cores(what.threads, cores_used.as_ref());
@@ -207,7 +221,7 @@ fn row(what: &Configuration, seen: &[Seen]) -> Row {
         let total: f64 = s.steady.calls_ns.iter().map(|ns| *ns as f64 / 1e9).sum();
         Some((s.steady.calls_ns.len() * what.batch) as f64 / total)
     };
-    Row {
+    Measurement {
         latency: Latency::of(calls()).filter(|_| shown),
         call_us: each(&|s| Some(median_us(s))).filter(|_| shown),
         fastest_us: each(&|s| Some(fastest_us(s))).filter(|_| shown),
@@ -235,10 +249,10 @@ pub(super) fn too_many_cores(threads: usize, used: Option<&Spread>) -> Option<St
 
 /// Each row over the first runtime's and tower's of the same threads and batch, round by round: what
 /// slows a whole round down is in both.
-fn ratios(rows: &mut [Row], seen: &[Vec<Seen>]) {
+fn ratios(rows: &mut [Measurement], seen: &[Vec<Seen>]) {
     for i in 0..rows.len() {
         let what = &rows[i].what;
-        let like = |r: &Row| r.what.threads == what.threads && r.what.batch == what.batch;
+        let like = |r: &Measurement| r.what.threads == what.threads && r.what.batch == what.batch;
         let Some(j) = rows.iter().position(like) else { continue };
         if rows[i].withheld.is_none() && rows[j].withheld.is_none() {
             let over = |figure: fn(&Seen) -> f64| {

@@ -7,7 +7,7 @@ fn about(median: f64) -> Option<Spread> {
     Some(Spread { median, least: median * 0.99, greatest: median * 1.01 })
 }
 
-fn row(runtime: &str, tower: TowerKind, threads: usize, batch: usize, us: f64, start_ms: f64) -> Row {
+fn row(runtime: &str, tower: TowerKind, threads: usize, batch: usize, us: f64, start_ms: f64) -> Measurement {
     let call = us * batch as f64 / threads as f64;
     let latency = Latency {
         least_us: call * 0.9,
@@ -17,7 +17,7 @@ fn row(runtime: &str, tower: TowerKind, threads: usize, batch: usize, us: f64, s
         p99_us: call * 2.0,
         calls: 99,
     };
-    Row {
+    Measurement {
         what: Configuration { runtime: runtime.into(), tower, threads, batch },
         latency: Some(latency),
         withheld: None,

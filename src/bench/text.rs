@@ -1,9 +1,9 @@
 //! A benchmark in words, for a terminal.
 
-use super::against::{Change, Comparison};
 use super::breakeven::{COUNTS, lines, verdicts};
-use super::results::{Benchmark, Row};
+use super::results::{Benchmark, Change, Changes, Measurement};
 use super::statistics::Spread;
+use crate::runtime::Runtime;
 use std::fmt::Write as _;
 
 /// The summary.
@@ -62,7 +62,7 @@ fn latencies(told: &Benchmark) -> String {
 }
 
 /// Ratio, that of the fastest calls, p50, p90, p95, p99, images a second, cores.
-pub(super) fn cells(row: &Row) -> [String; 8] {
+pub(super) fn cells(row: &Measurement) -> [String; 8] {
     let us =
         |f: fn(&super::Latency) -> f64| row.latency.as_ref().map_or("–".into(), |l| microseconds(f(l)));
     let spread =
@@ -97,7 +97,7 @@ fn starts(told: &Benchmark) -> String {
 }
 
 /// Cold start, load, first run, peak memory, sizes.
-pub(super) fn start_cells(told: &Benchmark, row: &Row) -> [String; 5] {
+pub(super) fn start_cells(told: &Benchmark, row: &Measurement) -> [String; 5] {
     let spread =
         |s: Option<Spread>, digits: usize| s.map_or("–".into(), |s| format!("{:.*}", digits, s.median));
     [
@@ -110,9 +110,10 @@ pub(super) fn start_cells(told: &Benchmark, row: &Row) -> [String; 5] {
 }
 
 /// The model's file, and the files of the code that runs it.
-fn sizes(told: &Benchmark, row: &Row) -> String {
+fn sizes(told: &Benchmark, row: &Measurement) -> String {
     let model = told.towers.iter().find(|t| t.kind == row.what.tower).map_or(0, |t| t.bytes);
-    let library = told.onnx_runtime.as_ref().filter(|_| row.what.runtime == "ort").map_or(0, |l| l.bytes);
+    let outside = Runtime::named(&row.what.runtime).is_some_and(|runtime| runtime.library);
+    let library = told.onnx_runtime.as_ref().filter(|_| outside).map_or(0, |l| l.bytes);
     let code = told.program_bytes + library;
     format!("{:.2} + {:.1}", model as f64 / 1e6, code as f64 / 1e6)
 }
@@ -151,7 +152,7 @@ pub(super) fn noise_words(told: &Benchmark) -> Vec<String> {
         100.0 * told.noise,
         100.0 * told.fastest_noise
     )];
-    let starved = |row: &&Row| row.what.threads == 1 && row.cores_used.is_some_and(|s| s.least < 0.9);
+    let starved = |row: &&Measurement| row.what.threads == 1 && row.cores_used.is_some_and(|s| s.least < 0.9);
     if let Some(row) = told.rows.iter().find(starved) {
         let least = row.cores_used.map_or(0.0, |s| s.least);
         said.push(format!(
@@ -167,7 +168,7 @@ fn noise(told: &Benchmark) -> String {
     format!("\n{}\n", noise_words(told).join("\n"))
 }
 
-fn comparison(against: &Comparison) -> String {
+fn comparison(against: &Changes) -> String {
     let worse: Vec<&Change> = against.changes.iter().filter(|c| c.worse).collect();
     let mut text = format!("\nagainst {}: {} figures, ", against.file.display(), against.changes.len());
     text += &match worse.len() {

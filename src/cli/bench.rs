@@ -2,9 +2,10 @@
 
 use super::output::{self, show};
 use super::progress::bar;
+use super::shared::RuntimeArgs;
 use super::{Context, Outcome};
-use crate::bench::{self, LibraryFacts, Method, Request, against, child, criterion, page, text};
-use crate::runtime::{Runtime, RuntimeName};
+use crate::bench::{self, Changes, Method, Plan, against, child, criterion, page, text};
+use crate::runtime::{Options, Runner, Runtime};
 use crate::tower::{TowerKind, TowerSpec};
 use crate::{Error, Result};
 use clap::Args;
@@ -22,7 +23,7 @@ pub struct Arguments {
     exact: Option<PathBuf>,
     /// Measure only these runtimes; ratios are to the first.
     #[arg(long, value_enum, value_delimiter = ',')]
-    runtime: Vec<RuntimeName>,
+    runtime: Vec<&'static Runtime>,
     /// Numbers of threads; 0 is all cores.
     #[arg(long, value_delimiter = ',', default_value = "1,0")]
     threads: Vec<usize>,
@@ -60,10 +61,8 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Process {
     tower: PathBuf,
-    #[arg(long, value_enum)]
-    runtime: RuntimeName,
-    #[arg(long)]
-    threads: usize,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
     #[arg(long)]
     batch: usize,
     #[arg(long, value_parser = seconds)]
@@ -93,9 +92,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     // An earlier result that cannot be read should not cost a minute.
     let then = arguments.against.as_deref().map(against::read).transpose()?;
-    let request = request(context, arguments)?;
+    let plan = plan(context, arguments)?;
     let bar = bar(0, "process");
-    let told = bench::run(&request, |what, done, all| {
+    let told = bench::run(&plan, |what, done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
         bar.set_message(what.to_string());
@@ -109,7 +108,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         page::page(&told)?.write(path)?;
     }
     show(context, &told, text::summary)?;
-    let holds = told.against.as_ref().is_none_or(against::Comparison::holds);
+    let holds = told.against.as_ref().is_none_or(Changes::holds);
     Ok(if holds { Outcome::Yes } else { Outcome::No })
 }
 
@@ -123,7 +122,7 @@ fn profile(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Yes)
 }
 
-fn request(context: &Context, arguments: &Arguments) -> Result<Request> {
+fn plan(context: &Context, arguments: &Arguments) -> Result<Plan> {
     let tower = arguments.tower.as_deref().unwrap_or(Path::new(""));
     let mut towers = vec![tower.to_path_buf()];
     let (spec, _) = TowerSpec::read(tower)?;
@@ -138,14 +137,11 @@ fn request(context: &Context, arguments: &Arguments) -> Result<Request> {
         }
         None => towers.extend(beside(tower).filter(|_| spec.kind == TowerKind::Float)),
     }
-    let runtimes = runtimes(&arguments.runtime)?;
-    let library = library(context, &runtimes)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.iter().map(|&n| if n == 0 { cores } else { n });
+    let threads = arguments.threads.iter().map(|&n| Options { threads: n, ..Options::default() }.threads());
     let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
-    Ok(Request {
+    Ok(Plan {
         towers,
-        runtimes: runtimes.iter().map(|r| name(*r).to_string()).collect(),
+        runtimes: runners(context, &arguments.runtime)?,
         threads: distinct(threads),
         batches: distinct(arguments.batch.iter().map(|&n| usize::from(n))),
         method: Method {
@@ -155,7 +151,6 @@ fn request(context: &Context, arguments: &Arguments) -> Result<Request> {
             seed: arguments.seed,
         },
         program,
-        library,
     })
 }
 
@@ -175,55 +170,23 @@ fn distinct(numbers: impl Iterator<Item = usize>) -> Vec<usize> {
     kept
 }
 
-fn name(runtime: RuntimeName) -> &'static str {
-    match runtime {
-        RuntimeName::Ort => "ort",
-        RuntimeName::Tract => "tract",
-    }
-}
-
 /// Those named, else all that are built in.
-fn runtimes(named: &[RuntimeName]) -> Result<Vec<RuntimeName>> {
-    let built_in = [(RuntimeName::Ort, cfg!(feature = "ort")), (RuntimeName::Tract, cfg!(feature = "tract"))];
-    let has = |name: RuntimeName| built_in.contains(&(name, true));
-    if let Some(lacking) = named.iter().find(|name| !has(**name)) {
-        let what = format!("this build of siamese has no {lacking:?} runtime");
-        return Err(Error::missing(what, "build it with that feature, or name the other runtime"));
-    }
-    if !named.is_empty() {
-        return Ok(named.to_vec());
-    }
-    Ok(built_in.into_iter().filter_map(|(name, here)| here.then_some(name)).collect())
-}
-
-#[cfg(feature = "ort")]
-fn library(context: &Context, runtimes: &[RuntimeName]) -> Result<Option<(PathBuf, LibraryFacts)>> {
-    if !runtimes.contains(&RuntimeName::Ort) {
-        return Ok(None);
-    }
-    let found = crate::runtime::provision::ensure(&context.library(false))?;
-    let facts = LibraryFacts { version: found.version.to_string(), bytes: bench::length(&found.path)? };
-    Ok(Some((found.path, facts)))
-}
-
-#[cfg(not(feature = "ort"))]
-fn library(_: &Context, _: &[RuntimeName]) -> Result<Option<(PathBuf, LibraryFacts)>> {
-    Ok(None)
+fn runners(context: &Context, named: &[&'static Runtime]) -> Result<Vec<Runner>> {
+    let all = || Runtime::built_in().collect();
+    let runtimes: Vec<&Runtime> = if named.is_empty() { all() } else { named.to_vec() };
+    let options = Options { library: context.library(false), ..Options::default() };
+    runtimes.into_iter().map(|runtime| runtime.with(options.clone())).collect()
 }
 
 /// The measuring process.
 pub(super) fn process(context: &Context, arguments: &Process) -> Result<Outcome> {
-    let runtime = runtime(context, arguments)?;
+    let runner = arguments.runtime.runner(context)?;
     let job = child::Job {
         batch: arguments.batch,
         warm_up: Duration::from_secs_f64(arguments.warm_up),
         time: Duration::from_secs_f64(arguments.seconds),
         seed: arguments.seed,
     };
-    child::run(&runtime, &arguments.tower, &job, &mut output::stdout())?;
+    child::run(&runner, &arguments.tower, &job, &mut output::stdout())?;
     Ok(Outcome::Yes)
-}
-
-fn runtime(context: &Context, arguments: &Process) -> Result<Runtime> {
-    super::shared::RuntimeArgs { runtime: arguments.runtime, threads: arguments.threads }.options(context)
 }

@@ -3,14 +3,13 @@
 use super::output::show;
 use super::shared::{inputs, labelled};
 use super::{Context, Outcome};
-use crate::compare::run::{Request, Tower, compare};
+use crate::compare::run::{Scope, Tower, compare};
 use crate::compare::sample::{Asked, Images};
-use crate::compare::side::Side;
 use crate::compare::values::Tolerance;
-use crate::compare::wish::Wish;
 use crate::compare::{page, text};
 use crate::data::{self, Set};
 use crate::image::{self, Preprocessing};
+use crate::runtime::{Device, ORT, Options, Runner, Runtime, TRACT};
 use crate::{Error, Result};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -36,11 +35,10 @@ pub struct Compare {
     /// Take at most so many images, evenly spread; 0 takes all.
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     limit: usize,
-    /// The first runtime: ort, ort-cuda or tract; with settings as in ort:threads=1,level=basic.
-    #[arg(long, default_value = "ort", value_name = "RUNTIME")]
+    #[arg(long, default_value = ORT.name, value_name = "RUNTIME", help = choices())]
     a: String,
-    /// The second runtime.
-    #[arg(long, default_value = "tract", value_name = "RUNTIME")]
+    /// The second runtime, or the first with other settings.
+    #[arg(long, default_value = TRACT.name, value_name = "RUNTIME")]
     b: String,
     /// Let the second runtime run this other version of the tower.
     #[arg(long, value_name = "FILE")]
@@ -77,6 +75,11 @@ pub struct Compare {
     report: Option<PathBuf>,
 }
 
+fn choices() -> String {
+    let names = Runtime::spellings();
+    format!("The first runtime: {names}; with settings as in {ORT}:threads=1,level=basic")
+}
+
 /// Runs the verb.
 pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
     for (name, value) in [("--atol", arguments.atol), ("--rtol", arguments.rtol)] {
@@ -86,13 +89,13 @@ pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
     }
     let tower = Tower::read(&arguments.tower)?;
     let against = arguments.against.as_deref().map(Tower::read).transpose()?;
-    let (a, b) = (side(context, &arguments.a)?, side(context, &arguments.b)?);
+    let [a, b] = sides(context, [&arguments.a, &arguments.b])?;
     let images = images(arguments, &tower.spec.preprocessing)?;
     let bar = ProgressBar::new_spinner();
-    let request = Request {
+    let scope = Scope {
         tower: &tower,
         against: against.as_ref(),
-        sides: [&*a, &*b],
+        sides: [&a, &b],
         asked: Asked {
             episodes: arguments.episodes,
             way: arguments.way.unwrap_or_else(|| most_ways(&images)),
@@ -109,7 +112,7 @@ pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
             bar.tick();
         },
     };
-    let result = compare(&request);
+    let result = compare(&scope);
     bar.finish_and_clear();
     let result = result?;
     if let Some(path) = &arguments.report {
@@ -134,45 +137,15 @@ fn most_ways(images: &Images) -> usize {
     most.clamp(2, 20)
 }
 
-/// A runtime with its settings, as typed.
-fn side(context: &Context, typed: &str) -> Result<Box<dyn Side>> {
-    let (name, wish) = typed.split_once(':').unwrap_or((typed, ""));
-    let wish = Wish::parse(wish)?;
-    match name {
-        "ort" | "ort-cuda" => onnx_runtime(context, name == "ort-cuda", wish),
-        "tract" => tract(wish),
-        _ => Err(Error::invalid(format!("runtime {name:?}"), "known are ort, ort-cuda and tract")),
-    }
-}
-
-#[cfg(feature = "ort")]
-fn onnx_runtime(context: &Context, cuda: bool, wish: Wish) -> Result<Box<dyn Side>> {
-    use crate::runtime::ort::Device;
-    let request =
-        crate::runtime::provision::Request { path: context.ort.clone(), offline: context.offline, cuda };
-    let device = if cuda { Device::Cuda } else { Device::Cpu };
-    Ok(Box::new(crate::compare::adapters::OrtSide::new(request, device, wish)?))
-}
-
-#[cfg(not(feature = "ort"))]
-fn onnx_runtime(_: &Context, _: bool, _: Wish) -> Result<Box<dyn Side>> {
-    Err(Error::missing(
-        "this siamese was built without ONNX Runtime",
-        "build it with `--features ort`, or name tract",
-    ))
-}
-
-#[cfg(feature = "tract")]
-fn tract(wish: Wish) -> Result<Box<dyn Side>> {
-    Ok(Box::new(crate::compare::adapters::TractSide::new(wish)?))
-}
-
-#[cfg(not(feature = "tract"))]
-fn tract(_: Wish) -> Result<Box<dyn Side>> {
-    Err(Error::missing(
-        "this siamese was built without tract",
-        "build it with `--features tract`, or name ort",
-    ))
+/// Both runtimes with their settings, as typed. A process loads one library: where one side computes on CUDA,
+/// the other takes the library that can.
+fn sides(context: &Context, typed: [&str; 2]) -> Result<[Runner; 2]> {
+    let [a, b] = [Runtime::parse(typed[0])?, Runtime::parse(typed[1])?];
+    let library = context.library(a.1.device == Device::Cuda || b.1.device == Device::Cuda);
+    let runner = |(runtime, options): (&'static Runtime, Options)| {
+        runtime.with(Options { library: library.clone(), ..options })
+    };
+    Ok([runner(a)?, runner(b)?])
 }
 
 fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {

@@ -23,13 +23,8 @@ pub struct Arguments {
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let stop = AtomicBool::new(false);
-    let demo = Demo {
-        out: &arguments.out,
-        steps: arguments.steps,
-        #[cfg(feature = "ort")]
-        library: context.library(false),
-        stop: &stop,
-    };
+    let demo =
+        Demo { out: &arguments.out, steps: arguments.steps, library: context.library(false), stop: &stop };
     let told = demo::run(&demo, &mut Shown { bar: None })?;
     show(context, &told, text)?;
     Ok(if told.agrees() { Outcome::Yes } else { Outcome::No })
@@ -65,7 +60,7 @@ fn text(summary: &Demonstration) -> String {
     text += "  tower  runtime  right        accuracy  95 % interval\n";
     for row in &summary.rows {
         let [low, high] = row.interval_95.map(|x| 100.0 * x);
-        let runtime = format!("{:?}", row.runtime).to_lowercase();
+        let runtime = row.runtime.name;
         text += &format!(
             "  {:<6} {runtime:<8} {:>3} of {:<3}  {:>6.1} %   {low:.1}–{high:.1}\n",
             row.tower.name(),
@@ -79,7 +74,6 @@ fn text(summary: &Demonstration) -> String {
     text + &format!("{:.0} s; report: {}\n", summary.seconds, summary.report.display())
 }
 
-#[cfg(all(feature = "ort", feature = "tract"))]
 fn agreement(summary: &Demonstration) -> String {
     let mut text = String::new();
     for c in &summary.comparisons {
@@ -91,14 +85,9 @@ fn agreement(summary: &Demonstration) -> String {
             ""
         };
         text += &format!(
-            "{kind}: {} flips in {} predictions on both runtimes, {certified:.3} % certified{bits}\n",
-            p.flipped, p.queries
+            "{kind}: {} flips in {} predictions on {} and {}, {certified:.3} % certified{bits}\n",
+            p.flipped, p.queries, c.a.setting.runtime, c.b.setting.runtime
         );
     }
     text
-}
-
-#[cfg(not(all(feature = "ort", feature = "tract")))]
-fn agreement(_: &Demonstration) -> String {
-    String::new()
 }

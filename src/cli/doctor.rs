@@ -2,6 +2,7 @@
 
 use super::output::show;
 use super::{Context, Outcome};
+use crate::runtime::RUNTIMES;
 use crate::runtime::doctor::{self, Report, TowerReport};
 use crate::{Error, Result};
 use clap::Args;
@@ -16,12 +17,7 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let request = doctor::Request {
-        #[cfg(feature = "ort")]
-        library: context.library(false),
-        tower: arguments.tower.clone(),
-    };
-    let report = doctor::examine(&request)?;
+    let report = doctor::examine(&context.library(false), arguments.tower.as_deref())?;
     show(context, &report, text)?;
     match report.missing.as_slice() {
         [] => Ok(Outcome::Yes),
@@ -52,9 +48,11 @@ fn text(report: &Report) -> String {
     {
         text += &super::runtime::status_text(&report.onnx_runtime);
     }
-    match report.tract {
-        Some(version) => text += &format!("tract {version}\n"),
-        None => text += "tract is not built in\n",
+    for runtime in RUNTIMES.into_iter().filter(|runtime| !runtime.library) {
+        text += &match runtime.version() {
+            Some(version) => format!("{runtime} {version}\n"),
+            None => format!("{runtime} is not built in\n"),
+        };
     }
     if let Some(tower) = &report.tower {
         text += &tower_text(tower);
@@ -82,10 +80,7 @@ fn tower_text(tower: &TowerReport) -> String {
     });
     text += &format!("  operators   {}\n", operators.collect::<Vec<_>>().join(", "));
     for load in &tower.loads {
-        let name = match load.runtime {
-            crate::runtime::RuntimeName::Ort => "ort",
-            crate::runtime::RuntimeName::Tract => "tract",
-        };
+        let name = load.runtime.name;
         match (&load.fault, load.first_result_ms) {
             (Some(fault), _) => text += &format!("  {name:<11} CANNOT RUN IT: {fault}\n"),
             (None, ms) => {

@@ -6,7 +6,7 @@ use super::shared::{RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::data;
 use crate::eval::{EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, evaluate, page};
-use crate::runtime::RuntimeName;
+use crate::runtime::Runtime;
 use crate::sample::EpisodeSpec;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -57,7 +57,7 @@ pub struct Arguments {
 /// An evaluation, and what computed it.
 #[derive(Debug, Serialize)]
 struct Evaluated {
-    runtime: RuntimeName,
+    runtime: &'static Runtime,
     evaluation: EvaluationResult,
 }
 

@@ -29,6 +29,7 @@ mod shared;
 mod train;
 mod verify;
 
+use crate::runtime::Lookup;
 use crate::{Error, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
@@ -121,11 +122,10 @@ enum Verb {
     BenchProcess(bench::Process),
 }
 
-#[cfg(feature = "ort")]
 impl Context {
     /// What to look for when ONNX Runtime is needed.
-    pub fn library(&self, cuda: bool) -> crate::runtime::provision::Request {
-        crate::runtime::provision::Request { path: self.ort.clone(), offline: self.offline, cuda }
+    pub fn library(&self, cuda: bool) -> Lookup {
+        Lookup { path: self.ort.clone(), offline: self.offline, cuda }
     }
 }
 
@@ -181,12 +181,6 @@ impl Cli {
 
 /// The long version: of everything that computes.
 fn versions() -> String {
-    #[cfg(feature = "ort")]
-    {
-        let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
-        let request = crate::runtime::provision::Request { path, offline: true, cuda: false };
-        crate::runtime::doctor::versions(&request)
-    }
-    #[cfg(not(feature = "ort"))]
-    crate::runtime::doctor::versions()
+    let path = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    crate::runtime::doctor::versions(&Lookup { path, offline: true, cuda: false })
 }

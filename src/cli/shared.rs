@@ -6,11 +6,7 @@ use crate::data::{Dataset, Set};
 use crate::embed::{Listed, PictureFile, PictureFiles};
 use crate::gallery::{Gallery, Limit};
 use crate::image::Preprocessing;
-#[cfg(feature = "tract")]
-use crate::runtime::TractOptions;
-use crate::runtime::{Embedder, Runtime, RuntimeName};
-#[cfg(feature = "ort")]
-use crate::runtime::{OrtOptions, provision::Request};
+use crate::runtime::{Embedder, Options, Runner, Runtime};
 use crate::{Error, Result};
 use clap::Args;
 use std::io::BufReader;
@@ -20,41 +16,23 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Args)]
 pub struct RuntimeArgs {
     /// The runtime that runs the tower.
-    #[arg(long, value_enum, default_value_t = DEFAULT)]
-    pub runtime: RuntimeName,
+    #[arg(long, value_enum, default_value_t = Runtime::preferred())]
+    pub runtime: &'static Runtime,
     /// Its threads; 0 takes all cores.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 }
 
-/// The runtime that is used unless told otherwise: tract starts fastest.
-const DEFAULT: RuntimeName = if cfg!(feature = "tract") { RuntimeName::Tract } else { RuntimeName::Ort };
-
 impl RuntimeArgs {
     /// Loads a tower.
     pub fn load(&self, context: &Context, tower: &Path) -> Result<Box<dyn Embedder>> {
-        self.options(context)?.load(tower)
+        self.runner(context)?.load(tower)
     }
 
     /// The runtime with its options, where this build has it.
-    pub fn options(&self, context: &Context) -> Result<Runtime> {
-        // Without a feature its arm is the error below.
-        let _ = context;
-        match self.runtime {
-            #[cfg(feature = "tract")]
-            RuntimeName::Tract => Ok(Runtime::Tract(TractOptions { threads: self.threads })),
-            #[cfg(feature = "ort")]
-            RuntimeName::Ort => {
-                let library =
-                    Request { path: context.ort.clone(), offline: context.offline, ..Request::default() };
-                Ok(Runtime::Ort(OrtOptions { library, threads: self.threads, ..OrtOptions::default() }))
-            }
-            #[allow(unreachable_patterns)]
-            other => Err(Error::missing(
-                format!("this build of siamese has no {other:?} runtime"),
-                "build it with that feature, or name the other runtime with --runtime",
-            )),
-        }
+    pub fn runner(&self, context: &Context) -> Result<Runner> {
+        let library = context.library(false);
+        self.runtime.with(Options { threads: self.threads, library, ..Options::default() })
     }
 }
 

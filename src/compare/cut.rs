@@ -1,7 +1,7 @@
 //! Cutting sub-models out of an ONNX graph: between any tensors, with the weights that they need.
 
-use super::engine::Blob;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::runtime::Blob;
 use crate::{Error, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -7,9 +7,9 @@
 //! runtime A's own values take its place and no runtime can be called nearer to the truth.
 
 use super::cut::Wiring;
-use super::engine::{Blob, Engine, Named};
 use super::values::Tolerance;
 use crate::onnx::ModelProto;
+use crate::runtime::{Blob, Engine, Named};
 use crate::walk::interpreter;
 use crate::{Error, Result};
 use ndarray::{ArrayD, Zip};
@@ -42,7 +42,7 @@ pub enum Nearer {
 
 /// A node on both runtimes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Layer {
+pub struct NodeGaps {
     /// The node's name, or its operator and place.
     pub node: String,
     /// Its operator.
@@ -78,11 +78,11 @@ pub struct Tapping {
 
 /// All nodes on both runtimes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Layers {
+pub struct Layerwise {
     /// Why there is no float64 reference, where there is none.
     pub no_reference: Option<String>,
     /// The nodes that depend on the input, in order.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<NodeGaps>,
     /// The first node that introduces more than the tolerance (with |b| = its scale), by place.
     pub suspect: Option<usize>,
     /// The node that introduces most, relative to its scale, by place.
@@ -106,7 +106,7 @@ pub fn analyse(
     models: [&ModelProto; 2],
     inputs: &[(String, Blob)],
     tolerance: Tolerance,
-) -> Result<Layers> {
+) -> Result<Layerwise> {
     let wiring = [Wiring::new(models[0])?, Wiring::new(models[1])?];
     let pairs = pair_nodes(&wiring)?;
     let taps = [tap(a, &wiring[0], inputs)?, tap(b, &wiring[1], inputs)?];
@@ -121,9 +121,9 @@ pub fn analyse(
     for &pair in &pairs {
         trials.push(study.try_alone(a, b, pair));
     }
-    let layers: Vec<Layer> = trials.into_par_iter().map(|trial| study.layer(trial)).collect();
-    let introduces = |l: &Layer| l.introduced.between > tolerance.atol + tolerance.rtol * l.scale;
-    Ok(Layers {
+    let layers: Vec<NodeGaps> = trials.into_par_iter().map(|trial| study.layer(trial)).collect();
+    let introduces = |l: &NodeGaps| l.introduced.between > tolerance.atol + tolerance.rtol * l.scale;
+    Ok(Layerwise {
         no_reference,
         suspect: layers.iter().position(introduces),
         largest: largest(&layers),
@@ -134,8 +134,9 @@ pub fn analyse(
     })
 }
 
-fn largest(layers: &[Layer]) -> Option<usize> {
-    let share = |l: &Layer| if l.scale > 0.0 { l.introduced.between / l.scale } else { l.introduced.between };
+fn largest(layers: &[NodeGaps]) -> Option<usize> {
+    let share =
+        |l: &NodeGaps| if l.scale > 0.0 { l.introduced.between / l.scale } else { l.introduced.between };
     let places = (0..layers.len()).filter(|&i| layers[i].introduced.between > 0.0);
     places.max_by(|&x, &y| share(&layers[x]).total_cmp(&share(&layers[y])))
 }
@@ -249,7 +250,7 @@ impl Study<'_> {
         given.or_else(|| self.taps[side].get(name)).ok_or_else(|| Error::invalid(name, "was not computed"))
     }
 
-    fn layer(&self, Trial { pair, results }: Trial) -> Layer {
+    fn layer(&self, Trial { pair, results }: Trial) -> NodeGaps {
         let wiring = &self.wiring[0];
         let outputs = [wiring.data_outputs(pair.0), self.wiring[1].data_outputs(pair.1)];
         let tapped = |side: usize| -> Vec<ArrayD<f64>> {
@@ -268,7 +269,7 @@ impl Study<'_> {
             Err(error) => (Gaps::default(), None, Some(chain(&error))),
         };
         let scaled = truth.as_ref().unwrap_or(&a);
-        Layer {
+        NodeGaps {
             node: wiring.label(pair.0),
             op: wiring.node(pair.0).op_type.clone().unwrap_or_default(),
             shape: a.first().map(|x| x.shape().to_vec()).unwrap_or_default(),

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
-use super::super::engine::mock::Mock;
 use super::*;
 use crate::graph::{ConvAttrs, DType, Graph, Tensor};
+use crate::runtime::{Interpreted, Options, Runtime};
 use ndarray::{Array, IxDyn};
 
 /// `[2, 1, 6, 6]` bytes → two convolutions with a residual sum → `[2, D]`.
@@ -26,14 +26,14 @@ pub fn images() -> Named {
     vec![("image".into(), Blob::U8(pixels))]
 }
 
-fn node_of(layers: &Layers, place: Option<usize>) -> &Layer {
+fn node_of(layers: &Layerwise, place: Option<usize>) -> &NodeGaps {
     &layers.layers[place.unwrap()]
 }
 
 #[test]
 fn runtimes_that_agree_introduce_only_rounding() {
     let model = tower(1.0);
-    let (mut a, mut b) = (Mock::sound("a"), Mock::sound("b"));
+    let (mut a, mut b) = (Interpreted::sound("a"), Interpreted::sound("b"));
     let said = analyse((&mut a, &mut b), [&model, &model], &images(), Tolerance::default()).unwrap();
     assert_eq!(said.layers.len(), 6);
     assert!(said.no_reference.is_none() && said.suspect.is_none() && said.largest.is_none());
@@ -47,7 +47,7 @@ fn runtimes_that_agree_introduce_only_rounding() {
 #[test]
 fn a_changed_weight_is_located_at_its_node() {
     let (model, planted) = (tower(1.0), tower(1.01));
-    let (mut a, mut b) = (Mock::sound("a"), Mock::sound("b"));
+    let (mut a, mut b) = (Interpreted::sound("a"), Interpreted::sound("b"));
     let said = analyse((&mut a, &mut b), [&model, &planted], &images(), Tolerance::default()).unwrap();
     let suspect = node_of(&said, said.suspect);
     let convs: Vec<_> = said.layers.iter().filter(|l| l.op == "Conv").collect();
@@ -63,7 +63,8 @@ fn a_changed_weight_is_located_at_its_node() {
 #[test]
 fn a_runtime_that_is_wrong_at_an_operator_is_caught_there() {
     let model = tower(1.0);
-    let (mut a, mut b) = (Mock::sound("a"), Mock { name: "b", fault: Some(("Relu", |x| x + 0.5)) });
+    let (mut a, mut b) =
+        (Interpreted::sound("a"), Interpreted { name: "b", fault: Some(("Relu", |x| x + 0.5)) });
     let said = analyse((&mut a, &mut b), [&model, &model], &images(), Tolerance::default()).unwrap();
     let suspect = node_of(&said, said.suspect);
     assert_eq!(suspect.op, "Relu");
@@ -74,7 +75,8 @@ fn a_runtime_that_is_wrong_at_an_operator_is_caught_there() {
 #[test]
 fn the_first_nan_is_located() {
     let model = tower(1.0);
-    let (mut a, mut b) = (Mock::sound("a"), Mock { name: "b", fault: Some(("Add", |_| f64::NAN)) });
+    let (mut a, mut b) =
+        (Interpreted::sound("a"), Interpreted { name: "b", fault: Some(("Add", |_| f64::NAN)) });
     let said = analyse((&mut a, &mut b), [&model, &model], &images(), Tolerance::default()).unwrap();
     assert_eq!(node_of(&said, said.first_non_finite).op, "Add");
     assert_eq!(node_of(&said, said.suspect).op, "Add");
@@ -85,7 +87,7 @@ fn without_a_reference_the_runtimes_are_still_compared() {
     let mut model = tower(1.0);
     model.graph.as_mut().unwrap().node[0].op_type = Some("NoSuchOperator".into());
     assert!(interpreter::trace(&model, interpreter::Values::new()).is_err());
-    struct Blind(Mock, ModelProto);
+    struct Blind(Interpreted, ModelProto);
     // A runtime that knows more operators than the reference: it is given the plain model's nodes.
     impl Engine for Blind {
         fn name(&self) -> &str {
@@ -101,9 +103,24 @@ fn without_a_reference_the_runtimes_are_still_compared() {
             self.0.run(&known, inputs)
         }
     }
-    let mut a = Blind(Mock::sound("a"), tower(1.0));
-    let mut b = Blind(Mock { name: "b", fault: Some(("Flatten", |x| x * 2.0)) }, tower(1.0));
+    let mut a = Blind(Interpreted::sound("a"), tower(1.0));
+    let mut b = Blind(Interpreted { name: "b", fault: Some(("Flatten", |x| x * 2.0)) }, tower(1.0));
     let said = analyse((&mut a, &mut b), [&model, &model], &images(), Tolerance::default()).unwrap();
     assert!(said.no_reference.is_some() && said.nearer.is_none());
     assert_eq!(node_of(&said, said.suspect).op, "Flatten");
+}
+
+#[test]
+fn every_runtime_runs_taps_and_single_nodes_like_the_reference() {
+    let model = tower(1.0);
+    for runtime in Runtime::built_in() {
+        let mut a = runtime.with(Options { threads: 1, ..Options::default() }).unwrap().engine().unwrap();
+        let mut b = Interpreted::sound("reference");
+        let said = analyse((&mut *a, &mut b), [&model, &model], &images(), Tolerance::default()).unwrap();
+        assert!(said.suspect.is_none() && said.layers.iter().all(|l| l.failed.is_none()), "{said:#?}");
+        assert_eq!(said.layers[0].introduced.between, 0.0);
+        assert_eq!(said.tapping[0].runtime, runtime.name);
+        let exact = said.layers.last().unwrap().cumulative.a == Some(0.0);
+        assert!(exact || said.nearer.is_some_and(|n| n != Nearer::A), "{said:#?}");
+    }
 }

@@ -5,13 +5,10 @@
 //! decisions, [`values`] says how far apart the numbers are, [`sweep`] how far each runtime is from
 //! itself (and that an exact tower has one SHA-256 everywhere), [`layers`] where a difference begins,
 //! [`reduce`] cuts it out, and [`portability`] tells whether a gallery may travel. [`run`] does it all
-//! for two [`side`]s; [`text`] and [`page`] show it.
+//! for two runtimes with their options, which may be one runtime twice; [`text`] and [`page`] show it.
 
-#[cfg(any(feature = "ort", feature = "tract"))]
-pub mod adapters;
 pub mod certificate;
 pub mod cut;
-pub mod engine;
 pub mod hunt;
 pub mod layers;
 pub mod metric;
@@ -21,11 +18,9 @@ pub mod portability;
 pub mod reduce;
 pub mod run;
 pub mod sample;
-pub mod side;
 pub mod sweep;
 pub mod text;
 pub mod values;
-pub mod wish;
 
 #[cfg(test)]
 mod tests;

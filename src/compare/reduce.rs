@@ -6,10 +6,10 @@
 //! runtimes get the same values for those inputs (A's own), so the sub-model diverges by itself.
 
 use super::cut::Wiring;
-use super::engine::{Blob, Engine, Named};
 use super::layers::max_gap;
 use super::values::Tolerance;
 use crate::onnx::ModelProto;
+use crate::runtime::{Blob, Engine, Named};
 use crate::{Error, Result, files};
 use prost::Message;
 use serde::Serialize;
@@ -237,13 +237,13 @@ impl Reduced {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::engine::mock::Mock;
     use super::super::layers::tests::{images, tower};
     use super::*;
     use crate::onnx::TensorProto;
+    use crate::runtime::Interpreted;
 
     fn reduced(fault: Option<(&'static str, fn(f64) -> f64)>, models: [&ModelProto; 2]) -> Option<Reduced> {
-        let (mut a, mut b) = (Mock::sound("a"), Mock { name: "b", fault });
+        let (mut a, mut b) = (Interpreted::sound("a"), Interpreted { name: "b", fault });
         reduce((&mut a, &mut b), models, &images(), Tolerance::default()).unwrap()
     }
 
@@ -253,9 +253,9 @@ mod tests {
         let found = reduced(Some(("Add", |x| x * 1.01)), [&model, &model]).unwrap();
         assert_eq!((found.summary.nodes.len(), found.summary.of), (1, 6));
         assert!(found.summary.nodes[0].contains("Add") && found.inputs.len() == 2);
-        let run = |mock: &mut Mock| mock.run(&found.model, &found.inputs).unwrap();
-        let a = run(&mut Mock::sound("a"));
-        let b = run(&mut Mock { name: "b", fault: Some(("Add", |x| x * 1.01)) });
+        let run = |mock: &mut Interpreted| mock.run(&found.model, &found.inputs).unwrap();
+        let a = run(&mut Interpreted::sound("a"));
+        let b = run(&mut Interpreted { name: "b", fault: Some(("Add", |x| x * 1.01)) });
         assert!(max_gap(&a[0].to_f64(), &b[0].to_f64()) > 0.1);
     }
 

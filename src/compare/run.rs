@@ -1,18 +1,17 @@
 //! The whole comparison: what is asked, in which order it is done, and what came out.
 
 use super::certificate::{self, Predictions};
-use super::engine::{Blob, Named};
 use super::hunt::{Hunt, hunt};
-use super::layers::{self, Layers};
+use super::layers::{self, Layerwise};
 use super::pair::Pair;
 use super::portability::{self, Cell};
 use super::reduce::{self, Summary};
 use super::sample::{Asked, Draw, Images};
-use super::side::Side;
 use super::sweep::{Setting, Sweep, exact_settings, in_batches, noise_settings, sweep};
 use super::values::{self, Tolerance, Values};
 use crate::eval;
 use crate::onnx::ModelProto;
+use crate::runtime::{Blob, Named, Options, Runner};
 use crate::tower::{INPUT, TowerKind, TowerSpec};
 use crate::{Error, Result};
 use ndarray::{Axis, s};
@@ -43,13 +42,13 @@ impl Tower {
 }
 
 /// What to compare and how far to look.
-pub struct Request<'a> {
+pub struct Scope<'a> {
     /// The tower on A.
     pub tower: &'a Tower,
     /// The tower on B, where it is another file.
     pub against: Option<&'a Tower>,
-    /// The runtimes.
-    pub sides: [&'a dyn Side; 2],
+    /// The runtimes, A and B.
+    pub sides: [&'a Runner; 2],
     /// The images.
     pub images: &'a Images,
     /// The episodes.
@@ -122,15 +121,13 @@ pub struct Comparison {
     /// All settings: one SHA-256 for an exact tower, the noise floors of a float one.
     pub settings: Option<Sweep>,
     /// Every node.
-    pub layers: Option<Layers>,
+    pub layers: Option<Layerwise>,
     /// The smallest diverging sub-model; none where nothing diverges or none was asked for.
     pub reduced: Option<Summary>,
     /// Time of the whole, seconds.
     pub seconds: f64,
 }
 
-/// Images of a call; large enough to use all cores, small enough to keep memory low.
-const BATCH: usize = 64;
 /// Images by which a float runtime is compared with itself.
 const NOISE_IMAGES: usize = 64;
 
@@ -139,42 +136,42 @@ const NOISE_IMAGES: usize = 64;
 /// # Errors
 /// A runtime that is missing or fails; towers that cannot be compared; too few images for an
 /// episode.
-pub fn compare(request: &Request<'_>) -> Result<Comparison> {
+pub fn compare(scope: &Scope<'_>) -> Result<Comparison> {
     let start = Instant::now();
-    let other = request.against.unwrap_or(request.tower);
-    let draw = checked(request, other)?;
-    let files = [&request.tower.path, &other.path];
+    let other = scope.against.unwrap_or(scope.tower);
+    let draw = checked(scope, other)?;
+    let files = [&scope.tower.path, &other.path];
     let mut embedded = Vec::new();
-    for (side, file) in request.sides.iter().zip(files) {
-        (request.progress)(&format!("{}: {} images", side.name(), request.images.len()));
-        embedded.push(embed(*side, file, request.images)?);
+    for (side, file) in scope.sides.iter().zip(files) {
+        (scope.progress)(&format!("{}: {} images", side.name(), scope.images.len()));
+        embedded.push(embed(side, file, scope.images)?);
     }
     let [(a, a_facts), (b, b_facts)] =
         <[_; 2]>::try_from(embedded).map_err(|_| Error::invalid("compare", "takes two runtimes"))?;
-    let values = values::compare(a.view(), b.view(), request.tolerance);
-    (request.progress)(&format!("{} episodes", request.asked.episodes));
-    let pair = Pair::new(a.view(), b.view(), &request.tower.spec.distance);
-    let (count, labelled) = (request.asked.episodes, draw.labelled());
+    let values = values::compare(a.view(), b.view(), scope.tolerance);
+    (scope.progress)(&format!("{} episodes", scope.asked.episodes));
+    let pair = Pair::new(a.view(), b.view(), &scope.tower.spec.distance);
+    let (count, labelled) = (scope.asked.episodes, draw.labelled());
     let predictions = certificate::predictions(&pair, count, labelled, |k| draw.episode(k));
     let portability = portability::matrix(&pair, count.min(1_000), labelled, |k| draw.episode(k));
-    (request.progress)("the most fragile triplets");
-    let hunt = hunt(&pair, request.images.labels());
-    let settings = if request.settings { Some(all_settings(request)?) } else { None };
-    let (layers, reduced) = graphs(request, other)?;
+    (scope.progress)("the most fragile triplets");
+    let hunt = hunt(&pair, scope.images.labels());
+    let settings = if scope.settings { Some(all_settings(scope)?) } else { None };
+    let (layers, reduced) = graphs(scope, other)?;
     let facts = |tower: &Tower| TowerFacts { file: tower.path.clone(), spec: tower.spec.clone() };
     let mut result = Comparison {
         agrees: true,
         faults: Vec::new(),
-        tower: facts(request.tower),
-        against: request.against.map(facts),
+        tower: facts(scope.tower),
+        against: scope.against.map(facts),
         a: a_facts,
         b: b_facts,
-        data: request.images.name().into(),
-        images: request.images.len(),
+        data: scope.images.name().into(),
+        images: scope.images.len(),
         values,
         collapsed: eval::collapsed(a.view()),
         predictions,
-        way_shot: [request.asked.way, request.asked.shot],
+        way_shot: [scope.asked.way, scope.asked.shot],
         portability,
         hunt,
         settings,
@@ -188,69 +185,70 @@ pub fn compare(request: &Request<'_>) -> Result<Comparison> {
 }
 
 /// Whether the towers and the images fit each other; the episodes.
-fn checked(request: &Request<'_>, other: &Tower) -> Result<Draw> {
-    let (one, two) = (&request.tower.spec, &other.spec);
+fn checked(scope: &Scope<'_>, other: &Tower) -> Result<Draw> {
+    let (one, two) = (&scope.tower.spec, &other.spec);
     if (one.dim, &one.preprocessing) != (two.dim, &two.preprocessing) {
-        let why =
-            format!("takes other images or gives other embeddings than {}", request.tower.path.display());
+        let why = format!("takes other images or gives other embeddings than {}", scope.tower.path.display());
         return Err(Error::invalid(other.path.display(), why));
     }
-    if request.images.is_empty() {
-        return Err(Error::invalid(request.images.name(), "holds no image to compare on"));
+    if scope.images.is_empty() {
+        return Err(Error::invalid(scope.images.name(), "holds no image to compare on"));
     }
-    let (_, channels, side, _) = request.images.all().dim();
+    let (_, channels, side, _) = scope.images.all().dim();
     if (channels, side) != (one.preprocessing.channels(), one.preprocessing.size()) {
         let why = format!("images [{channels}, {side}, {side}] do not fit the tower {}", one.name);
-        return Err(Error::invalid(request.images.name(), why));
+        return Err(Error::invalid(scope.images.name(), why));
     }
-    Draw::new(request.images, &request.asked)
+    Draw::new(scope.images, &scope.asked)
 }
 
-fn embed(side: &dyn Side, file: &Path, images: &Images) -> Result<(ndarray::Array2<f32>, SideFacts)> {
+fn embed(side: &Runner, file: &Path, images: &Images) -> Result<(ndarray::Array2<f32>, SideFacts)> {
     let start = Instant::now();
-    let setting = side.setting();
-    let mut run = side.open(file, &setting)?;
-    let embeddings = in_batches(&mut run, images.all().view(), setting.batch.min(BATCH))?;
-    let facts = SideFacts { about: side.about(), setting, embed_ms: start.elapsed().as_secs_f64() * 1e3 };
+    let setting = Setting::of(side);
+    let mut embedder = side.load(file)?;
+    let embeddings = in_batches(&mut *embedder, images.all().view(), setting.batch)?;
+    let facts = SideFacts { about: side.about()?, setting, embed_ms: start.elapsed().as_secs_f64() * 1e3 };
     Ok((embeddings, facts))
 }
 
 /// Every setting of both runtimes, on all images (exact) or a few (float).
-fn all_settings(request: &Request<'_>) -> Result<Sweep> {
-    let exact = request.tower.spec.kind == TowerKind::Exact;
-    (request.progress)(if exact { "bits under every setting" } else { "the noise floor of each runtime" });
+fn all_settings(scope: &Scope<'_>) -> Result<Sweep> {
+    let exact = scope.tower.spec.kind == TowerKind::Exact;
+    (scope.progress)(if exact { "bits under every setting" } else { "the noise floor of each runtime" });
     let mut settings = Vec::new();
-    for (place, side) in request.sides.iter().enumerate() {
-        if place == 1 && side.name() == request.sides[0].name() {
+    for (place, side) in scope.sides.iter().enumerate() {
+        if place == 1 && side.name() == scope.sides[0].name() {
             continue;
         }
         let make = if exact { exact_settings } else { noise_settings };
-        settings.extend(make(side.name(), side.has_levels()));
+        settings.extend(make(&side.name(), side.runtime().levels));
     }
     let mut open = |setting: &Setting| {
-        let side = request.sides.iter().find(|side| side.name() == setting.runtime);
-        side.unwrap_or(&request.sides[0]).open(&request.tower.path, setting)
+        let side = scope.sides.iter().find(|side| side.name() == setting.runtime);
+        let side = side.unwrap_or(&scope.sides[0]);
+        let options = Options { threads: setting.threads, level: setting.level, ..side.options().clone() };
+        side.with(options)?.load(&scope.tower.path)
     };
-    let count = if exact { request.images.len() } else { request.images.len().min(NOISE_IMAGES) };
-    sweep(settings, &mut open, request.images.all().slice(s![..count, .., .., ..]))
+    let count = if exact { scope.images.len() } else { scope.images.len().min(NOISE_IMAGES) };
+    sweep(settings, &mut open, scope.images.all().slice(s![..count, .., .., ..]))
 }
 
 /// The parts that run whole graphs.
-fn graphs(request: &Request<'_>, other: &Tower) -> Result<(Option<Layers>, Option<Summary>)> {
-    if request.layers == 0 && request.reduce.is_none() {
+fn graphs(scope: &Scope<'_>, other: &Tower) -> Result<(Option<Layerwise>, Option<Summary>)> {
+    if scope.layers == 0 && scope.reduce.is_none() {
         return Ok((None, None));
     }
-    let (mut a, mut b) = (request.sides[0].engine()?, request.sides[1].engine()?);
-    let models = [&request.tower.model, &other.model];
-    let inputs = inputs(request)?;
+    let (mut a, mut b) = (scope.sides[0].engine()?, scope.sides[1].engine()?);
+    let models = [&scope.tower.model, &other.model];
+    let inputs = inputs(scope)?;
     let mut result = (None, None);
-    if request.layers > 0 {
-        (request.progress)("every node, alone and in place");
-        result.0 = Some(layers::analyse((&mut *a, &mut *b), models, &inputs, request.tolerance)?);
+    if scope.layers > 0 {
+        (scope.progress)("every node, alone and in place");
+        result.0 = Some(layers::analyse((&mut *a, &mut *b), models, &inputs, scope.tolerance)?);
     }
-    if let Some(folder) = request.reduce {
-        (request.progress)("the smallest diverging sub-model");
-        if let Some(mut reduced) = reduce::reduce((&mut *a, &mut *b), models, &inputs, request.tolerance)? {
+    if let Some(folder) = scope.reduce {
+        (scope.progress)("the smallest diverging sub-model");
+        if let Some(mut reduced) = reduce::reduce((&mut *a, &mut *b), models, &inputs, scope.tolerance)? {
             reduced.write(folder)?;
             result.1 = Some(reduced.summary);
         }
@@ -259,11 +257,11 @@ fn graphs(request: &Request<'_>, other: &Tower) -> Result<(Option<Layers>, Optio
 }
 
 /// Evenly spread images as the graph's input.
-fn inputs(request: &Request<'_>) -> Result<Named> {
-    let count = request.images.len();
-    let wanted = request.layers.clamp(1, count);
+fn inputs(scope: &Scope<'_>) -> Result<Named> {
+    let count = scope.images.len();
+    let wanted = scope.layers.clamp(1, count);
     let places: Vec<usize> = (0..wanted).map(|i| i * count / wanted).collect();
-    let pixels = request.images.all().select(Axis(0), &places).into_dyn();
+    let pixels = scope.images.all().select(Axis(0), &places).into_dyn();
     Ok(vec![(INPUT.into(), Blob::U8(pixels))])
 }
 

@@ -6,37 +6,37 @@
 
 use super::values::ulp_distance;
 use crate::Result;
+use crate::runtime::{Embedder, OptLevel, Runner};
 use crate::tower::sha256;
 use ndarray::{Array2, ArrayView4, Axis, s};
 use serde::Serialize;
 
-/// How far ONNX Runtime may rewrite a graph; tract has one level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    /// Not at all.
-    Off,
-    /// Folded constants.
-    Basic,
-    /// And fused nodes.
-    Extended,
-    /// And layouts.
-    All,
-}
-
 /// One way to run a tower.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
-    /// The runtime's name.
+    /// The runtime's name on its device: `ort-cuda`.
     pub runtime: String,
     /// Threads.
     pub threads: usize,
     /// Images of a call.
     pub batch: usize,
     /// Optimisation level; none where the runtime has one only.
-    pub level: Option<Level>,
+    pub level: Option<OptLevel>,
     /// Which repetition of an equal setting this is, from 1.
     pub repeat: usize,
+}
+
+impl Setting {
+    /// What a runner was told, and as many images a call as keep all cores busy.
+    pub fn of(runner: &Runner) -> Self {
+        Self {
+            runtime: runner.name(),
+            threads: runner.options().threads(),
+            batch: BATCHES[0],
+            level: runner.level(),
+            repeat: 1,
+        }
+    }
 }
 
 /// A setting and what came out.
@@ -72,11 +72,8 @@ impl Sweep {
     }
 }
 
-/// Embeds images `[N, C, S, S]` → `[N, D]`.
-pub type Embed = Box<dyn FnMut(ArrayView4<'_, u8>) -> Result<Array2<f32>>>;
-
-/// Makes the embedding function of a setting.
-pub type Open<'a> = dyn FnMut(&Setting) -> Result<Embed> + 'a;
+/// Opens the tower under a setting.
+pub type Open<'a> = dyn FnMut(&Setting) -> Result<Box<dyn Embedder>> + 'a;
 
 /// Runs `images` under every setting.
 ///
@@ -86,8 +83,8 @@ pub fn sweep(settings: Vec<Setting>, open: &mut Open<'_>, images: ArrayView4<'_,
     let mut runs: Vec<Run> = Vec::with_capacity(settings.len());
     let mut bases: Vec<(String, Array2<f32>)> = Vec::new();
     for setting in settings {
-        let mut embed = open(&setting)?;
-        let embeddings = in_batches(&mut embed, images, setting.batch)?;
+        let mut embedder = open(&setting)?;
+        let embeddings = in_batches(&mut *embedder, images, setting.batch)?;
         let (max_abs, max_ulp) = match bases.iter().find(|(runtime, _)| *runtime == setting.runtime) {
             Some((_, base)) => apart(base, &embeddings),
             None => {
@@ -105,11 +102,15 @@ pub fn sweep(settings: Vec<Setting>, open: &mut Open<'_>, images: ArrayView4<'_,
 /// Embeds in calls of `batch` images.
 ///
 /// # Errors
-/// As the embedding function.
-pub fn in_batches(embed: &mut Embed, images: ArrayView4<'_, u8>, batch: usize) -> Result<Array2<f32>> {
+/// As the embedder.
+pub fn in_batches(
+    embedder: &mut dyn Embedder,
+    images: ArrayView4<'_, u8>,
+    batch: usize,
+) -> Result<Array2<f32>> {
     let mut rows: Vec<Array2<f32>> = Vec::new();
     for chunk in images.axis_chunks_iter(Axis(0), batch.max(1)) {
-        rows.push(embed(chunk)?);
+        rows.push(embedder.embed(chunk)?);
     }
     let width = rows.first().map_or(0, Array2::ncols);
     let mut all = Array2::zeros((images.len_of(Axis(0)), width));
@@ -144,26 +145,28 @@ fn apart(base: &Array2<f32>, other: &Array2<f32>) -> (f64, u64) {
 const THREADS: [usize; 2] = [1, 2];
 const BATCHES: [usize; 3] = [64, 7, 1];
 
-/// What an exact tower must survive on a runtime: threads × batches × (all and no optimisation),
-/// and the levels between once.
-pub fn exact_settings(runtime: &str, levels: bool) -> Vec<Setting> {
+/// What an exact tower must survive on a runtime that has these optimisation levels: threads × batches × (all
+/// and no optimisation), and the levels between once.
+pub fn exact_settings(runtime: &str, levels: &[OptLevel]) -> Vec<Setting> {
     let base = base(runtime, levels);
-    let ends: &[Option<Level>] = if levels { &[Some(Level::All), Some(Level::Off)] } else { &[None] };
+    let (ends, between): (Vec<_>, Vec<_>) = levels
+        .iter()
+        .copied()
+        .map(Some)
+        .partition(|level| matches!(level, Some(OptLevel::Off | OptLevel::All)));
+    let ends = if levels.is_empty() { vec![None] } else { ends };
     let mut settings = Vec::new();
-    for &level in ends {
+    for level in ends.into_iter().rev() {
         for threads in THREADS {
             settings.extend(BATCHES.map(|batch| Setting { threads, batch, level, ..base.clone() }));
         }
     }
-    if levels {
-        let middle = [Level::Basic, Level::Extended];
-        settings.extend(middle.map(|level| Setting { level: Some(level), ..base.clone() }));
-    }
+    settings.extend(between.into_iter().map(|level| Setting { level, ..base.clone() }));
     settings
 }
 
 /// What makes a float runtime differ from itself, one thing at a time, after a first run.
-pub fn noise_settings(runtime: &str, levels: bool) -> Vec<Setting> {
+pub fn noise_settings(runtime: &str, levels: &[OptLevel]) -> Vec<Setting> {
     let base = base(runtime, levels);
     let mut settings = vec![
         base.clone(),
@@ -172,15 +175,13 @@ pub fn noise_settings(runtime: &str, levels: bool) -> Vec<Setting> {
         Setting { batch: 7, ..base.clone() },
         Setting { batch: 1, ..base.clone() },
     ];
-    if levels {
-        let others = [Level::Extended, Level::Basic, Level::Off];
-        settings.extend(others.map(|level| Setting { level: Some(level), ..base.clone() }));
-    }
+    let others = levels.iter().rev().filter(|level| **level != OptLevel::All);
+    settings.extend(others.map(|&level| Setting { level: Some(level), ..base.clone() }));
     settings
 }
 
-fn base(runtime: &str, levels: bool) -> Setting {
-    let level = levels.then_some(Level::All);
+fn base(runtime: &str, levels: &[OptLevel]) -> Setting {
+    let level = (!levels.is_empty()).then_some(OptLevel::All);
     Setting { runtime: runtime.into(), threads: THREADS[0], batch: BATCHES[0], level, repeat: 1 }
 }
 
@@ -188,42 +189,54 @@ fn base(runtime: &str, levels: bool) -> Setting {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::runtime::MockEmbedder;
+    use crate::tower::TowerSpec;
     use ndarray::Array4;
 
     fn images() -> Array4<u8> {
         Array4::from_shape_fn((70, 1, 2, 2), |(n, _, y, x)| (n * 3 + y * 2 + x) as u8)
     }
 
-    /// Sums the pixels; `error` is added in calls of one image.
-    fn open(error: f32) -> impl FnMut(&Setting) -> Result<Embed> {
-        move |_| {
-            Ok(Box::new(move |images: ArrayView4<'_, u8>| {
-                let extra = if images.len_of(Axis(0)) == 1 { error } else { 0.0 };
-                let sum =
-                    |image: ndarray::ArrayView3<'_, u8>| image.iter().map(|&p| f32::from(p)).sum::<f32>();
-                let sums: Vec<f32> = images.outer_iter().map(|image| sum(image) + extra).collect();
-                Ok(Array2::from_shape_vec((sums.len(), 1), sums).unwrap())
-            }))
+    /// Adds `error` to the embeddings of calls of one image.
+    struct Off {
+        mock: MockEmbedder,
+        error: f32,
+    }
+
+    impl Embedder for Off {
+        fn spec(&self) -> &TowerSpec {
+            self.mock.spec()
         }
+
+        fn embed(&mut self, images: ArrayView4<'_, u8>) -> Result<Array2<f32>> {
+            let error = if images.len_of(Axis(0)) == 1 { self.error } else { 0.0 };
+            Ok(self.mock.embed(images)? + error)
+        }
+    }
+
+    fn open(error: f32) -> impl FnMut(&Setting) -> Result<Box<dyn Embedder>> {
+        move |_| Ok(Box::new(Off { mock: MockEmbedder::new(2, 1), error }))
     }
 
     #[test]
     fn equal_runs_have_one_hash() {
-        let mut settings = exact_settings("ort", true);
-        settings.extend(exact_settings("tract", false));
-        assert_eq!(settings.len(), 14 + 6);
+        let mut settings = exact_settings("one", &OptLevel::EVERY);
+        assert_eq!(settings.len(), 14);
+        settings.extend(exact_settings("other", &[]));
+        settings.extend(exact_settings("third", &[OptLevel::Off, OptLevel::All]));
+        assert_eq!(settings.len(), 14 + 6 + 12);
         let said = sweep(settings, &mut open(0.0), images().view()).unwrap();
         assert_eq!(said.sha256.as_deref(), Some(said.runs[0].sha256.as_str()));
-        assert_eq!(said.floor("ort"), 0.0);
+        assert_eq!(said.floor("one"), 0.0);
     }
 
     #[test]
     fn a_setting_that_changes_a_bit_is_listed() {
-        let said = sweep(noise_settings("tract", false), &mut open(0.5), images().view()).unwrap();
+        let said = sweep(noise_settings("one", &OptLevel::EVERY), &mut open(0.5), images().view()).unwrap();
         assert_eq!(said.sha256, None);
         let odd: Vec<_> = said.runs.iter().filter(|r| r.max_abs > 0.0).map(|r| r.setting.batch).collect();
         assert_eq!(odd, [1]);
-        assert_eq!(said.floor("tract"), 0.5);
-        assert_eq!(said.floor("ort"), 0.0);
+        assert!((said.floor("one") - 0.5).abs() < 1e-6);
+        assert_eq!(said.floor("other"), 0.0);
     }
 }

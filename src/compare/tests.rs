@@ -1,68 +1,16 @@
 //! Whole comparisons on mock runtimes.
 #![allow(clippy::unwrap_used)]
 
-use super::engine::mock::Mock;
-use super::engine::{Blob, Engine};
-use super::run::{Comparison, Request, Tower, compare};
+use super::run::{Comparison, Scope, Tower, compare};
 use super::sample::{Asked, Images};
-use super::side::Side;
-use super::sweep::{Embed, Setting};
 use super::values::Tolerance;
 use super::{page, text};
+use crate::data::glyphs::{GlyphSpec, framed};
 use crate::onnx::ModelProto;
-use crate::tower::{INPUT, TowerKind};
-use crate::{Result, tower};
-use ndarray::{Array2, ArrayView4, Axis};
+use crate::runtime::{Interpreted, Options, Runner, Runtime};
+use crate::tower::{self, TowerKind};
 use prost::Message;
 use std::path::Path;
-
-/// A side whose embeddings are the mock engine's.
-struct MockSide {
-    name: &'static str,
-    fault: Option<(&'static str, fn(f64) -> f64)>,
-}
-
-impl MockSide {
-    fn mock(&self) -> Mock {
-        Mock { name: self.name, fault: self.fault }
-    }
-}
-
-impl Side for MockSide {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn about(&self) -> String {
-        "mock".into()
-    }
-
-    fn setting(&self) -> Setting {
-        Setting { runtime: self.name.into(), threads: 1, batch: 64, level: None, repeat: 1 }
-    }
-
-    fn has_levels(&self) -> bool {
-        false
-    }
-
-    fn open(&self, file: &Path, _: &Setting) -> Result<Embed> {
-        let (_, model) = tower::TowerSpec::read(file)?;
-        let mut engine = self.mock();
-        Ok(Box::new(move |images: ArrayView4<'_, u8>| {
-            let mut rows = Vec::new();
-            for image in images.axis_chunks_iter(Axis(0), 1) {
-                let input = vec![(INPUT.to_string(), Blob::U8(image.to_owned().into_dyn()))];
-                rows.extend(engine.run(&model, &input)?.remove(0).to_f64().mapv(|x| x as f32));
-            }
-            let width = rows.len() / images.len_of(Axis(0)).max(1);
-            Ok(Array2::from_shape_vec((images.len_of(Axis(0)), width), rows).unwrap())
-        }))
-    }
-
-    fn engine(&self) -> Result<Box<dyn Engine>> {
-        Ok(Box::new(self.mock()))
-    }
-}
 
 fn written(folder: &Path, model: &ModelProto, name: &str) -> Tower {
     let path = folder.join(name);
@@ -77,13 +25,18 @@ fn float_model() -> ModelProto {
     model
 }
 
-fn said(tower: &Tower, against: Option<&Tower>, b: &MockSide, reduce: Option<&Path>) -> (Comparison, Images) {
-    let a = MockSide { name: "a", fault: None };
+fn said(
+    tower: &Tower,
+    against: Option<&Tower>,
+    b: Interpreted,
+    reduce: Option<&Path>,
+) -> (Comparison, Images) {
+    let a = Interpreted::sound("a").runner();
     let images = Images::random(40, 1, 4, 1);
-    let request = Request {
+    let scope = Scope {
         tower,
         against,
-        sides: [&a, b],
+        sides: [&a, &b.runner()],
         images: &images,
         asked: Asked { episodes: 200, way: 5, shot: 1, seed: 1 },
         tolerance: Tolerance::default(),
@@ -92,14 +45,14 @@ fn said(tower: &Tower, against: Option<&Tower>, b: &MockSide, reduce: Option<&Pa
         reduce,
         progress: &|_| {},
     };
-    (compare(&request).unwrap(), images)
+    (compare(&scope).unwrap(), images)
 }
 
 #[test]
 fn equal_runtimes_agree_on_an_exact_tower_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let tower = written(folder.path(), &tower::tests::exact_model(), "t.onnx");
-    let (result, images) = said(&tower, None, &MockSide { name: "b", fault: None }, None);
+    let (result, images) = said(&tower, None, Interpreted::sound("b"), None);
     assert!(result.agrees && result.values.bit_equal && result.settings.as_ref().unwrap().sha256.is_some());
     assert_eq!(result.predictions.flipped, 0);
     let text = text::summary(&result);
@@ -114,7 +67,7 @@ fn a_runtime_that_flips_predictions_is_a_negative_answer() {
     let folder = tempfile::tempdir().unwrap();
     let tower = written(folder.path(), &float_model(), "t.onnx");
     let wild: fn(f64) -> f64 = |x| (x * 12.9898).sin() * 40.0;
-    let (result, _) = said(&tower, None, &MockSide { name: "b", fault: Some(("Floor", wild)) }, None);
+    let (result, _) = said(&tower, None, Interpreted { name: "b", fault: Some(("Floor", wild)) }, None);
     assert!(!result.agrees && result.predictions.flipped > 0);
     assert!(result.faults.iter().any(|f| f.contains("flipped")), "{:?}", result.faults);
     assert!(result.portability.iter().any(|cell| cell.who == "AB" && cell.as_aa < cell.queries));
@@ -129,7 +82,7 @@ fn nan_is_a_negative_answer_whatever_the_tolerance() {
     let folder = tempfile::tempdir().unwrap();
     let tower = written(folder.path(), &float_model(), "t.onnx");
     let (result, _) =
-        said(&tower, None, &MockSide { name: "b", fault: Some(("Flatten", |_| f64::NAN)) }, None);
+        said(&tower, None, Interpreted { name: "b", fault: Some(("Flatten", |_| f64::NAN)) }, None);
     assert!(!result.agrees && result.values.non_finite > 0);
     assert_eq!(result.predictions.certified, 0);
 }
@@ -144,7 +97,7 @@ fn a_planted_weight_is_located_and_cut_out() {
     weight.raw_data.as_mut().unwrap()[0] += 9;
     let (one, two) = (written(folder.path(), &model, "t.onnx"), written(folder.path(), &planted, "p.onnx"));
     let cut = folder.path().join("cut");
-    let (result, _) = said(&one, Some(&two), &MockSide { name: "b", fault: None }, Some(&cut));
+    let (result, _) = said(&one, Some(&two), Interpreted::sound("b"), Some(&cut));
     let layers = result.layers.as_ref().unwrap();
     assert_eq!(layers.layers[layers.suspect.unwrap()].op, "Conv");
     let reduced = result.reduced.unwrap();
@@ -158,9 +111,9 @@ fn a_planted_weight_is_located_and_cut_out() {
 fn images_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let tower = written(folder.path(), &float_model(), "t.onnx");
-    let a = MockSide { name: "a", fault: None };
+    let a = Interpreted::sound("a").runner();
     let images = Images::random(9, 1, 5, 1);
-    let request = Request {
+    let scope = Scope {
         tower: &tower,
         against: None,
         sides: [&a, &a],
@@ -172,5 +125,53 @@ fn images_that_do_not_fit_are_refused() {
         reduce: None,
         progress: &|_| {},
     };
-    assert!(compare(&request).unwrap_err().to_string().contains("do not fit"));
+    assert!(compare(&scope).unwrap_err().to_string().contains("do not fit"));
+}
+
+/// The runtimes of this build, each with each that stands after it.
+fn pairs() -> Vec<[Runner; 2]> {
+    let with = |runtime: &'static Runtime| runtime.with(Options::default()).unwrap();
+    let runners: Vec<Runner> = Runtime::built_in().map(with).collect();
+    let after = |place: usize| runners[place + 1..].iter().map(move |b| (place, b));
+    let pairs = (0..runners.len()).flat_map(after);
+    pairs.map(|(place, b)| [runners[place].clone(), b.clone()]).collect()
+}
+
+#[test]
+fn runtimes_agree_on_the_shipped_towers() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx");
+    let glyphs = GlyphSpec { alphabets: 1, characters: 20, drawers: 4, seed: 5 };
+    for file in ["glyphs-demo/tower", "omniglot-edge/tower"] {
+        for kind in [TowerKind::Float, TowerKind::Exact] {
+            let end = if kind == TowerKind::Exact { "exact.onnx" } else { "onnx" };
+            let tower = Tower::read(&shipped.join(file).with_extension(end)).unwrap();
+            let images = Images::Labelled(framed(&glyphs, &tower.spec.preprocessing).unwrap());
+            for [a, b] in &pairs() {
+                let scope = Scope {
+                    tower: &tower,
+                    against: None,
+                    sides: [a, b],
+                    images: &images,
+                    asked: Asked { episodes: 200, way: 20, shot: 1, seed: 1 },
+                    tolerance: Tolerance::default(),
+                    settings: true,
+                    layers: 1,
+                    reduce: None,
+                    progress: &|_| {},
+                };
+                let said = compare(&scope).unwrap();
+                let names = format!("{file} {kind:?} on {} and {}", a.name(), b.name());
+                assert!(said.agrees && said.predictions.flipped == 0, "{names}: {:?}", said.faults);
+                let layers = said.layers.unwrap().layers;
+                assert!(layers.iter().all(|layer| layer.failed.is_none()), "{names}: {layers:?}");
+                if kind == TowerKind::Exact {
+                    assert!(said.settings.unwrap().sha256.is_some(), "{names}");
+                    assert!(
+                        layers.iter().all(|layer| layer.introduced.between == 0.0),
+                        "{names}: {layers:?}"
+                    );
+                }
+            }
+        }
+    }
 }

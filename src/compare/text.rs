@@ -1,10 +1,11 @@
 //! A comparison as readable text.
 
 use super::certificate::Predictions;
-use super::layers::{Layer, Layers};
+use super::layers::{Layerwise, NodeGaps};
 use super::run::{Comparison, SideFacts};
 use super::sweep::{Run, Sweep};
 use super::values::Values;
+use crate::runtime::OptLevel;
 use crate::tower::TowerKind;
 use std::fmt::Write as _;
 
@@ -77,8 +78,7 @@ fn head(text: &mut String, c: &Comparison) {
 
 /// One side in a line.
 pub fn side(side: &SideFacts) -> String {
-    let level =
-        side.setting.level.map(|l| format!(", optimisation {l:?}").to_lowercase()).unwrap_or_default();
+    let level = side.setting.level.map(|l| format!(", optimisation {}", l.name())).unwrap_or_default();
     format!(
         "{}; {} threads, batches of {}{level}; {:.0} ms",
         side.about, side.setting.threads, side.setting.batch, side.embed_ms
@@ -239,7 +239,7 @@ fn setting(run: &Run) -> String {
 /// One setting as table cells.
 pub fn cells(run: &Run) -> [String; 6] {
     let s = &run.setting;
-    let level = s.level.map_or(String::new(), |l| format!("{l:?}").to_lowercase());
+    let level = s.level.map_or("", OptLevel::name).to_string();
     [
         s.runtime.clone(),
         s.threads.to_string(),
@@ -250,7 +250,7 @@ pub fn cells(run: &Run) -> [String; 6] {
     ]
 }
 
-fn layers(text: &mut String, found: &Layers) {
+fn layers(text: &mut String, found: &Layerwise) {
     text.push('\n');
     line(
         text,
@@ -302,7 +302,7 @@ fn table_head() -> [String; 2] {
 }
 
 /// Which node is to blame, in words.
-pub fn suspicion(found: &Layers) -> String {
+pub fn suspicion(found: &Layerwise) -> String {
     let named = |place: usize| {
         let layer = &found.layers[place];
         format!(
@@ -326,7 +326,7 @@ pub fn suspicion(found: &Layers) -> String {
 
 /// A node as table cells: node, operator, scale, introduced A, B, A−B, inherited A, B, cumulative A,
 /// B, A−B, nearer.
-pub fn layer_cells(layer: &Layer) -> Vec<String> {
+pub fn layer_cells(layer: &NodeGaps) -> Vec<String> {
     let some = |x: Option<f64>| x.map_or("·".into(), number);
     let inherited = layer.inherited.unwrap_or_default();
     let mut cells = vec![layer.node.clone(), layer.op.clone(), number(layer.scale)];

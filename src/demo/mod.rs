@@ -10,10 +10,12 @@ mod trained;
 
 pub use recognise::Recognition;
 
-#[cfg(all(feature = "ort", feature = "tract"))]
-use crate::compare::run::Comparison;
+use crate::compare::run::{self, Comparison, Scope, Tower};
+use crate::compare::sample::{Asked, Images};
+use crate::compare::values::Tolerance;
+use crate::data::Dataset;
 use crate::data::glyphs::{self, GlyphSpec};
-use crate::runtime::Runtime;
+use crate::runtime::{Lookup, ORT, Options, Runner, Runtime};
 use crate::{Error, Result, files, tower};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -38,8 +40,7 @@ pub struct Demo<'a> {
     /// Training steps in place of the recipe's.
     pub steps: Option<u64>,
     /// The ONNX Runtime library.
-    #[cfg(feature = "ort")]
-    pub library: crate::runtime::provision::Request,
+    pub library: Lookup,
     /// Set from outside to stop.
     pub stop: &'a std::sync::atomic::AtomicBool,
 }
@@ -79,8 +80,7 @@ pub struct Demonstration {
     pub rows: Vec<Recognition>,
     /// Answers of one tower that differ between runtimes, counted over `rows`.
     pub differing_answers: usize,
-    /// The proof of agreement of each tower.
-    #[cfg(all(feature = "ort", feature = "tract"))]
+    /// The proof of agreement of each tower, on the first runtime and each of the others.
     pub comparisons: Vec<Comparison>,
     /// The page.
     pub report: PathBuf,
@@ -91,11 +91,7 @@ pub struct Demonstration {
 impl Demonstration {
     /// Whether everything that was compared agrees.
     pub fn agrees(&self) -> bool {
-        #[cfg(all(feature = "ort", feature = "tract"))]
-        if self.comparisons.iter().any(|c| !c.agrees) {
-            return false;
-        }
-        self.differing_answers == 0
+        self.differing_answers == 0 && self.comparisons.iter().all(|c| c.agrees)
     }
 }
 
@@ -114,22 +110,20 @@ struct Towers {
 pub fn run(demo: &Demo, watch: &mut dyn Watch) -> Result<Demonstration> {
     let began = Instant::now();
     std::fs::create_dir_all(demo.out).map_err(Error::io("create", demo.out))?;
-    let (towers, runtimes) = prepare(demo, watch)?;
+    let (towers, runners) = prepare(demo, watch)?;
     let how = tower::TowerSpec::read(&towers.files[0])?.0.preprocessing;
     let unseen = glyphs::framed(&UNSEEN, &how)?;
-    #[cfg(all(feature = "ort", feature = "tract"))]
-    let comparisons = if runtimes.len() == 2 { compare(demo, &towers, &unseen, watch)? } else { Vec::new() };
+    let comparisons = compare(&runners, &towers, &unseen, watch)?;
     watch.say("enrolling one drawing of each of 20 unseen characters, classifying the 380 of other drawers");
     let mut rows = Vec::new();
     for file in &towers.files {
-        rows.extend(recognise::rows(file, demo.out, &runtimes, &unseen)?);
+        rows.extend(recognise::rows(file, demo.out, &runners, &unseen)?);
     }
     let summary = Demonstration {
         origin: towers.origin.clone(),
         alphabet: unseen.alphabets[0].clone(),
         differing_answers: recognise::differing(&rows),
         rows,
-        #[cfg(all(feature = "ort", feature = "tract"))]
         comparisons,
         report: demo.out.with_extension("html"),
         seconds: began.elapsed().as_secs_f64(),
@@ -139,32 +133,33 @@ pub fn run(demo: &Demo, watch: &mut dyn Watch) -> Result<Demonstration> {
 }
 
 /// Towers and the runtimes that can run them.
-fn prepare(demo: &Demo, watch: &mut dyn Watch) -> Result<(Towers, Vec<Runtime>)> {
-    let mut runtimes = Vec::new();
-    #[cfg(feature = "tract")]
-    runtimes.push(Runtime::Tract(crate::runtime::TractOptions::default()));
+fn prepare(demo: &Demo, watch: &mut dyn Watch) -> Result<(Towers, Vec<Runner>)> {
+    let options = Options { library: demo.library.clone(), ..Options::default() };
+    let (mut runners, mut missing) = (Vec::new(), ORT.with(options.clone()).err());
+    for runtime in Runtime::built_in() {
+        let runner = runtime.with(options.clone())?;
+        match runner.library() {
+            Ok(found) => {
+                if let Some(library) = found {
+                    let (title, path) = (runtime.title, library.path.display());
+                    watch.say(&format!("{title} {} ({path})", library.version));
+                }
+                runners.push(runner);
+            }
+            Err(error @ Error::Missing { .. }) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
     #[cfg(feature = "ort")]
-    match crate::runtime::ort::library(&demo.library) {
-        Ok(library) => {
-            watch.say(&format!("ONNX Runtime {} ({})", library.version, library.path.display()));
-            let library = demo.library.clone();
-            let options = crate::runtime::OrtOptions { library, ..crate::runtime::OrtOptions::default() };
-            runtimes.insert(0, Runtime::Ort(options));
-            return Ok((trained::towers(demo, watch)?, runtimes));
-        }
-        Err(error @ Error::Missing { .. }) if !runtimes.is_empty() => {
-            let because = error.to_string();
-            watch.say(&format!("going on without training, with the shipped tower: {because}"));
-            return Ok((shipped(demo.out, because)?, runtimes));
-        }
-        Err(error) => return Err(error),
+    if missing.is_none() {
+        return Ok((trained::towers(demo, watch)?, runners));
     }
-    #[allow(unreachable_code)]
-    {
-        let because = "this build has no ONNX Runtime".to_string();
-        watch.say(&format!("going on without training, with the shipped tower: {because}"));
-        Ok((shipped(demo.out, because)?, runtimes))
-    }
+    let because = match missing {
+        Some(error) if runners.is_empty() => return Err(error),
+        other => other.map_or_else(String::new, |error| error.to_string()),
+    };
+    watch.say(&format!("going on without training, with the shipped tower: {because}"));
+    Ok((shipped(demo.out, because)?, runners))
 }
 
 fn shipped(out: &Path, because: String) -> Result<Towers> {
@@ -178,37 +173,33 @@ fn shipped(out: &Path, because: String) -> Result<Towers> {
 }
 
 /// The proof of agreement, tower by tower, on the unseen alphabet.
-#[cfg(all(feature = "ort", feature = "tract"))]
 fn compare(
-    demo: &Demo,
+    runners: &[Runner],
     towers: &Towers,
-    unseen: &crate::data::Dataset,
+    unseen: &Dataset,
     watch: &mut dyn Watch,
 ) -> Result<Vec<Comparison>> {
-    use crate::compare::adapters::{OrtSide, TractSide};
-    use crate::compare::run::{self, Tower};
-    use crate::compare::sample::{Asked, Images};
-    use crate::compare::values::Tolerance;
-    use crate::compare::wish::Wish;
-    let ort = OrtSide::new(demo.library.clone(), crate::runtime::Device::Cpu, Wish::default())?;
-    let tract = TractSide::new(Wish::default())?;
+    let Some((first, others)) = runners.split_first() else { return Ok(Vec::new()) };
     let images = Images::Labelled(unseen.clone());
     let mut comparisons = Vec::new();
     for file in &towers.files {
         let tower = Tower::read(file)?;
-        watch.say(&format!("comparing ONNX Runtime with tract: the {} tower", tower.spec.kind.name()));
-        comparisons.push(run::compare(&run::Request {
-            tower: &tower,
-            against: None,
-            sides: [&ort, &tract],
-            images: &images,
-            asked: Asked { episodes: 2_000, way: UNSEEN.characters, shot: 1, seed: 1 },
-            tolerance: Tolerance::default(),
-            settings: true,
-            layers: 0,
-            reduce: None,
-            progress: &|_| {},
-        })?);
+        for other in others {
+            let (a, b, kind) = (first.runtime().title, other.runtime().title, tower.spec.kind.name());
+            watch.say(&format!("comparing {a} with {b}: the {kind} tower"));
+            comparisons.push(run::compare(&Scope {
+                tower: &tower,
+                against: None,
+                sides: [first, other],
+                images: &images,
+                asked: Asked { episodes: 2_000, way: UNSEEN.characters, shot: 1, seed: 1 },
+                tolerance: Tolerance::default(),
+                settings: true,
+                layers: 0,
+                reduce: None,
+                progress: &|_| {},
+            })?);
+        }
     }
     Ok(comparisons)
 }

@@ -53,7 +53,7 @@ fn cells(row: &Recognition) -> [String; 6] {
     let [low, high] = row.interval_95.map(|x| 100.0 * x);
     [
         row.tower.name().into(),
-        format!("{:?}", row.runtime).to_lowercase(),
+        row.runtime.name.into(),
         format!("{} of {}", row.right, row.asked),
         format!("{:.1} %", 100.0 * row.accuracy()),
         format!("{low:.1}–{high:.1} %"),
@@ -61,14 +61,16 @@ fn cells(row: &Recognition) -> [String; 6] {
     ]
 }
 
-#[cfg(all(feature = "ort", feature = "tract"))]
 fn agreement(summary: &Demonstration, page: &mut Page) {
     if summary.comparisons.is_empty() {
         return;
     }
-    page.section("Agreement of ONNX Runtime and tract");
+    let first = summary.rows.first().map(|row| row.tower);
+    let of_first = summary.rows.iter().filter(|row| Some(row.tower) == first);
+    let titles: Vec<&str> = of_first.map(|row| row.runtime.title).collect();
+    page.section(&format!("Agreement of {}", titles.join(" and ")));
     page.text(
-        "Predictions of random episodes on both runtimes. A certified one cannot flip: its margin is above a \
+        "Predictions of random episodes on two runtimes. A certified one cannot flip: its margin is above a \
          proven bound on everything that rounding can move.",
     );
     let rows = summary.comparisons.iter().map(|c| {
@@ -76,6 +78,7 @@ fn agreement(summary: &Demonstration, page: &mut Page) {
         let bits = c.settings.as_ref().and_then(|s| s.sha256.clone());
         [
             c.tower.spec.kind.name().to_string(),
+            format!("{} and {}", c.a.setting.runtime, c.b.setting.runtime),
             p.queries.to_string(),
             p.flipped.to_string(),
             format!("{:.3} %", 100.0 * p.certified as f64 / p.queries.max(1) as f64),
@@ -84,13 +87,10 @@ fn agreement(summary: &Demonstration, page: &mut Page) {
         ]
     });
     page.table(
-        &["tower", "predictions", "flipped", "certified", "largest |a−b|", "bits under all settings"],
+        &["tower", "on", "predictions", "flipped", "certified", "largest |a−b|", "bits under all settings"],
         rows,
     );
 }
-
-#[cfg(not(all(feature = "ort", feature = "tract")))]
-fn agreement(_: &Demonstration, _: &mut Page) {}
 
 /// Rows of characters: the enrolled drawing, then others, wrong answers first.
 fn drawings(summary: &Demonstration, unseen: &Dataset, page: &mut Page) -> Result<()> {

@@ -3,7 +3,7 @@
 use crate::data::Dataset;
 use crate::eval::wilson;
 use crate::gallery::{Classifier, Example, Gallery, Location, Shots};
-use crate::runtime::{Runtime, RuntimeName};
+use crate::runtime::{Runner, Runtime};
 use crate::tower::TowerKind;
 use crate::{Error, Result};
 use ndarray::Axis;
@@ -16,7 +16,7 @@ pub struct Recognition {
     /// The kind of tower.
     pub tower: TowerKind,
     /// The runtime that embedded the queries.
-    pub runtime: RuntimeName,
+    pub runtime: &'static Runtime,
     /// Queries that were given the right name.
     pub right: usize,
     /// Queries.
@@ -38,13 +38,8 @@ impl Recognition {
 }
 
 /// One gallery, enrolled by the first runtime; every runtime asks it.
-pub(super) fn rows(
-    tower: &Path,
-    out: &Path,
-    runtimes: &[Runtime],
-    data: &Dataset,
-) -> Result<Vec<Recognition>> {
-    let mut embedders = runtimes.iter().map(|r| r.load(tower)).collect::<Result<Vec<_>>>()?;
+pub(super) fn rows(tower: &Path, out: &Path, runners: &[Runner], data: &Dataset) -> Result<Vec<Recognition>> {
+    let mut embedders = runners.iter().map(|r| r.load(tower)).collect::<Result<Vec<_>>>()?;
     let spec = embedders[0].spec().clone();
     let path = out.join(format!("{}.gallery", spec.kind.name()));
     match std::fs::remove_file(&path) {
@@ -67,7 +62,7 @@ pub(super) fn rows(
     let classifier = Classifier::new(gallery.load()?, distance, Shots::Best, &at)?;
     let queries = data.images.select(Axis(0), &asked);
     let mut rows = Vec::new();
-    for (runtime, embedder) in runtimes.iter().zip(&mut embedders) {
+    for (runner, embedder) in runners.iter().zip(&mut embedders) {
         let began = std::time::Instant::now();
         let answers = classifier.classify(embedder.embed(queries.view())?.view(), 1, None);
         let seconds = began.elapsed().as_secs_f64();
@@ -77,7 +72,7 @@ pub(super) fn rows(
         let right = answers.iter().filter(|(q, class)| data.labels[*q] as usize == *class).count();
         rows.push(Recognition {
             tower: spec.kind,
-            runtime: runtime.name(),
+            runtime: runner.runtime(),
             right,
             asked: asked.len(),
             interval_95: wilson(right as u64, asked.len() as u64),

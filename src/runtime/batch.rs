@@ -18,10 +18,8 @@ pub struct Workers<S> {
 }
 
 impl<S: Send> Workers<S> {
-    /// `threads` of them, 0 for one a core; `state` makes what each needs for itself.
+    /// `threads` of them; `state` makes what each needs for itself.
     pub fn new(threads: usize, state: impl Fn() -> Result<S>) -> Result<Self> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores() } else { threads };
         let states = (0..threads).map(|_| state()).collect::<Result<_>>()?;
         let start =
             || ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("embed-{i}")).build();
@@ -111,7 +109,7 @@ mod tests {
         let images = Array4::from_shape_fn((37, 1, 2, 2), |(n, _, y, x)| (n * 4 + y + x) as u8);
         let one = sums(1, &images);
         assert_eq!(one[(36, 2)], 36.0 * 16.0 + 4.0);
-        for threads in [0, 2, 5] {
+        for threads in [2, 5] {
             assert_eq!(sums(threads, &images), one);
         }
         assert_eq!(sums(2, &Array4::zeros((0, 1, 2, 2))).dim(), (0, 3));

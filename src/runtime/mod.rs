@@ -1,149 +1,79 @@
-//! Runs towers: one small trait, and an adapter for each runtime.
+//! Runs towers, and any graph, on the runtimes that there are.
 //!
-//! Rooms above see [`Embedder`] and [`Runtime`] only; their tests use [`MockEmbedder`].
+//! [`RUNTIMES`] is the one place that lists them: a row says what a runtime is called, which options it takes,
+//! and which [`Backend`] does its work. Another runtime is another row, and a file with its backend. What stands
+//! above looks runtimes up here, gives one its options ([`Runtime::with`]) and sees [`Embedder`] and [`Engine`]
+//! only; its tests use [`MockEmbedder`].
 
 mod batch;
+mod blob;
 pub mod doctor;
+mod embedder;
+mod engine;
+#[cfg(test)]
+mod interpreted;
 mod mock;
+mod options;
 #[cfg(feature = "ort")]
 pub mod ort;
 #[cfg(feature = "ort")]
 pub mod provision;
+mod row;
+mod runner;
 pub mod support;
-#[cfg(all(test, any(feature = "ort", feature = "tract")))]
+#[cfg(test)]
 mod tests;
 #[cfg(feature = "tract")]
 pub mod tract;
 
+pub use blob::Blob;
+pub use embedder::{Embedder, check_images, check_output, in_parts};
+pub use engine::{Engine, Named};
+#[cfg(test)]
+pub(crate) use interpreted::Interpreted;
 pub use mock::MockEmbedder;
-#[cfg(feature = "ort")]
-pub use ort::{Device, OptLevel, OrtOptions};
-#[cfg(feature = "tract")]
-pub use tract::TractOptions;
+pub use options::{Device, Lookup, OptLevel, Options};
+pub use row::Runtime;
+pub use runner::{Backend, LibraryFile, ReadTower, Runner};
 
-use crate::onnx::ModelProto;
-use crate::tower::{self, TowerSpec};
-use crate::{Error, Result};
-use ndarray::{Array2, ArrayView4};
-use serde::Serialize;
-use std::path::Path;
-
-/// Maps images `uint8 [N, C, S, S]` to embeddings `float32 [N, D]`; row i depends on image i alone.
-pub trait Embedder: Send {
-    /// The tower's facts.
-    fn spec(&self) -> &TowerSpec;
-
-    /// The embeddings of a batch of any size, also of none.
-    ///
-    /// # Errors
-    /// When the images do not have the tower's shape, or the runtime fails.
-    fn embed(&mut self, images: ArrayView4<'_, u8>) -> Result<Array2<f32>>;
-}
-
-/// A runtime, with its options.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Runtime {
-    /// ONNX Runtime.
-    #[cfg(feature = "ort")]
-    Ort(OrtOptions),
-    /// tract.
-    #[cfg(feature = "tract")]
-    Tract(TractOptions),
-}
-
-/// The name of a runtime, for arguments and reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum RuntimeName {
-    /// ONNX Runtime.
-    Ort,
-    /// tract, pure Rust.
-    Tract,
-}
-
-impl Runtime {
-    /// Its name.
-    pub fn name(&self) -> RuntimeName {
-        match *self {
-            #[cfg(feature = "ort")]
-            Self::Ort(_) => RuntimeName::Ort,
-            #[cfg(feature = "tract")]
-            Self::Tract(_) => RuntimeName::Tract,
+/// The backend, where its feature is on.
+macro_rules! built_in {
+    ($feature:literal, $backend:expr) => {{
+        #[cfg(feature = $feature)]
+        {
+            Some(&$backend)
         }
-    }
-
-    /// Opens a tower file.
-    ///
-    /// # Errors
-    /// As [`TowerSpec::read`]; and when the runtime is not there, or cannot run the tower: then all
-    /// operators that it lacks are named at once.
-    pub fn load(&self, path: &Path) -> Result<Box<dyn Embedder>> {
-        self.load_bytes(&tower::read_bytes(path)?, &path.display().to_string())
-    }
-
-    /// As [`Runtime::load`], of a file's bytes; `name` stands in messages.
-    ///
-    /// # Errors
-    /// As [`Runtime::load`].
-    pub fn load_bytes(&self, bytes: &[u8], name: &str) -> Result<Box<dyn Embedder>> {
-        let (spec, model) = TowerSpec::from_bytes(bytes, name)?;
-        self.open(spec, &model, bytes, name)
-    }
-
-    /// Opens a tower that was read already: `spec` and `model` from its `bytes`.
-    ///
-    /// # Errors
-    /// As [`Runtime::load`], but for the reading.
-    pub fn open(
-        &self,
-        spec: TowerSpec,
-        model: &ModelProto,
-        bytes: &[u8],
-        name: &str,
-    ) -> Result<Box<dyn Embedder>> {
-        // Without a feature the arms below vanish.
-        let _ = (&spec, bytes);
-        support::check_outputs(model, name)?;
-        match *self {
-            #[cfg(feature = "ort")]
-            Self::Ort(ref options) => {
-                Ok(Box::new(ort::OrtEmbedder::open(options, spec, model, bytes, name)?))
-            }
-            #[cfg(feature = "tract")]
-            Self::Tract(ref options) => {
-                Ok(Box::new(tract::TractEmbedder::open(options, spec, model, bytes, name)?))
-            }
+        #[cfg(not(feature = $feature))]
+        {
+            None
         }
-    }
+    }};
 }
 
-/// Refuses a batch that does not have the tower's shape; every adapter asks this first.
-///
-/// # Errors
-/// Naming both shapes.
-pub fn check_images(spec: &TowerSpec, images: &ArrayView4<'_, u8>) -> Result<()> {
-    let (channels, side) = (spec.preprocessing.channels(), spec.preprocessing.size());
-    let (n, given) = (images.shape()[0], &images.shape()[1..]);
-    if given == [channels, side, side] {
-        return Ok(());
-    }
-    let why = format!(
-        "have the shape [{n}, {}, {}, {}], but the tower takes [N, {channels}, {side}, {side}]",
-        given[0], given[1], given[2]
-    );
-    Err(Error::invalid(format!("images for {}", spec.name), why))
-}
+/// ONNX Runtime, which also trains.
+pub static ORT: Runtime = Runtime {
+    name: "ort",
+    title: "ONNX Runtime",
+    about: "ONNX Runtime",
+    devices: &[Device::Cpu, Device::Cuda],
+    levels: &OptLevel::EVERY,
+    library: true,
+    backend: built_in!("ort", ort::Ort),
+};
 
-/// Refuses an output that is not `[N, D]`.
-///
-/// # Errors
-/// Naming both shapes.
-#[cfg(any(feature = "ort", feature = "tract"))]
-fn check_output(spec: &TowerSpec, images: usize, shape: &[usize]) -> Result<()> {
-    if shape == [images, spec.dim] {
-        return Ok(());
-    }
-    let why = format!("gave the shape {shape:?} for {images} images, not [{images}, {}]", spec.dim);
-    Err(Error::invalid(format!("tower {}", spec.name), why))
-}
+/// tract, which also runs lowered towers.
+pub static TRACT: Runtime = Runtime {
+    name: "tract",
+    title: "tract",
+    about: "tract, pure Rust",
+    devices: &[Device::Cpu],
+    levels: &[],
+    library: false,
+    backend: built_in!("tract", tract::Tract),
+};
+
+/// Every runtime, also those that this build does not have; references and comparisons begin with the first.
+pub static RUNTIMES: [&Runtime; 2] = [&ORT, &TRACT];
+
+/// What is used unless told otherwise, where it is built in: it starts fastest.
+static PREFERRED: &Runtime = &TRACT;

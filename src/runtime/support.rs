@@ -1,14 +1,15 @@
 //! What a model asks of a runtime: its operators, and the error that names all that are lacking.
 
-use crate::onnx::{GraphProto, ModelProto, NodeProto};
+use super::ReadTower;
+use crate::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use crate::{Error, Result};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An operator that a model uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Operator {
+pub struct OperatorUse {
     /// Its domain; empty for the standard one.
     pub domain: String,
     /// Its name: `Conv`.
@@ -19,7 +20,7 @@ pub struct Operator {
     pub first: String,
 }
 
-impl std::fmt::Display for Operator {
+impl std::fmt::Display for OperatorUse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.domain.is_empty() {
             write!(f, "{}:", self.domain)?;
@@ -31,7 +32,7 @@ impl std::fmt::Display for Operator {
 
 /// The operators of a model, sorted, those in nested graphs and in the model's own functions too.
 /// The functions themselves are not operators of a runtime.
-pub fn operators(model: &ModelProto) -> Vec<Operator> {
+pub fn operators(model: &ModelProto) -> Vec<OperatorUse> {
     let own: HashSet<(String, String)> =
         model.functions.iter().map(|f| (domain(f.domain()).into(), f.name().into())).collect();
     let mut found = BTreeMap::new();
@@ -40,13 +41,13 @@ pub fn operators(model: &ModelProto) -> Vec<Operator> {
     found.into_values().collect()
 }
 
-type Found = BTreeMap<(String, String), Operator>;
+type Found = BTreeMap<(String, String), OperatorUse>;
 
 fn walk(nodes: &[NodeProto], own: &HashSet<(String, String)>, found: &mut Found) {
     for node in nodes {
         let key = (domain(node.domain()).to_string(), node.op_type().to_string());
         if !own.contains(&key) {
-            let operator = found.entry(key.clone()).or_insert_with(|| Operator {
+            let operator = found.entry(key.clone()).or_insert_with(|| OperatorUse {
                 domain: key.0,
                 name: key.1,
                 nodes: 0,
@@ -84,24 +85,95 @@ pub fn versions(model: &ModelProto) -> String {
     text
 }
 
-/// The error of a model that a runtime cannot run. `lacking` are all operators that it does not
+/// The operators of a model that a runtime does not know.
+pub fn lacking(model: &ModelProto, knows: impl Fn(&OperatorUse) -> bool) -> Vec<OperatorUse> {
+    operators(model).into_iter().filter(|operator| !knows(operator)).collect()
+}
+
+/// A model of a single node, whose inputs and attributes are missing: to ask a runtime whether it knows the
+/// operator at all.
+pub fn one_node(model: &ModelProto, operator: &OperatorUse) -> ModelProto {
+    let node = NodeProto {
+        op_type: Some(operator.name.clone()),
+        domain: Some(operator.domain.clone()),
+        output: vec!["y".into()],
+        ..NodeProto::default()
+    };
+    let graph = GraphProto {
+        name: Some("one".into()),
+        node: vec![node],
+        output: vec![ValueInfoProto { name: Some("y".into()), ..ValueInfoProto::default() }],
+        ..GraphProto::default()
+    };
+    let mut imports = model.opset_import.clone();
+    if !imports.iter().any(|import| import.domain() == operator.domain) {
+        imports.push(OperatorSetIdProto { domain: Some(operator.domain.clone()), version: Some(1) });
+    }
+    ModelProto {
+        ir_version: model.ir_version.map(|ir| ir.min(8)),
+        opset_import: imports,
+        graph: Some(graph),
+        ..ModelProto::default()
+    }
+}
+
+/// A cause from a runtime.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Does what may panic on a damaged graph: that is the model's fault, and an error here.
+///
+/// # Errors
+/// Those of the work; the words of a panic.
+pub fn caught<T, E: Into<Cause>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, Cause> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(Into::into),
+        Err(panic) => {
+            let words = panic.downcast_ref::<&str>().map(|words| (*words).to_string());
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(words.unwrap_or_else(|| "it panicked".into()).into())
+        }
+    }
+}
+
+/// Refuses a model of an operator set that was not published when the runtime was: what its operators mean,
+/// it cannot know.
+///
+/// # Errors
+/// Naming the model's versions and what to do.
+pub fn check_opset(runtime: &str, tower: &ReadTower<'_>, newest: i64) -> Result<()> {
+    if tower.model.opset().is_none_or(|opset| opset <= newest) {
+        return Ok(());
+    }
+    let advice = format!("it knows opsets up to {newest}: export the model again with opset 17");
+    Err(refusal(runtime, tower, &[], &advice, None))
+}
+
+/// What to do about a tower that one runtime refuses and another may run.
+pub fn advice(lacking: &[OperatorUse]) -> &'static str {
+    if lacking.is_empty() {
+        "check the model with `siamese inspect`, or run it with ONNX Runtime"
+    } else {
+        "run it with ONNX Runtime (`--runtime ort`), or export it without them"
+    }
+}
+
+/// The error of a tower that a runtime cannot run. `lacking` are all operators that it does not
 /// have, `advice` is what else may be the matter, `source` its own words.
 pub fn refusal(
     runtime: &str,
-    name: &str,
-    model: &ModelProto,
-    lacking: &[Operator],
+    tower: &ReadTower<'_>,
+    lacking: &[OperatorUse],
     advice: &str,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Cause>,
 ) -> Error {
-    let versions = versions(model);
+    let versions = versions(tower.model);
     let why = if lacking.is_empty() {
         format!("{runtime} cannot load it ({versions}); {advice}")
     } else {
-        let names: Vec<_> = lacking.iter().map(Operator::to_string).collect();
+        let names: Vec<_> = lacking.iter().map(OperatorUse::to_string).collect();
         format!("{runtime} lacks operators of this model ({versions}): {}; {advice}", names.join(", "))
     };
-    Error::Invalid { at: name.into(), why, source }
+    Error::Invalid { at: tower.name.into(), why, source }
 }
 
 /// Refuses a graph with an output that nothing makes; a runtime may take it for granted.

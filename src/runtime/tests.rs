@@ -1,27 +1,20 @@
-//! Both adapters on a small tower made here.
+//! Every runtime of this build on a small tower made here.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
+use crate::Result;
 use crate::graph::{ConvAttrs, DType, Graph, Tensor};
 use crate::image::Preprocessing;
+use crate::onnx::ModelProto;
+use crate::tower::TowerSpec;
 use crate::tower::{Distance, TowerKind};
 use ndarray::{Array4, s};
 use prost::Message;
 
-/// The library that tests use; the cache is given by `SIAMESE_CACHE`.
-#[cfg(feature = "ort")]
-fn library() -> provision::Request {
-    provision::Request::default()
-}
-
 /// Every runtime built in, with these threads.
-fn runtimes(threads: usize) -> Vec<Runtime> {
-    vec![
-        #[cfg(feature = "ort")]
-        Runtime::Ort(OrtOptions { library: library(), threads, ..Default::default() }),
-        #[cfg(feature = "tract")]
-        Runtime::Tract(TractOptions { threads }),
-    ]
+fn runners(threads: usize) -> Vec<Runner> {
+    let options = Options { threads, ..Options::default() };
+    Runtime::built_in().map(|runtime| runtime.with(options.clone()).unwrap()).collect()
 }
 
 /// `image [N, 1, 6, 6]` → /255 → conv 3×3, stride 2, 4 channels → relu → flatten → `[N, 16]`.
@@ -48,8 +41,8 @@ fn tower() -> ModelProto {
     model
 }
 
-fn open(runtime: &Runtime, model: &ModelProto) -> Result<Box<dyn Embedder>> {
-    runtime.load_bytes(&model.encode_to_vec(), "tiny.onnx")
+fn open(runner: &Runner, model: &ModelProto) -> Result<Box<dyn Embedder>> {
+    runner.load_bytes(&model.encode_to_vec(), "tiny.onnx")
 }
 
 fn images(count: usize) -> Array4<u8> {
@@ -74,22 +67,22 @@ fn expected(image: ndarray::ArrayView3<'_, u8>) -> Vec<f64> {
 
 #[test]
 fn every_runtime_computes_the_tower_row_by_row() {
-    for runtime in runtimes(2) {
-        let mut embedder = open(&runtime, &tower()).unwrap();
+    for runner in runners(2) {
+        let mut embedder = open(&runner, &tower()).unwrap();
         assert_eq!(embedder.spec().dim, 16);
         let images = images(70);
         let together = embedder.embed(images.view()).unwrap();
         assert_eq!(together.dim(), (70, 16));
         for (image, row) in images.outer_iter().zip(together.outer_iter()) {
             for (a, b) in row.iter().zip(expected(image)) {
-                assert!((f64::from(*a) - b).abs() <= 1e-5, "{:?}: {a} is not {b}", runtime.name());
+                assert!((f64::from(*a) - b).abs() <= 1e-5, "{}: {a} is not {b}", runner.name());
             }
         }
         // Row i depends on image i alone: it does not change when the others do.
         let alone = embedder.embed(images.slice(s![69..70, .., .., ..])).unwrap();
         let apart =
             (&together.slice(s![69..70, ..]) - &alone).mapv(f32::abs).fold(0.0, |a: f32, &b| a.max(b));
-        assert!(apart <= 1e-6, "{:?}: {apart}", runtime.name());
+        assert!(apart <= 1e-6, "{}: {apart}", runner.name());
         assert_eq!(embedder.embed(images.slice(s![0..0, .., .., ..])).unwrap().dim(), (0, 16));
         // A view in another memory order is the same batch.
         let turned = images.view().reversed_axes().as_standard_layout().into_owned();
@@ -99,18 +92,18 @@ fn every_runtime_computes_the_tower_row_by_row() {
 
 #[test]
 fn the_number_of_threads_changes_no_row_by_more_than_rounding() {
-    for (one, many) in runtimes(1).iter().zip(&runtimes(0)) {
+    for (one, many) in runners(1).iter().zip(&runners(0)) {
         let images = images(33);
         let a = open(one, &tower()).unwrap().embed(images.view()).unwrap();
         let b = open(many, &tower()).unwrap().embed(images.view()).unwrap();
-        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-6), "{:?}", one.name());
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-6), "{}", one.name());
     }
 }
 
 #[test]
 fn images_of_another_shape_are_refused_with_both_shapes() {
-    for runtime in runtimes(1) {
-        let mut embedder = open(&runtime, &tower()).unwrap();
+    for runner in runners(1) {
+        let mut embedder = open(&runner, &tower()).unwrap();
         let error = embedder.embed(Array4::zeros((2, 1, 6, 7)).view()).unwrap_err().to_string();
         assert!(error.contains("[2, 1, 6, 7]") && error.contains("[N, 1, 6, 6]"), "{error}");
     }
@@ -126,8 +119,8 @@ fn every_unknown_operator_is_named_at_once() {
     let flatten = graph.node.iter_mut().find(|node| node.op_type() == "Flatten").unwrap();
     flatten.op_type = Some("Twist".into());
     flatten.domain = Some("com.nobody".into());
-    for runtime in runtimes(1) {
-        let error = open(&runtime, &model).err().expect("it must be refused");
+    for runner in runners(1) {
+        let error = open(&runner, &model).err().expect("it must be refused");
         let told = error.to_string();
         let needed = ["Sparkle (1 node, first act1)", "com.nobody:Twist", "opset 17", "IR 8", "tiny.onnx"];
         assert!(needed.iter().all(|words| told.contains(words)), "{told}");
@@ -138,18 +131,19 @@ fn every_unknown_operator_is_named_at_once() {
 
 #[test]
 fn a_model_from_the_future_is_told_its_versions() {
-    for runtime in runtimes(1) {
+    for runner in runners(1) {
         let mut model = tower();
         // ONNX Runtime 1.32 knows opset 27.
         model.opset_import[0].version = Some(50);
-        let told = open(&runtime, &model).err().expect("opset 50 must be refused").to_string();
+        let told = open(&runner, &model).err().expect("opset 50 must be refused").to_string();
         assert!(told.contains("opset 50") && told.contains("opset 17"), "{told}");
     }
     #[cfg(feature = "ort")]
     {
         let mut model = tower();
         model.ir_version = Some(99);
-        let error = open(&runtimes(1)[0], &model).err().expect("IR 99 must be refused");
+        let runner = ORT.with(Options::default()).unwrap();
+        let error = open(&runner, &model).err().expect("IR 99 must be refused");
         assert!(error.to_string().contains("IR 99"), "{error}");
     }
 }
@@ -171,12 +165,12 @@ fn damaged_graphs_are_errors() {
             weight.raw_data.as_mut().unwrap().truncate(50);
         }),
     ];
-    for runtime in runtimes(1) {
+    for runner in runners(1) {
         for (what, damage) in cases {
             let mut model = tower();
             damage(model.graph.as_mut().unwrap());
             // What a runtime does not see when loading, it must see when running.
-            let error = open(&runtime, &model).and_then(|mut e| e.embed(images(2).view())).err();
+            let error = open(&runner, &model).and_then(|mut e| e.embed(images(2).view())).err();
             let error = error.unwrap_or_else(|| panic!("{what} passes"));
             assert!(error.to_string().contains("tiny"), "{what}: {error}");
         }
@@ -194,38 +188,68 @@ fn operators_of_nested_graphs_count() {
     assert_eq!(conv.nodes, 2);
 }
 
-#[cfg(feature = "ort")]
 #[test]
 fn optimisation_levels_agree() {
     let images = images(5);
-    let at = |level| {
-        let runtime =
-            Runtime::Ort(OrtOptions { library: library(), level, threads: 1, ..Default::default() });
-        open(&runtime, &tower()).unwrap().embed(images.view()).unwrap()
-    };
-    let all = at(OptLevel::All);
-    for level in [OptLevel::Off, OptLevel::Basic, OptLevel::Extended] {
-        assert!(all.iter().zip(&at(level)).all(|(a, b)| (a - b).abs() <= 1e-6));
+    for runner in runners(1) {
+        let at = |level: &OptLevel| {
+            let options = Options { level: Some(*level), ..runner.options().clone() };
+            open(&runner.with(options).unwrap(), &tower()).unwrap().embed(images.view()).unwrap()
+        };
+        let all = open(&runner, &tower()).unwrap().embed(images.view()).unwrap();
+        for level in runner.runtime().levels {
+            assert!(
+                all.iter().zip(&at(level)).all(|(a, b)| (a - b).abs() <= 1e-6),
+                "{} {level:?}",
+                runner.name()
+            );
+        }
     }
 }
 
 #[cfg(feature = "ort")]
 #[test]
 fn cuda_is_an_error_where_it_is_not() {
-    if ort::library(&library()).unwrap().has_cuda() {
+    if ort::library(&Lookup::default()).unwrap().has_cuda() {
         eprintln!("skipped: this library has CUDA");
         return;
     }
-    let runtime = Runtime::Ort(OrtOptions { library: library(), device: Device::Cuda, ..Default::default() });
-    assert_eq!(open(&runtime, &tower()).err().unwrap().exit_code(), 3);
+    let runner = ORT.with(Options { device: Device::Cuda, ..Options::default() }).unwrap();
+    assert_eq!(open(&runner, &tower()).err().unwrap().exit_code(), 3);
 }
 
-/// To check this tower too.
-fn asking(tower: std::path::PathBuf) -> doctor::Request {
-    doctor::Request {
-        #[cfg(feature = "ort")]
-        library: library(),
-        tower: Some(tower),
+#[test]
+fn engines_plan_with_shapes_that_other_nodes_give() {
+    let g = Graph::new("reshape");
+    let x = g.input("x", DType::F32, &[2, 3]);
+    g.output("y", x.reshape(&[3, 2]));
+    let mut model = g.to_model().unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let shape = graph.node[0].input[1].clone();
+    let list = Blob::I64(ndarray::arr1(&[3i64, 2]).into_dyn());
+    graph.initializer.clear();
+    graph.input.push(list.value_info(&shape));
+    let x = Blob::F32(ndarray::arr2(&[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]).into_dyn());
+    let inputs = [("x".to_string(), x), (shape, list)];
+    for runner in runners(1) {
+        let found = runner.engine().unwrap().run(&model, &inputs).unwrap();
+        assert_eq!(
+            (found[0].shape(), found[0].to_f64()[[2, 0]]),
+            (&[3usize, 2][..], 5.0),
+            "{}",
+            runner.name()
+        );
+    }
+}
+
+#[test]
+fn a_graph_that_an_engine_refuses_is_an_error_that_names_the_runtime() {
+    let mut model = tower();
+    model.graph.as_mut().unwrap().node[1].op_type = Some("NoSuchOperator".into());
+    let inputs = [("image".to_string(), Blob::U8(images(1).into_dyn()))];
+    for runner in runners(1) {
+        let error = runner.engine().unwrap().run(&model, &inputs).unwrap_err();
+        assert!(error.to_string().contains(runner.runtime().title), "{error}");
     }
 }
 
@@ -234,12 +258,13 @@ fn doctor_runs_a_tower_on_every_runtime() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.onnx");
     std::fs::write(&path, tower().encode_to_vec()).unwrap();
-    #[cfg(feature = "ort")]
-    ort::library(&library()).unwrap();
-    let report = doctor::examine(&asking(path)).unwrap();
+    for runner in runners(1) {
+        runner.library().unwrap();
+    }
+    let report = doctor::examine(&Lookup::default(), Some(&path)).unwrap();
     assert_eq!(report.missing, Vec::<String>::new());
     let tower = report.tower.unwrap();
-    assert_eq!(tower.loads.len(), runtimes(1).len());
+    assert_eq!(tower.loads.len(), runners(1).len());
     assert!(tower.loads.iter().all(|load| load.fault.is_none() && load.first_result_ms.is_some()));
     assert!(tower.operators.iter().any(|operator| operator.name == "Conv" && operator.nodes == 1));
     assert!(tower.versions.starts_with("IR 8, opset 17"));
@@ -253,9 +278,10 @@ fn doctor_tells_which_runtime_cannot_run_a_tower() {
     let relu = model.graph.as_mut().unwrap().node.iter_mut().find(|node| node.op_type() == "Relu").unwrap();
     relu.op_type = Some("Sparkle".into());
     std::fs::write(&path, model.encode_to_vec()).unwrap();
-    #[cfg(feature = "ort")]
-    ort::library(&library()).unwrap();
-    let report = doctor::examine(&asking(path)).unwrap();
-    assert_eq!(report.missing.len(), runtimes(1).len());
+    for runner in runners(1) {
+        runner.library().unwrap();
+    }
+    let report = doctor::examine(&Lookup::default(), Some(&path)).unwrap();
+    assert_eq!(report.missing.len(), runners(1).len());
     assert!(report.missing.iter().all(|one| one.contains("Sparkle")), "{:?}", report.missing);
 }

@@ -2,7 +2,7 @@
 
 use crate::gallery::{Answer, Classifier, Enrolled, Example, Gallery, KnownClass, Limit, Shots, check_label};
 use crate::report::picture;
-use crate::runtime::{Embedder, RuntimeName};
+use crate::runtime::{Embedder, Runtime};
 use crate::tower::{TowerKind, TowerSpec};
 use crate::{Error, Result, embed, image};
 use ndarray::{Array2, Array3, Axis};
@@ -27,7 +27,7 @@ pub struct Options {
 pub struct Recogniser {
     embedder: Mutex<Box<dyn Embedder>>,
     spec: TowerSpec,
-    runtime: RuntimeName,
+    runtime: &'static Runtime,
     options: Options,
     shelf: Mutex<Shelf>,
 }
@@ -48,7 +48,7 @@ pub struct Told {
     kind: TowerKind,
     dim: usize,
     distance: &'static str,
-    runtime: RuntimeName,
+    runtime: &'static Runtime,
     threshold: Option<f32>,
     editable: bool,
     classes: Vec<KnownClass>,
@@ -108,7 +108,7 @@ impl Recogniser {
     pub fn new(
         gallery: Gallery,
         embedder: Box<dyn Embedder>,
-        runtime: RuntimeName,
+        runtime: &'static Runtime,
         options: Options,
     ) -> Result<Self> {
         let spec = embedder.spec().clone();

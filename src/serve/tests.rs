@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::gallery::{Example, Gallery, Limit, Location, Shots, Threshold};
-use crate::runtime::{Embedder as _, MockEmbedder, RuntimeName};
+use crate::runtime::{Embedder as _, MockEmbedder, TRACT};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Setup {
     }
 
     fn recogniser(&self, options: Options) -> crate::Result<Recogniser> {
-        Recogniser::new(self.gallery(), Box::new(MockEmbedder::new(8, 4)), RuntimeName::Tract, options)
+        Recogniser::new(self.gallery(), Box::new(MockEmbedder::new(8, 4)), &TRACT, options)
     }
 }
 
@@ -121,8 +121,7 @@ fn a_gallery_that_cannot_answer_as_asked_is_refused_at_the_start() {
     let said = setup.recogniser(Options { shots: Shots::First(3), ..OPTIONS }).err().unwrap().to_string();
     assert!(said.contains("1 of the 3 examples"), "{said}");
     let other = Box::new(MockEmbedder::new(8, 5));
-    let said =
-        Recogniser::new(setup.gallery(), other, RuntimeName::Tract, OPTIONS).err().unwrap().to_string();
+    let said = Recogniser::new(setup.gallery(), other, &TRACT, OPTIONS).err().unwrap().to_string();
     assert!(said.contains("belongs to the tower"), "{said}");
 }
 

@@ -1,8 +1,9 @@
 //! Where to train, as users ask for it.
 
 use crate::Result;
-use crate::runtime::ort::{Device, try_cuda};
-use crate::runtime::provision::{Request, driver_fault, locate};
+use crate::runtime::ort::try_cuda;
+use crate::runtime::provision::{driver_fault, locate};
+use crate::runtime::{Device, Lookup};
 use clap::ValueEnum;
 
 /// Where to train.
@@ -22,8 +23,8 @@ impl DeviceChoice {
     ///
     /// # Errors
     /// Where CUDA was asked for and cannot be used.
-    pub fn device(self, library: &Request, note: impl FnOnce(&str)) -> Result<Device> {
-        let library = Request { cuda: true, ..library.clone() };
+    pub fn device(self, library: &Lookup, note: impl FnOnce(&str)) -> Result<Device> {
+        let library = Lookup { cuda: true, ..library.clone() };
         let on_cuda = || try_cuda(&library).map(|()| Device::Cuda);
         match self {
             Self::Cpu => Ok(Device::Cpu),

@@ -7,7 +7,7 @@ use crate::eval::{LinearClassifier, nearest_truth, one_shot};
 use crate::export::float;
 use crate::model::recipe::EvalProtocol;
 use crate::model::{Params, Recipe};
-use crate::runtime::{OrtOptions, Runtime};
+use crate::runtime::{ORT, Options};
 use crate::sample::{EpisodeSampler, EpisodeSpec, episodes};
 use crate::tower::{Accuracy, Distance, Provenance, TowerSpec};
 use ndarray::Axis;
@@ -24,7 +24,7 @@ const WAY: usize = 20;
 /// Evaluates parameters as the recipe asks.
 pub struct Evaluator {
     recipe: Recipe,
-    runtime: OrtOptions,
+    runtime: Options,
     data: Dataset,
     held_out: bool,
     kind: Kind,
@@ -49,7 +49,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// Data with too few classes or drawings for the protocol.
-    pub fn new(recipe: &Recipe, material: &Material, runtime: OrtOptions) -> Result<Self> {
+    pub fn new(recipe: &Recipe, material: &Material, runtime: Options) -> Result<Self> {
         let held_out = material.held_out.is_some();
         let (data, kind) = match recipe.evaluation.protocol {
             EvalProtocol::OneShot { episodes } => {
@@ -81,7 +81,7 @@ impl Evaluator {
         let name = "the tower in training";
         let spec = TowerSpec::from_bytes(&tower, name)?.0;
         let embeddings =
-            Runtime::Ort(self.runtime.clone()).load_bytes(&tower, name)?.embed(self.data.images.view())?;
+            ORT.with(self.runtime.clone())?.load_bytes(&tower, name)?.embed(self.data.images.view())?;
         let (protocol, score) = match &self.kind {
             Kind::OneShot { sampler, episodes, name } => {
                 (name.clone(), one_shot(embeddings.view(), &spec.distance, sampler, *episodes))

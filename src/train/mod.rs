@@ -31,8 +31,8 @@ pub use start::{Material, material, starting_state};
 pub use stepper::{Measured, Stepper};
 
 use crate::model::{Params, Recipe};
+use crate::runtime::Lookup;
 use crate::runtime::ort::SessionOptions;
-use crate::runtime::provision::Request;
 use crate::tower::Accuracy;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub struct Job<'a> {
     /// The run's folder.
     pub folder: Folder,
     /// The library.
-    pub library: Request,
+    pub library: Lookup,
     /// Device and threads; 0 threads: those of the checkpoint, else one a core.
     pub session: SessionOptions,
     /// Layers that start this run (`init_from`).

@@ -9,8 +9,8 @@ use super::start::{Material, starting_state};
 use super::stepper::Stepper;
 use super::{Job, Observer, Progress, Validation, wccn};
 use crate::model::{Params, Recipe};
-use crate::runtime::OrtOptions;
-use crate::runtime::ort::{self, Device, SessionOptions};
+use crate::runtime::ort::{self, SessionOptions};
+use crate::runtime::{Device, Options};
 use crate::step::{StepGraph, Target, build, exported_params, learning_rate};
 use crate::tower::Accuracy;
 use crate::{Error, Result};
@@ -211,11 +211,11 @@ impl Run<'_> {
     fn params(&self) -> Result<Params> {
         let job = self.job;
         let mut params = exported_params(&self.stepper.state()?, job.recipe)?;
-        let runtime = OrtOptions {
+        let runtime = Options {
             library: job.library.clone(),
             device: job.session.device,
             threads: self.by.threads,
-            ..OrtOptions::default()
+            ..Options::default()
         };
         wccn::add(job.recipe, &mut params, &job.material.training, &runtime)?;
         Ok(params)

@@ -4,9 +4,8 @@
 use super::{Checkpoints, Evaluator, FinishedRun, Folder, Job, Material, Observer, graph, material, train};
 use crate::model::{Params, Recipe, read_params};
 use crate::report::plot::{Chart, Series, Style};
-use crate::runtime::OrtOptions;
-use crate::runtime::ort::{Device, SessionOptions};
-use crate::runtime::provision::Request;
+use crate::runtime::ort::SessionOptions;
+use crate::runtime::{Device, Lookup, Options};
 use crate::{Error, Result, files};
 use prost::Message;
 use serde::Serialize;
@@ -56,7 +55,7 @@ pub struct Training<'a> {
     /// What is trained otherwise than the recipe says.
     pub changes: Changes,
     /// The library.
-    pub library: Request,
+    pub library: Lookup,
     /// Where to train.
     pub device: Device,
     /// Threads of ONNX Runtime; 0: those of the checkpoint, else one a core.
@@ -147,7 +146,7 @@ impl Training<'_> {
         observer: &mut dyn Observer,
     ) -> Option<Evaluator> {
         let (library, device, threads) = (self.library.clone(), self.device, self.threads);
-        let runtime = OrtOptions { library, device, threads, ..OrtOptions::default() };
+        let runtime = Options { library, device, threads, ..Options::default() };
         let tell = |error| observer.note(&format!("no evaluations: {:#}", anyhow::Error::from(error)));
         Evaluator::new(recipe, material, runtime).map_err(tell).ok()
     }

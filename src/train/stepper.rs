@@ -2,8 +2,8 @@
 
 use super::feed::Inputs;
 use crate::model::Params;
-use crate::runtime::ort::{Device, NAME, OptLevel, SessionOptions, builder};
-use crate::runtime::provision::Request;
+use crate::runtime::ort::{NAME, SessionOptions, builder};
+use crate::runtime::{Device, Lookup, OptLevel};
 use crate::sample::Targets;
 use crate::step::StepGraph;
 use crate::{Error, Result};
@@ -40,7 +40,7 @@ impl Stepper {
     pub fn new(
         graph: &StepGraph,
         mut state: Params,
-        library: &Request,
+        library: &Lookup,
         options: &SessionOptions,
     ) -> Result<Self> {
         let session = session(&graph.model.encode_to_vec(), library, options)?;
@@ -146,7 +146,7 @@ impl Stepper {
 
 /// A session for the graph. On CUDA a node that would go to the CPU is an error, for it would copy its
 /// operands over the bus at every step.
-fn session(model: &[u8], library: &Request, options: &SessionOptions) -> Result<Session> {
+fn session(model: &[u8], library: &Lookup, options: &SessionOptions) -> Result<Session> {
     // The last level's blocked layout is for weights that are constants: here it gains nothing, and moves
     // of tensors in and out of it took a tenth of a step.
     let options = SessionOptions { level: options.level.min(OptLevel::Extended), ..options.clone() };

@@ -4,8 +4,7 @@
 use super::*;
 use crate::data::{Class, Dataset};
 use crate::model::{read_params, write_params};
-use crate::runtime::OrtOptions;
-use crate::runtime::ort::Device;
+use crate::runtime::{Device, Lookup, Options};
 use crate::step::initial_state;
 use crate::{Error, Result};
 use ndarray::Array4;
@@ -118,7 +117,7 @@ impl Setup {
             recipe: &self.recipe,
             material: &self.material,
             folder: Folder::new(dir),
-            library: Request::default(),
+            library: Lookup::default(),
             session: SessionOptions { threads: self.threads, ..SessionOptions::default() },
             start: None,
             resume,
@@ -131,7 +130,7 @@ impl Setup {
     }
 
     fn evaluator(&self) -> Evaluator {
-        let runtime = OrtOptions { threads: 1, ..OrtOptions::default() };
+        let runtime = Options { threads: 1, ..Options::default() };
         Evaluator::new(&self.recipe, &self.material, runtime).unwrap()
     }
 }

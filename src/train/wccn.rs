@@ -8,23 +8,18 @@
 use crate::data::Dataset;
 use crate::export::float;
 use crate::model::{DistanceKind, Params, Recipe, WCCN};
-use crate::runtime::{OrtOptions, Runtime};
+use crate::runtime::{ORT, Options};
 use crate::tower::Provenance;
 use crate::{Error, Result};
 use ndarray::{Array2, Axis};
 use prost::Message;
 
 /// Finds M by the undistorted training images and adds it to the parameters, where the recipe asks for it.
-pub(super) fn add(
-    recipe: &Recipe,
-    params: &mut Params,
-    training: &Dataset,
-    runtime: &OrtOptions,
-) -> Result<()> {
+pub(super) fn add(recipe: &Recipe, params: &mut Params, training: &Dataset, runtime: &Options) -> Result<()> {
     let Some(smoothing) = recipe.wccn else { return Ok(()) };
     let plain = Recipe { wccn: None, ..recipe.clone() };
     let tower = float(&plain, params, &Provenance::default())?.encode_to_vec();
-    let mut tower = Runtime::Ort(runtime.clone()).load_bytes(&tower, "the trained tower")?;
+    let mut tower = ORT.with(runtime.clone())?.load_bytes(&tower, "the trained tower")?;
     let mut embeddings = tower.embed(training.images.view())?.mapv(f64::from);
     if recipe.distance() == DistanceKind::Cosine {
         for mut row in embeddings.outer_iter_mut() {

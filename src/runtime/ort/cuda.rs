@@ -1,9 +1,9 @@
 //! Whether CUDA can be used: ONNX Runtime is asked to compute something there. Its provider cannot be looked
 //! at in any other way (opened without ONNX Runtime as its host it takes the process down).
 
-use super::{Device, SessionOptions, session};
+use super::{SessionOptions, session};
 use crate::graph::{ConvAttrs, DType, Graph, Tensor};
-use crate::runtime::provision::Request;
+use crate::runtime::{Device, Lookup};
 use crate::{Error, Result};
 use ndarray::{Array, IxDyn};
 use prost::Message;
@@ -12,8 +12,8 @@ use prost::Message;
 ///
 /// # Errors
 /// [`Error::Missing`] (exit 3) in the words of what failed: the driver, CUDA's libraries, cuDNN, the device.
-pub fn try_cuda(request: &Request) -> Result<()> {
-    convolve(request).map_err(|error| match error {
+pub fn try_cuda(lookup: &Lookup) -> Result<()> {
+    convolve(lookup).map_err(|error| match error {
         missing @ Error::Missing { .. } => missing,
         other => cannot(other),
     })
@@ -27,13 +27,13 @@ pub(super) fn cannot(source: impl std::error::Error + Send + Sync + 'static) -> 
     Error::missing(format!("CUDA cannot be used: {}", own_words(&told)), fix)
 }
 
-fn convolve(request: &Request) -> Result<()> {
+fn convolve(lookup: &Lookup) -> Result<()> {
     let g = Graph::new("probe");
     let x = g.input("x", DType::F32, &[1, 1, 8, 8]);
     let w = g.initializer("w", Tensor::F32(Array::ones(IxDyn(&[2, 1, 3, 3]))));
     g.output("y", x.conv(w, None, ConvAttrs::default()));
     let options = SessionOptions { device: Device::Cuda, ..SessionOptions::default() };
-    let mut session = session(request, &options, &g.to_model()?.encode_to_vec(), "a probe")?;
+    let mut session = session(lookup, &options, &g.to_model()?.encode_to_vec(), "a probe")?;
     let failed = |source: ort::Error| Error::Runtime {
         runtime: super::NAME,
         action: "run a probe".into(),

@@ -1,21 +1,47 @@
-//! ONNX Runtime through the `ort` crate: its one environment, sessions, and the adapter.
+//! ONNX Runtime through the `ort` crate: its one environment, sessions, and the backend.
 
 mod cuda;
 mod embedder;
+mod engine;
 mod session;
 
 pub use cuda::try_cuda;
-pub use embedder::{OrtEmbedder, OrtOptions};
-pub use session::{Device, OptLevel, SessionOptions, builder, session, session_from_file};
+pub use session::{SessionOptions, builder, session, session_from_file};
 
-use super::provision::{self, Library, Request};
+use super::provision::{self, Library};
+use super::{Backend, Embedder, Engine, LibraryFile, Lookup, ORT, Options, ReadTower};
 use crate::{Error, Result};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The name of this runtime in errors and reports.
-pub const NAME: &str = "ONNX Runtime";
+/// What messages call it.
+pub const NAME: &str = ORT.title;
+/// The version of the `ort` crate that is built in.
+pub const VERSION: &str = "2.0.0-rc.15";
+
+/// ONNX Runtime.
+#[derive(Debug)]
+pub struct Ort;
+
+impl Backend for Ort {
+    fn version(&self) -> &'static str {
+        VERSION
+    }
+
+    fn library(&self, lookup: &Lookup) -> Result<Option<LibraryFile>> {
+        let found = library(lookup)?;
+        Ok(Some(LibraryFile { path: found.path.clone(), version: found.version.to_string() }))
+    }
+
+    fn open(&self, options: &Options, tower: ReadTower<'_>) -> Result<Box<dyn Embedder>> {
+        Ok(Box::new(embedder::OrtEmbedder::open(options, tower)?))
+    }
+
+    fn engine(&self, options: &Options) -> Result<Box<dyn Engine>> {
+        Ok(Box::new(engine::OrtEngine { library: options.library.clone(), options: options.into() }))
+    }
+}
 
 /// The environment, with the library that it came from: one for each process, ever.
 struct Loaded {
@@ -29,32 +55,32 @@ static LOADED: OnceLock<Loaded> = OnceLock::new();
 /// there is none); later calls give the same environment.
 ///
 /// # Errors
-/// As [`provision::ensure`]; and when a later request needs another library than the one loaded.
-pub fn environment(request: &Request) -> Result<&'static Environment> {
-    loaded(request).map(|loaded| &loaded.environment)
+/// As [`provision::ensure`]; and when a later lookup needs another library than the one loaded.
+pub fn environment(lookup: &Lookup) -> Result<&'static Environment> {
+    loaded(lookup).map(|loaded| &loaded.environment)
 }
 
 /// The library that this process uses, loading it first where needed; errors as [`environment`].
-pub fn library(request: &Request) -> Result<&'static Library> {
-    loaded(request).map(|loaded| &loaded.library)
+pub fn library(lookup: &Lookup) -> Result<&'static Library> {
+    loaded(lookup).map(|loaded| &loaded.library)
 }
 
-fn loaded(request: &Request) -> Result<&'static Loaded> {
+fn loaded(lookup: &Lookup) -> Result<&'static Loaded> {
     // Two threads must not both build: the second environment would be refused for ever.
     static BUILDING: Mutex<()> = Mutex::new(());
     // Before hundreds of megabytes are fetched that could not be used.
-    if let Some(fault) = request.cuda.then(provision::driver_fault).flatten() {
+    if let Some(fault) = lookup.cuda.then(provision::driver_fault).flatten() {
         let what = format!("CUDA cannot be used: there is no NVIDIA driver on this machine ({fault})");
         return Err(Error::missing(what, "install the driver, or choose the CPU"));
     }
     if let Some(loaded) = LOADED.get() {
-        return serves(loaded, request);
+        return serves(loaded, lookup);
     }
     let _guard = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(loaded) = LOADED.get() {
-        return serves(loaded, request);
+        return serves(loaded, lookup);
     }
-    let library = provision::ensure(request)?;
+    let library = provision::ensure(lookup)?;
     let fault = |source: Box<dyn std::error::Error + Send + Sync>| Error::Runtime {
         runtime: NAME,
         action: format!("start from {}", library.path.display()),
@@ -70,9 +96,9 @@ fn loaded(request: &Request) -> Result<&'static Loaded> {
     Ok(LOADED.get_or_init(|| Loaded { environment, library }))
 }
 
-/// The loaded library, if it is what this request needs too.
-fn serves<'a>(loaded: &'a Loaded, request: &Request) -> Result<&'a Loaded> {
-    if request.cuda && !loaded.library.has_cuda() {
+/// The loaded library, if it is what this lookup needs too.
+fn serves<'a>(loaded: &'a Loaded, lookup: &Lookup) -> Result<&'a Loaded> {
+    if lookup.cuda && !loaded.library.has_cuda() {
         let what = format!("CUDA is not in the ONNX Runtime in use, {}", loaded.library.path.display());
         return Err(Error::missing(what, "ask for CUDA at the first use in a process"));
     }

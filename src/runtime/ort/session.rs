@@ -2,39 +2,12 @@
 
 use super::cuda::cannot;
 use super::{NAME, environment};
-use crate::runtime::provision::Request;
+use crate::runtime::{Device, Lookup, OptLevel, Options};
 use crate::{Error, Result};
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use serde::Serialize;
 use std::path::Path;
-
-/// Where a session runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Device {
-    /// The processor, alone.
-    #[default]
-    Cpu,
-    /// The first CUDA device; an error where it cannot be used. TF32 is off.
-    Cuda,
-}
-
-/// How far ONNX Runtime may rewrite a graph; each level does what those before it do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptLevel {
-    /// As written.
-    Off,
-    /// Rewrites that keep the meaning of every node: folded constants, dead nodes.
-    Basic,
-    /// Fused nodes too.
-    Extended,
-    /// Fused nodes and layouts for this machine.
-    #[default]
-    All,
-}
 
 /// How a session is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,13 +22,25 @@ pub struct SessionOptions {
     pub spinning: bool,
 }
 
+impl From<&Options> for SessionOptions {
+    /// For towers and sub-models, between whose runs the cores belong to others.
+    fn from(options: &Options) -> Self {
+        Self {
+            device: options.device,
+            threads: options.threads,
+            level: options.level.unwrap_or_default(),
+            spinning: false,
+        }
+    }
+}
+
 /// A session of the model `bytes`; `name` is what errors call it.
 ///
 /// # Errors
 /// [`Error::Missing`] where the library or the device is not there; [`Error::Runtime`] in ONNX
 /// Runtime's own words when it refuses the model.
-pub fn session(request: &Request, options: &SessionOptions, bytes: &[u8], name: &str) -> Result<Session> {
-    let mut builder = builder(request, options)?;
+pub fn session(lookup: &Lookup, options: &SessionOptions, bytes: &[u8], name: &str) -> Result<Session> {
+    let mut builder = builder(lookup, options)?;
     builder.commit_from_memory(bytes).map_err(|source| refused(name, source))
 }
 
@@ -63,8 +48,8 @@ pub fn session(request: &Request, options: &SessionOptions, bytes: &[u8], name: 
 ///
 /// # Errors
 /// As [`session`].
-pub fn session_from_file(request: &Request, options: &SessionOptions, path: &Path) -> Result<Session> {
-    let mut builder = builder(request, options)?;
+pub fn session_from_file(lookup: &Lookup, options: &SessionOptions, path: &Path) -> Result<Session> {
+    let mut builder = builder(lookup, options)?;
     builder.commit_from_file(path).map_err(|source| refused(&path.display().to_string(), source))
 }
 
@@ -76,9 +61,9 @@ fn refused(name: &str, source: ort::Error) -> Error {
 ///
 /// # Errors
 /// As [`session`].
-pub fn builder(request: &Request, options: &SessionOptions) -> Result<SessionBuilder> {
-    let request = &Request { cuda: request.cuda || options.device == Device::Cuda, ..request.clone() };
-    let environment = environment(request)?;
+pub fn builder(lookup: &Lookup, options: &SessionOptions) -> Result<SessionBuilder> {
+    let lookup = &Lookup { cuda: lookup.cuda || options.device == Device::Cuda, ..lookup.clone() };
+    let environment = environment(lookup)?;
     let configured = configure(environment, options).map_err(|source| Error::Runtime {
         runtime: NAME,
         action: "configure a session".into(),

@@ -19,22 +19,12 @@ pub use places::{cache_dir, file_name};
 pub use probe::{Fault, driver_fault, probe};
 pub use wheel::Wheel;
 
+use super::Lookup;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
-
-/// What is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Request {
-    /// The library file, or its folder; nothing else is looked at then.
-    pub path: Option<PathBuf>,
-    /// Never fetch anything.
-    pub offline: bool,
-    /// Only a library with the CUDA execution provider will do.
-    pub cuda: bool,
-}
 
 /// A library that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -138,12 +128,12 @@ pub struct Search {
 }
 
 /// Looks in every place in turn, until a library can be used.
-pub fn search(request: &Request) -> Search {
+pub fn search(lookup: &Lookup) -> Search {
     let mut passed = Vec::new();
-    for (origin, path) in places::candidates(request) {
+    for (origin, path) in places::candidates(lookup) {
         let found = probe(&path, origin).and_then(|library| {
             let found = library.version.to_string();
-            if request.cuda && !library.has_cuda() { Err(Fault::NoCuda { found }) } else { Ok(library) }
+            if lookup.cuda && !library.has_cuda() { Err(Fault::NoCuda { found }) } else { Ok(library) }
         });
         match found {
             Ok(library) => return Search { library: Some(library), passed },
@@ -154,9 +144,9 @@ pub fn search(request: &Request) -> Search {
 }
 
 /// The library named or in the cache; asks no Python and fetches nothing.
-pub fn quick(request: &Request) -> Option<Library> {
+pub fn quick(lookup: &Lookup) -> Option<Library> {
     let near = |origin: &Origin| matches!(origin, Origin::Given | Origin::Cache);
-    let mut candidates = places::candidates(request).take_while(|(origin, _)| near(origin));
+    let mut candidates = places::candidates(lookup).take_while(|(origin, _)| near(origin));
     candidates.find_map(|(origin, path)| probe(&path, origin).ok())
 }
 
@@ -164,16 +154,16 @@ pub fn quick(request: &Request) -> Option<Library> {
 ///
 /// # Errors
 /// [`Error::Missing`] (exit 3) when none can be used: it names the places and what is wrong there.
-pub fn locate(request: &Request) -> Result<Library> {
-    let mut search = search(request);
-    search.library.take().ok_or_else(|| none(request, search.passed))
+pub fn locate(lookup: &Lookup) -> Result<Library> {
+    let mut search = search(lookup);
+    search.library.take().ok_or_else(|| none(lookup, search.passed))
 }
 
 /// The error of a search without success.
-fn none(request: &Request, mut passed: Vec<Passed>) -> Error {
-    let kind = if request.cuda { "ONNX Runtime with CUDA" } else { "ONNX Runtime" };
-    let install = if request.cuda { "siamese runtime install --cuda" } else { "siamese runtime install" };
-    if let Some(given) = &request.path {
+fn none(lookup: &Lookup, mut passed: Vec<Passed>) -> Error {
+    let kind = if lookup.cuda { "ONNX Runtime with CUDA" } else { "ONNX Runtime" };
+    let install = if lookup.cuda { "siamese runtime install --cuda" } else { "siamese runtime install" };
+    if let Some(given) = &lookup.path {
         let what = format!("{} cannot be used as {kind}", given.display());
         let fix =
             format!("name its library with --ort or ORT_DYLIB_PATH, or leave both out and run `{install}`");
@@ -191,21 +181,21 @@ fn none(request: &Request, mut passed: Vec<Passed>) -> Error {
 ///
 /// # Errors
 /// As [`locate`] where it may not fetch, and as [`install()`] when that fails.
-pub fn ensure(request: &Request) -> Result<Library> {
-    ensure_with(request, &|message| drop(writeln!(std::io::stderr(), "siamese: {message}")))
+pub fn ensure(lookup: &Lookup) -> Result<Library> {
+    ensure_with(lookup, &|message| drop(writeln!(std::io::stderr(), "siamese: {message}")))
 }
 
 /// As [`ensure`], saying it through `say`.
 ///
 /// # Errors
 /// As [`ensure`].
-pub fn ensure_with(request: &Request, say: &dyn Fn(&str)) -> Result<Library> {
-    match locate(request) {
-        Err(Error::Missing { what, fix, source }) if request.offline && request.path.is_none() => {
+pub fn ensure_with(lookup: &Lookup, say: &dyn Fn(&str)) -> Result<Library> {
+    match locate(lookup) {
+        Err(Error::Missing { what, fix, source }) if lookup.offline && lookup.path.is_none() => {
             Err(Error::Missing { what, fix: format!("{fix} (--offline forbids fetching it now)"), source })
         }
-        Err(Error::Missing { .. }) if request.path.is_none() => {
-            let wheel = Wheel::here(None, request.cuda)?;
+        Err(Error::Missing { .. }) if lookup.path.is_none() => {
+            let wheel = Wheel::here(None, lookup.cuda)?;
             let tool = Tool::find()?;
             let folder = install_dir()?;
             let (package, by) = (wheel.requirement(), tool.name());

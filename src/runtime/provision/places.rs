@@ -1,6 +1,7 @@
 //! The places where ONNX Runtime's library may lie.
 
-use super::{Origin, Request};
+use super::Origin;
+use crate::runtime::Lookup;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,8 +28,8 @@ pub fn cache_dir() -> Option<PathBuf> {
 }
 
 /// Every file worth trying, lazily: asking Python takes some tens of milliseconds.
-pub fn candidates(request: &Request) -> Box<dyn Iterator<Item = (Origin, PathBuf)>> {
-    if let Some(path) = &request.path {
+pub fn candidates(lookup: &Lookup) -> Box<dyn Iterator<Item = (Origin, PathBuf)>> {
+    if let Some(path) = &lookup.path {
         return Box::new(std::iter::once((Origin::Given, given(path))));
     }
     let cached = cached(cache_dir().as_deref()).into_iter().map(|path| (Origin::Cache, path));

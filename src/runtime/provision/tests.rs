@@ -39,8 +39,8 @@ fn stub(version: &str) -> String {
     )
 }
 
-fn given(path: &Path) -> Request {
-    Request { path: Some(path.into()), offline: true, cuda: false }
+fn given(path: &Path) -> Lookup {
+    Lookup { path: Some(path.into()), offline: true, cuda: false }
 }
 
 /// The fault in the chain of the error that `locate` gives; the exit code must be 3.
@@ -105,7 +105,7 @@ fn foreign_broken_old_and_cut_libraries_are_told() {
     let half = dir.path().join("cut-half.so");
     fs::write(&half, &whole[..whole.len() / 2]).unwrap();
     assert!(fault_of(&half).contains("cut short"), "{}", fault_of(&half));
-    let cuda = Request { cuda: true, ..given(&good) };
+    let cuda = Lookup { cuda: true, ..given(&good) };
     let error = locate(&cuda).unwrap_err();
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("without CUDA"));
 }

@@ -1,34 +1,47 @@
 //! tract: one plan for one image, run on as many threads as asked for. A tower that is one lowered
 //! program runs several images at once without the plan.
 
+mod engine;
+
 use super::batch::Workers;
-use super::{Embedder, check_images, check_output, support};
+use super::{Backend, Embedder, Engine, Options, ReadTower, TRACT, check_images, check_output, support};
 use crate::edge;
-use crate::onnx::ModelProto;
 use crate::tower::{OUTPUT, TowerSpec};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView3, ArrayView4};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
-/// The name of this runtime in errors and reports.
-pub const NAME: &str = "tract";
+/// What messages call it.
+const NAME: &str = TRACT.title;
+/// The version of tract that is built in.
+const VERSION: &str = "0.23.9";
 /// The newest operator set that tract is tested with; newer models mostly work.
 pub const TESTED_OPSET: i64 = 18;
 /// Newer operator sets were not published when this version of tract was: what their operators
 /// mean, it cannot know.
 pub const NEWEST_OPSET: i64 = 26;
 
-/// How tract runs a tower.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TractOptions {
-    /// Threads that a batch is split over; 0 for one a core.
-    pub threads: usize,
+/// tract.
+#[derive(Debug)]
+pub struct Tract;
+
+impl Backend for Tract {
+    fn version(&self) -> &'static str {
+        VERSION
+    }
+
+    fn open(&self, options: &Options, tower: ReadTower<'_>) -> Result<Box<dyn Embedder>> {
+        Ok(Box::new(TractEmbedder::open(options, tower)?))
+    }
+
+    fn engine(&self, _: &Options) -> Result<Box<dyn Engine>> {
+        Ok(Box::new(engine::TractEngine))
+    }
 }
 
 /// A tower in tract.
-pub struct TractEmbedder {
+struct TractEmbedder {
     spec: TowerSpec,
     /// The most images that a worker takes at once.
     most: usize,
@@ -44,30 +57,25 @@ enum Worker {
 }
 
 impl TractEmbedder {
-    /// Opens a tower that was read already: `spec` and `model` from its `bytes`.
+    /// Makes a tower ready.
     ///
     /// # Errors
     /// When tract cannot run it: names every operator that it lacks.
-    pub fn open(
-        options: &TractOptions,
-        spec: TowerSpec,
-        model: &ModelProto,
-        bytes: &[u8],
-        name: &str,
-    ) -> Result<Self> {
-        let plan = plan(&spec, model, bytes, name)?;
+    fn open(options: &Options, tower: ReadTower<'_>) -> Result<Self> {
+        let plan = plan(&tower)?;
         let failed = |e: TractError| Error::Runtime {
             runtime: NAME,
-            action: format!("start {name}"),
+            action: format!("start {}", tower.name),
             source: e.into(),
         };
+        let spec = tower.spec;
         let program = edge::whole(plan.model()).filter(|program| program.output_size(0) == spec.dim);
         let most = program.as_ref().map_or(1, |program| program.images);
         let worker = || match &program {
             Some(program) => Ok(Worker::Program(program.clone(), Box::new(program.scratch()))),
             None => Ok(Worker::Plan(Box::new(plan.spawn().map_err(failed)?))),
         };
-        let workers = Workers::new(options.threads, worker)?;
+        let workers = Workers::new(options.threads(), worker)?;
         Ok(Self { spec, most, workers })
     }
 }
@@ -122,51 +130,38 @@ fn run(
 }
 
 /// The optimised plan of a tower for one image.
-fn plan(spec: &TowerSpec, model: &ModelProto, bytes: &[u8], name: &str) -> Result<Arc<TypedSimplePlan>> {
-    if model.opset().is_some_and(|opset| opset > NEWEST_OPSET) {
-        let advice = format!("it knows opsets up to {NEWEST_OPSET}: export the model again with opset 17");
-        return Err(support::refusal(NAME, name, model, &[], &advice, None));
-    }
+fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
+    support::check_opset(NAME, tower, NEWEST_OPSET)?;
     // Intermediate shapes in the file speak of N images; the plan is for one.
     let onnx = onnx().with_ignore_value_info(true);
-    let mut lacking = support::operators(model);
-    lacking
-        .retain(|operator| !operator.domain.is_empty() || !onnx.op_register.0.contains_key(&operator.name));
+    let lacking = support::lacking(tower.model, |operator| {
+        operator.domain.is_empty() && onnx.op_register.0.contains_key(&operator.name)
+    });
     if !lacking.is_empty() {
-        let advice = "run it with ONNX Runtime (`--runtime ort`), or export it without them";
-        return Err(support::refusal(NAME, name, model, &lacking, advice, None));
+        return Err(support::refusal(NAME, tower, &lacking, support::advice(&lacking), None));
     }
-    // A damaged graph can make tract's loader panic; that is the model's fault, and an error here.
-    let built = catch_unwind(AssertUnwindSafe(|| build(spec, &onnx, model, bytes)));
-    let source = match built {
-        Ok(Ok(plan)) => return Ok(plan),
-        Ok(Err(e)) => e.into(),
-        Err(panic) => words_of(&*panic).into(),
-    };
-    let advice = if model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
-        format!(
-            "it is tested up to opset {TESTED_OPSET}: export the model again with opset 17, or run it with ONNX Runtime"
-        )
-    } else {
-        "check the model with `siamese inspect`, or run it with ONNX Runtime".into()
-    };
-    Err(support::refusal(NAME, name, model, &[], &advice, Some(source)))
+    support::caught(|| build(&onnx, tower)).map_err(|source| {
+        let advice = if tower.model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
+            format!(
+                "it is tested up to opset {TESTED_OPSET}: export the model again with opset 17, or run it with ONNX Runtime"
+            )
+        } else {
+            support::advice(&[]).into()
+        };
+        support::refusal(NAME, tower, &[], &advice, Some(source))
+    })
 }
 
-fn build(
-    spec: &TowerSpec,
-    onnx: &tract_onnx::Onnx,
-    model: &ModelProto,
-    mut bytes: &[u8],
-) -> TractResult<Arc<TypedSimplePlan>> {
-    let (channels, side) = (spec.preprocessing.channels(), spec.preprocessing.size());
-    let image = u8::fact([1, channels, side, side]);
+fn build(onnx: &tract_onnx::Onnx, tower: &ReadTower<'_>) -> TractResult<Arc<TypedSimplePlan>> {
+    let how = &tower.spec.preprocessing;
+    let image = u8::fact([1, how.channels(), how.size(), how.size()]);
+    let mut bytes = tower.bytes;
     let typed = onnx
         .model_for_read(&mut bytes)?
         .with_outputs_by_name([OUTPUT])?
         .with_input_fact(0, image.into())?
         .into_typed()?;
-    optimised(&edge::lower(typed, model)?)?.into_runnable()
+    optimised(&edge::lower(typed, tower.model)?)?.into_runnable()
 }
 
 /// tract's optimised form of a model. One of its passes moves axes of length 1 about and trips over some
@@ -174,7 +169,7 @@ fn build(
 ///
 /// # Errors
 /// In tract's words, where it cannot run the model.
-pub(crate) fn optimised(typed: &TypedModel) -> TractResult<TypedModel> {
+fn optimised(typed: &TypedModel) -> TractResult<TypedModel> {
     typed.clone().into_optimized().or_else(|first| without_moved_axes(typed.clone()).map_err(|_| first))
 }
 
@@ -184,10 +179,4 @@ fn without_moved_axes(mut typed: TypedModel) -> TractResult<TypedModel> {
     passes.session().optimize(&mut typed)?;
     typed.optimize()?;
     Ok(typed)
-}
-
-/// What a panic said.
-fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let words = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
-    words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".into())
 }

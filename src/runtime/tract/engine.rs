@@ -1,9 +1,9 @@
 //! Whole graphs on tract.
 
-use super::{Blob, Engine};
+use super::{NAME, optimised};
 use crate::graph::DType;
 use crate::onnx::ModelProto;
-use crate::runtime::tract::optimised;
+use crate::runtime::{Blob, Engine, TRACT};
 use crate::{Error, Result};
 use prost::Message;
 use tract_onnx::prelude::*;
@@ -14,12 +14,12 @@ pub struct TractEngine;
 
 impl Engine for TractEngine {
     fn name(&self) -> &str {
-        "tract"
+        TRACT.name
     }
 
     fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
         let results = execute(model, inputs).map_err(|source| Error::Runtime {
-            runtime: "tract",
+            runtime: NAME,
             action: "run a graph".into(),
             source: source.into(),
         })?;
@@ -89,53 +89,7 @@ fn blob(tensor: &Tensor) -> Result<Blob> {
     let found = kinds.iter().find(|(kind, _)| *kind == tensor.datum_type());
     let Some((_, dtype)) = found else {
         let why = format!("gives a tensor of type {:?}, which is not compared", tensor.datum_type());
-        return Err(Error::invalid("tract", why));
+        return Err(Error::invalid(NAME, why));
     };
     Blob::from_bytes(*dtype, tensor.shape(), tensor.as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::super::super::layers::tests::{images, tower};
-    use super::super::super::layers::{Nearer, analyse};
-    use super::super::mock::Mock;
-    use super::*;
-    use crate::compare::values::Tolerance;
-
-    #[test]
-    fn tract_runs_taps_and_single_nodes_like_the_reference() {
-        let model = tower(1.0);
-        let (mut a, mut b) = (TractEngine, Mock::sound("reference"));
-        let said = analyse((&mut a, &mut b), [&model, &model], &images(), Tolerance::default()).unwrap();
-        assert!(said.suspect.is_none() && said.layers.iter().all(|l| l.failed.is_none()), "{said:#?}");
-        assert_eq!(said.layers[0].introduced.between, 0.0);
-        assert!(
-            said.nearer.is_some_and(|n| n != Nearer::A)
-                || said.layers.last().unwrap().cumulative.a == Some(0.0)
-        );
-    }
-
-    #[test]
-    fn a_shape_that_another_node_gives_is_known_when_tract_plans() {
-        let g = crate::graph::Graph::new("reshape");
-        g.output("y", g.input("x", DType::F32, &[2, 3]).reshape(&[3, 2]));
-        let mut model = g.to_model().unwrap();
-        let graph = model.graph.as_mut().unwrap();
-        let shape = graph.node[0].input[1].clone();
-        let list = Blob::I64(ndarray::arr1(&[3i64, 2]).into_dyn());
-        graph.initializer.clear();
-        graph.input.push(list.value_info(&shape));
-        let x = ndarray::arr2(&[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]).into_dyn();
-        let found = TractEngine.run(&model, &[("x".into(), Blob::F32(x)), (shape, list)]).unwrap();
-        assert_eq!((found[0].shape(), found[0].to_f64()[[2, 0]]), (&[3usize, 2][..], 5.0));
-    }
-
-    #[test]
-    fn a_graph_that_tract_refuses_is_an_error_that_names_it() {
-        let mut model = tower(1.0);
-        model.graph.as_mut().unwrap().node[1].op_type = Some("NoSuchOperator".into());
-        let error = TractEngine.run(&model, &images()).unwrap_err();
-        assert!(error.to_string().contains("tract"));
-    }
 }

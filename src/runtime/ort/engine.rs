@@ -1,40 +1,35 @@
 //! Whole graphs on ONNX Runtime.
 
-use super::{Blob, Engine};
+use super::{NAME, SessionOptions, session};
 use crate::onnx::ModelProto;
+use crate::runtime::{Blob, Engine, Lookup, ORT};
 use crate::{Error, Result};
-use ort::session::{Session, SessionInputValue};
+use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor, TensorElementType};
 use prost::Message;
 
-/// ONNX Runtime, on the CPU.
+/// Makes a session for every graph.
 pub struct OrtEngine {
-    open: Box<dyn FnMut(&[u8]) -> Result<Session>>,
-}
-
-impl OrtEngine {
-    /// An engine whose sessions `open` makes from the bytes of a model.
-    pub fn new(open: impl FnMut(&[u8]) -> Result<Session> + 'static) -> Self {
-        Self { open: Box::new(open) }
-    }
+    /// Which library.
+    pub library: Lookup,
+    /// How the sessions are made.
+    pub options: SessionOptions,
 }
 
 impl Engine for OrtEngine {
     fn name(&self) -> &str {
-        "ort"
+        ORT.name
     }
 
     fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
-        let mut session = (self.open)(&model.encode_to_vec())?;
+        let mut session = session(&self.library, &self.options, &model.encode_to_vec(), "a sub-model")?;
         let names: Vec<String> = session.outputs().iter().map(|o| o.name().to_string()).collect();
         let values =
             inputs.iter().map(|(name, value)| Ok((name.clone(), SessionInputValue::from(tensor(value)?))));
         let values = values.collect::<ort::Result<Vec<_>>>().map_err(failed)?;
         let results = session.run(values).map_err(failed)?;
         let result = |name: &String| {
-            let value = results
-                .get(name)
-                .ok_or_else(|| Error::invalid("ONNX Runtime", format!("gives no {name}")))?;
+            let value = results.get(name).ok_or_else(|| Error::invalid(NAME, format!("gives no {name}")))?;
             blob(value)
         };
         names.iter().map(result).collect()
@@ -42,7 +37,7 @@ impl Engine for OrtEngine {
 }
 
 fn failed(source: ort::Error) -> Error {
-    Error::Runtime { runtime: "ONNX Runtime", action: "run a graph".into(), source: Box::new(source) }
+    Error::Runtime { runtime: NAME, action: "run a graph".into(), source: Box::new(source) }
 }
 
 fn tensor(value: &Blob) -> ort::Result<DynValue> {
@@ -69,7 +64,7 @@ fn blob(value: &DynValue) -> Result<Blob> {
         Some(TensorElementType::Bool) => value.try_extract_array::<bool>().map(|a| Blob::Bool(a.to_owned())),
         other => {
             let why = format!("gives a tensor of type {other:?}, which is not compared");
-            return Err(Error::invalid("ONNX Runtime", why));
+            return Err(Error::invalid(NAME, why));
         }
     };
     array.map_err(failed)

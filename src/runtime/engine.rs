@@ -1,20 +1,7 @@
-//! Running any ONNX graph, not only towers, on a runtime: what layer-by-layer comparison and
-//! reduction need. Models are given as messages with static inputs; values cross as [`Blob`]s.
+//! Running any ONNX graph, not only towers: what layer-by-layer comparison and reduction need. Models are
+//! given as messages with static inputs; values cross as [`Blob`]s.
 
-mod blob;
-#[cfg(test)]
-pub(super) mod mock;
-#[cfg(feature = "ort")]
-mod ort;
-#[cfg(feature = "tract")]
-mod tract;
-
-#[cfg(feature = "ort")]
-pub use self::ort::OrtEngine;
-#[cfg(feature = "tract")]
-pub use self::tract::TractEngine;
-pub use blob::Blob;
-
+use super::Blob;
 use crate::Result;
 use crate::onnx::ModelProto;
 
