@@ -52,7 +52,7 @@ impl Replacement {
             return Err(Error::invalid(path.display(), "is no file that could be replaced; name another"));
         }
         let folder = folder(&target);
-        let part = partial().tempfile_in(folder).map_err(Error::io("write into", folder))?;
+        let part = temporary().tempfile_in(folder).map_err(Error::io("write into", folder))?;
         if let Some(earlier) = earlier {
             fs::set_permissions(part.path(), earlier.permissions()).map_err(Error::io("write", path))?;
         }
@@ -117,8 +117,8 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The makers of temporary files.
-fn partial() -> tempfile::Builder<'static, 'static> {
+/// Makes the temporary files.
+fn temporary() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".siamese-").suffix(PARTIAL);
     #[cfg(unix)]

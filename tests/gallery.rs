@@ -6,8 +6,9 @@ use assert_cmd::Command;
 use serde_json::Value;
 use siamese::tower::{Distance, TowerKind};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 /// A folder with a tower `t.onnx` and pictures.
 pub struct Bench {
@@ -272,6 +273,26 @@ fn embeddings_are_written_and_broken_pictures_counted() {
     let output = bench.run(&["embed", "t.onnx", "known/dot", "--out", "-"]);
     let first: Value = serde_json::from_str(text(&output.stdout).lines().next().unwrap()).unwrap();
     assert_eq!(first["embedding"].as_array().unwrap().len(), 16);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_embedding_leaves_no_file() {
+    let bench = Bench::new();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_siamese"));
+    command.current_dir(bench.at("")).args(["embed", "t.onnx", "-", "--out", "e.npy"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // More pictures may be named: it waits for them once it has told of a batch of these.
+    let mut list = child.stdin.take().unwrap();
+    list.write_all("absent.png\n".repeat(siamese::embed::BATCH).as_bytes()).unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(told.next().unwrap().unwrap().contains("absent.png"));
+    let partial = |name: &str| name.ends_with(siamese::files::PARTIAL);
+    let names = || fs::read_dir(bench.at("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert!(names().any(|name| partial(&name)));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!names().any(|name| partial(&name) || name == "e.npy"));
 }
 
 #[test]

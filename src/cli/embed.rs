@@ -1,5 +1,6 @@
 //! `siamese embed`: pictures or a data set → a file of embeddings.
 
+use super::interrupt::end_on_interrupt;
 use super::output::{self, note, show};
 use super::progress::{bar, counter};
 use super::shared::{self, RuntimeArgs};
@@ -54,6 +55,7 @@ struct Written {
 /// Runs the verb.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut embedder = arguments.runtime.load(context, &arguments.tower)?;
+    end_on_interrupt()?;
     let mut sink = sink(arguments, embedder.spec())?;
     let Tally { pictures, broken } = match &arguments.data {
         Some(dir) => set(arguments, dir, embedder.as_mut(), &mut sink)?,

@@ -16,7 +16,6 @@ mod export;
 mod gallery;
 mod import;
 mod inspect;
-#[cfg(any(feature = "ort", feature = "serve"))]
 mod interrupt;
 mod output;
 mod progress;
