@@ -224,6 +224,20 @@ fn cuda_where_there_is_none_exits_with_3_and_names_what_is_missing() {
     assert!(!text.contains("fetching"), "{text}");
 }
 
+#[test]
+fn tf32_is_refused_where_the_training_would_run_on_the_cpu() {
+    let place = Place::new(&recipe());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_siamese"));
+    let output = command
+        .current_dir(place.0.path())
+        .args(["train", "recipe.json", "--device", "cpu", "--tf32"])
+        .output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--tf32 is a way of CUDA's"), "{}", stderr(&output));
+    assert!(!place.path("runs").exists());
+}
+
 /// Recipes that between them have every kind of layer, loss, sampling and optimiser.
 fn of_every_kind() -> Vec<(&'static str, Value)> {
     let changed = |changes: Value| {
@@ -256,7 +270,7 @@ fn of_every_kind() -> Vec<(&'static str, Value)> {
     let sgd = json!({"sgd": {"lr": 0.01, "momentum": 0.9}});
     vec![
         ("cosine", recipe()),
-        ("contrast", residual(json!({"contrast": {"scale": 10.0}}), classes)),
+        ("contrast", residual(json!({"contrast": {"scale": 10.0}}), classes.clone())),
         ("prototype", residual(json!("prototype"), episodes)),
         ("spring", plain(json!({"spring": {"margin": 5.0}}), zipped.clone(), sgd)),
         (
@@ -264,6 +278,7 @@ fn of_every_kind() -> Vec<(&'static str, Value)> {
             plain(json!({"spring-linear": {"margin": 5.0}}), zipped, json!({"adam": {"lr": 1e-3}})),
         ),
         ("sigmoid", plain(json!("sigmoid"), listed, json!({"adam": {"lr": 1e-3}}))),
+        ("sigmoid of all", plain(json!("sigmoid"), classes.clone(), json!({"adam": {"lr": 1e-3}}))),
         ("softmax", plain(json!("softmax"), json!({"images": {"batch": 12}}), json!({"adam": {"lr": 1e-3}}))),
     ]
 }

@@ -8,7 +8,7 @@ use crate::train::{
     Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, Observer, Progress, Stage, Training, Validation,
     run_folder, write_graph,
 };
-use crate::{Result, data};
+use crate::{Error, Result, data};
 use indicatif::{HumanDuration, ProgressBar};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
+    /// Let CUDA round the operands of products and convolutions to TF32 (10 bits of mantissa): faster, less exact.
+    #[arg(long)]
+    tf32: bool,
     /// Another value in the recipe, like `augment.elastic=0`; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
@@ -82,12 +85,16 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     let library = context.library(false);
     let device = arguments.device.device(&library, |text| note(text))?;
+    if arguments.tf32 && device != Device::Cuda {
+        return Err(Error::invalid("--tf32", "is a way of CUDA's, and this training would run on the CPU"));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let training = Training {
         data: &dir,
         changes,
         library: context.library(device == Device::Cuda),
         device,
+        tf32: arguments.tf32,
         threads: arguments.threads,
         log_every: arguments.log_every,
         checkpoints: Checkpoints {
@@ -140,10 +147,10 @@ struct TrainingBar {
 impl Observer for TrainingBar {
     fn begins(&mut self, stage: &Stage<'_>) {
         self.bar.finish_and_clear();
-        let &Stage { recipe, images, classes, device, folder } = stage;
+        let &Stage { recipe, images, classes, place, folder } = stage;
         let (name, steps, out) = (&recipe.name, recipe.steps, folder.display());
         note(format_args!(
-            "{name}: {images} images, {classes} classes, {steps} steps on {device:?}, into {out}"
+            "{name}: {images} images, {classes} classes, {steps} steps on {place}, into {out}"
         ));
         self.bar = progress::bar(steps, "step");
         self.steps = steps;

@@ -223,7 +223,8 @@ pub enum Loss {
         /// m.
         margin: f32,
     },
-    /// `σ(Σ αⱼ|o₁ⱼ − o₂ⱼ| + β)` with binary cross-entropy (Koch, Zemel, Salakhutdinov 2015).
+    /// `σ(Σ αⱼ|o₁ⱼ − o₂ⱼ| + β)` with binary cross-entropy (Koch, Zemel, Salakhutdinov 2015). Of a batch of
+    /// classes every two drawings are a pair, and similar and dissimilar ones weigh half each.
     Sigmoid,
     /// Softmax cross-entropy of a fully connected classifier on the embedding.
     Softmax,

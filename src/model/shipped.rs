@@ -26,6 +26,7 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "omniglot-fc1-reg1",
     "omniglot-fc2",
     "omniglot-koch",
+    "omniglot-koch-framed",
 ];
 
 impl Recipe {

@@ -45,6 +45,7 @@ fn every_experiment_has_a_recipe_named_after_its_folder() {
         "omniglot-fc1-reg1",
         "omniglot-fc2",
         "omniglot-koch",
+        "omniglot-koch-framed",
     ];
     assert_eq!(names, expected);
     for name in names {

@@ -110,10 +110,20 @@ impl Recipe {
     /// A loss needs batches of its kind.
     fn check_pairing(&self) -> Result<()> {
         let (loss, needs, fits) = match self.loss {
-            Loss::Spring { .. } | Loss::SpringLinear { .. } | Loss::Sigmoid => (
+            Loss::Spring { .. } | Loss::SpringLinear { .. } => (
                 "a loss on pairs",
                 "zipped-pairs or listed-pairs",
                 matches!(self.sampling, Sampling::ZippedPairs { .. } | Sampling::ListedPairs { .. }),
+            ),
+            Loss::Sigmoid => (
+                "the sigmoid loss",
+                "zipped-pairs, listed-pairs or classes of at least 2 drawings",
+                matches!(
+                    self.sampling,
+                    Sampling::ZippedPairs { .. }
+                        | Sampling::ListedPairs { .. }
+                        | Sampling::Classes { drawings: 2.., .. }
+                ),
             ),
             Loss::Softmax | Loss::Cosine { .. } => (
                 "a loss on classes",

@@ -12,7 +12,7 @@ pub enum Device {
     /// The processor, alone.
     #[default]
     Cpu,
-    /// The first CUDA device; an error where it cannot be used. TF32 is off.
+    /// The first CUDA device; an error where it cannot be used.
     Cuda,
 }
 

@@ -26,7 +26,7 @@ pub struct Identity {
 /// Where a run computes: others may round otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Surroundings {
-    /// `Cpu` or `Cuda`.
+    /// `Cpu`, `Cuda` or `Cuda with TF32`.
     pub device: String,
     /// Threads of ONNX Runtime within a node.
     pub threads: usize,

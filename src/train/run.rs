@@ -134,7 +134,7 @@ fn surroundings(job: &Job, earlier: Option<&Surroundings>) -> Result<Surrounding
         asked => asked,
     };
     let onnx_runtime = ort::library(&job.library)?.version.to_string();
-    Ok(Surroundings { device: format!("{:?}", job.session.device), threads, onnx_runtime })
+    Ok(Surroundings { device: job.session.place(), threads, onnx_runtime })
 }
 
 /// The loop's own state.

@@ -58,6 +58,8 @@ pub struct Training<'a> {
     pub library: Lookup,
     /// Where to train.
     pub device: Device,
+    /// As in [`SessionOptions`].
+    pub tf32: bool,
     /// Threads of ONNX Runtime; 0: those of the checkpoint, else one a core.
     pub threads: usize,
     /// Steps between lines of `metrics.jsonl`.
@@ -76,8 +78,8 @@ pub struct Stage<'a> {
     pub images: usize,
     /// Classes, as the loss numbers them.
     pub classes: usize,
-    /// Where it is trained.
-    pub device: Device,
+    /// Where it is trained, in words.
+    pub place: &'a str,
     /// Its run folder.
     pub folder: &'a Path,
 }
@@ -105,11 +107,18 @@ impl Training<'_> {
             }
             _ => None,
         };
+        let session = SessionOptions {
+            device: self.device,
+            tf32: self.tf32,
+            threads: self.threads,
+            spinning: true,
+            ..SessionOptions::default()
+        };
         observer.begins(&Stage {
             recipe,
             images: material.training.len(),
             classes: material.classes.count,
-            device: self.device,
+            place: &session.place(),
             folder: folder.path(),
         });
         let evaluator = self.evaluator(recipe, &material, observer);
@@ -118,12 +127,7 @@ impl Training<'_> {
             material: &material,
             folder: folder.clone(),
             library: self.library.clone(),
-            session: SessionOptions {
-                device: self.device,
-                threads: self.threads,
-                spinning: true,
-                ..SessionOptions::default()
-            },
+            session,
             start,
             resume,
             evaluator: evaluator.as_ref(),

@@ -14,6 +14,9 @@ use std::path::Path;
 pub struct SessionOptions {
     /// Where it runs.
     pub device: Device,
+    /// On CUDA, whether products and convolutions may round their operands to TF32, which has 10 bits of
+    /// mantissa: some times faster, equal to about three digits.
+    pub tf32: bool,
     /// Threads within a node; 0 for one a core.
     pub threads: usize,
     /// How far the graph may be rewritten.
@@ -27,10 +30,19 @@ impl From<&Options> for SessionOptions {
     fn from(options: &Options) -> Self {
         Self {
             device: options.device,
+            tf32: false,
             threads: options.threads,
             level: options.level.unwrap_or_default(),
             spinning: false,
         }
+    }
+}
+
+impl SessionOptions {
+    /// Where it runs and how exactly, in words.
+    pub fn place(&self) -> String {
+        let rounding = if self.device == Device::Cuda && self.tf32 { " with TF32" } else { "" };
+        format!("{:?}{rounding}", self.device)
     }
 }
 
@@ -71,7 +83,7 @@ pub fn builder(lookup: &Lookup, options: &SessionOptions) -> Result<SessionBuild
     })?;
     match options.device {
         Device::Cpu => Ok(configured),
-        Device::Cuda => with_cuda(configured),
+        Device::Cuda => with_cuda(configured, options.tf32),
     }
 }
 
@@ -98,7 +110,7 @@ fn configure(
 }
 
 /// CUDA or an error: without `error_on_failure` the session would run on the CPU in silence.
-fn with_cuda(builder: SessionBuilder) -> Result<SessionBuilder> {
-    let cuda = ep::CUDA::default().with_tf32(false).build().error_on_failure();
+fn with_cuda(builder: SessionBuilder, tf32: bool) -> Result<SessionBuilder> {
+    let cuda = ep::CUDA::default().with_tf32(tf32).build().error_on_failure();
     builder.with_execution_providers([cuda]).map_err(|source| cannot(ort::Error::<()>::from(source)))
 }

@@ -1,6 +1,7 @@
 //! Losses on classes: a softmax over a classifier's rows, proxies, other drawings, or means of supports.
 
 use super::Parts;
+use super::related::{Related, equality};
 use crate::graph::{DType, Expr};
 use crate::model::unit_length;
 use crate::step::TrainingClasses;
@@ -60,17 +61,7 @@ pub(super) fn contrast<'g>(
 ) -> Parts<'g> {
     let x = unit_length(embedding);
     let cosines = (x * scale).linear(x, None);
-    let (g, batch) = (labels.graph(), labels.dim(0));
-    let itself = g.ints(&(0..batch as i64).collect::<Vec<_>>()).one_hot(batch);
-    let positive = equality(labels, labels) - itself;
-    // What leaves the denominator: the drawing itself, and siblings of its class.
-    let out = match classes.groups.is_empty() {
-        true => itself,
-        false => {
-            let own = g.ints(&classes.groups).gather(labels, 0);
-            equality(own, own) - positive
-        }
-    };
+    let Related { positive, out } = Related::of(labels, classes);
     let logits = cosines - out * PENALTY;
     let picked = (logits.log_softmax(1) * positive).sum(&[1]);
     let loss = -(picked / positive.sum(&[1]).max(1.0)).mean(&[0]);
@@ -82,11 +73,6 @@ pub(super) fn contrast<'g>(
 fn nearest_is_positive<'g>(logits: Expr<'g>, positive: Expr<'g>) -> Expr<'g> {
     let own = logits - (1.0 - positive) * PENALTY;
     share_not_below(own.amax(&[1]), logits.amax(&[1]))
-}
-
-/// 1 where `a: [A]` equals `b: [B]`, else 0: `[A, B]`.
-fn equality<'g>(a: Expr<'g>, b: Expr<'g>) -> Expr<'g> {
-    a.reshape(&[a.dim(0), 1]).equal(b).cast(DType::F32)
 }
 
 /// Softmax over the negative squared distances of queries to the means of the supports.

@@ -2,6 +2,7 @@
 
 mod classes;
 mod pairs;
+mod related;
 
 use super::TrainingClasses;
 use super::batch::{Batch, Targets};
@@ -65,6 +66,10 @@ pub(super) fn build<'g>(
         }
         (Loss::Sigmoid, Targets::Same(same)) => {
             pairs::sigmoid(embedding, same, values["head.alpha"], values["head.beta"])
+        }
+        (Loss::Sigmoid, Targets::Labels(labels)) => {
+            let (alpha, beta) = (values["head.alpha"], values["head.beta"]);
+            pairs::sigmoid_of_all(embedding, labels, alpha, beta, classes)
         }
         (Loss::Softmax, Targets::Labels(labels)) => {
             classes::softmax(embedding, labels, values["head.weight"], values["head.bias"])

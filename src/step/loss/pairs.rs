@@ -1,7 +1,9 @@
-//! Losses on pairs: the second half of the batch belongs to the first.
+//! Losses on pairs: the second half of the batch belongs to the first, or every two drawings are a pair.
 
 use super::Parts;
+use super::related::Related;
 use crate::graph::{DType, Expr};
+use crate::step::TrainingClasses;
 
 /// Added to a squared distance before the root, for a finite gradient at 0.
 const DISTANCE_EPSILON: f32 = 1e-6;
@@ -34,9 +36,35 @@ pub(super) fn spring<'g>(embedding: Expr<'g>, same: Expr<'g>, margin: f32, pull:
 /// Binary cross-entropy of `σ(z)`, `z = Σ αⱼ|aⱼ − bⱼ| + β`, as `max(z, 0) − z·y + ln(1 + e^−|z|)`.
 pub(super) fn sigmoid<'g>(embedding: Expr<'g>, same: Expr<'g>, alpha: Expr<'g>, beta: Expr<'g>) -> Parts<'g> {
     let z = (pair_difference(embedding).abs() * alpha).sum(&[1]) + beta;
-    let terms = z.relu() - z * same + (1.0 + (-z.abs()).exp()).log();
-    let loss = terms.mean(&[0]);
-    Parts { loss, metrics: vec![("accuracy", pair_accuracy(z, same))] }
+    let loss = binary_cross_entropy(z, same).mean(&[0]);
+    let accuracy = 1.0 - told_wrong(z, same).mean(&[0]);
+    Parts { loss, metrics: vec![("accuracy", accuracy)] }
+}
+
+/// As [`sigmoid`], of every two drawings of a batch of classes: half the mean over the similar pairs and half
+/// that over the others. Siblings take no part.
+pub(super) fn sigmoid_of_all<'g>(
+    embedding: Expr<'g>,
+    labels: Expr<'g>,
+    alpha: Expr<'g>,
+    beta: Expr<'g>,
+    classes: &TrainingClasses,
+) -> Parts<'g> {
+    let (rows, dim) = (embedding.dim(0), embedding.dim(1));
+    let apart = (embedding.reshape(&[rows, 1, dim]) - embedding).abs();
+    let sums = apart.reshape(&[rows * rows, dim]).linear(alpha.reshape(&[1, dim]), None);
+    let z = sums.reshape(&[rows, rows]) + beta;
+    let Related { positive, out } = Related::of(labels, classes);
+    let negative = 1.0 - (positive + out);
+    let balanced = |x| (weighted_mean(x, positive) + weighted_mean(x, negative)) * 0.5;
+    let loss = balanced(binary_cross_entropy(z, positive));
+    let accuracy = 1.0 - balanced(told_wrong(z, positive));
+    Parts { loss, metrics: vec![("accuracy", accuracy)] }
+}
+
+/// `−ln σ(z)` where y is 1, `−ln(1 − σ(z))` where it is 0.
+fn binary_cross_entropy<'g>(z: Expr<'g>, y: Expr<'g>) -> Expr<'g> {
+    z.relu() - z * y + (1.0 + (-z.abs()).exp()).log()
 }
 
 /// First half of the batch minus the second: `[2B, D]` → `[B, D]`.
@@ -45,13 +73,12 @@ fn pair_difference(embedding: Expr<'_>) -> Expr<'_> {
     embedding.narrow(0, 0..rows / 2) - embedding.narrow(0, rows / 2..rows)
 }
 
-/// `Σ w·x / max(Σ w, 1)` over `[B]`, for weights of 0 and 1.
+/// `Σ w·x / max(Σ w, 1)`, for weights of 0 and 1.
 fn weighted_mean<'g>(x: Expr<'g>, weights: Expr<'g>) -> Expr<'g> {
-    (x * weights).sum(&[0]) / weights.sum(&[0]).max(1.0)
+    (x * weights).total() / weights.total().max(1.0)
 }
 
-/// Share of pairs with a positive logit where the classes agree, and only there.
-fn pair_accuracy<'g>(logit: Expr<'g>, same: Expr<'g>) -> Expr<'g> {
-    let yes = logit.greater(0.0).cast(DType::F32);
-    1.0 - (yes - same).abs().mean(&[0])
+/// 1 for pairs whose logit is positive where the classes differ, or is not where they agree; else 0.
+fn told_wrong<'g>(logit: Expr<'g>, same: Expr<'g>) -> Expr<'g> {
+    (logit.greater(0.0).cast(DType::F32) - same).abs()
 }

@@ -88,6 +88,48 @@ fn sigmoid_is_the_cross_entropy_of_the_weighted_distance() {
 }
 
 #[test]
+fn sigmoid_of_a_batch_of_classes_takes_every_two_drawings_but_siblings() {
+    let recipe = recipe(json!({
+        "loss": "sigmoid", "sampling": {"classes": {"classes": 3, "drawings": 2}},
+    }));
+    let labels = [0_usize, 0, 5, 5, 7, 7];
+    for siblings in [vec![], vec![(0, 5)]] {
+        let classes = match siblings.as_slice() {
+            [] => TrainingClasses::distinct(10),
+            pairs => TrainingClasses::with_siblings(10, pairs),
+        };
+        let mut setup = Setup::new(&recipe, &classes);
+        let given = labels.iter().map(|&l| l as f64).collect();
+        setup.inputs.insert("batch.labels".into(), ArrayD::from_shape_vec(IxDyn(&[6]), given).unwrap());
+        let alpha = ArrayD::from_shape_vec(IxDyn(&[3]), vec![-1.5, 0.5, 2.0]).unwrap();
+        setup.inputs.insert("param.head.alpha".into(), alpha.clone());
+        let e = embeddings(&setup.inputs);
+        let logit = |i: usize, j: usize| {
+            let apart = (&e.row(i) - &e.row(j)).mapv(f64::abs);
+            apart.iter().zip(&alpha).map(|(d, a)| d * a).sum::<f64>() + 1.0
+        };
+        let pairs = |same: bool| {
+            let kept = |&(i, j): &(usize, usize)| {
+                let pair = (labels[i].min(labels[j]), labels[i].max(labels[j]));
+                i != j && (labels[i] == labels[j]) == same && !siblings.contains(&pair)
+            };
+            (0..6).flat_map(|i| (0..6).map(move |j| (i, j))).filter(kept).collect::<Vec<_>>()
+        };
+        let term = |same: bool, (i, j): (usize, usize)| {
+            let p = 1.0 / (1.0 + (-logit(i, j)).exp());
+            if same { -p.ln() } else { -(1.0 - p).ln() }
+        };
+        let right = |same: bool, (i, j)| f64::from(u8::from((logit(i, j) > 0.0) == same));
+        let both = |of: &dyn Fn(bool, (usize, usize)) -> f64| {
+            mean([true, false].map(|same| mean(pairs(same).into_iter().map(|p| of(same, p)))).into_iter())
+        };
+        let outputs = setup.run();
+        close(outputs["loss"].sum(), both(&term));
+        close(outputs["metric.accuracy"].sum(), both(&right));
+    }
+}
+
+#[test]
 fn softmax_is_the_surprise_of_the_classifier() {
     let recipe = recipe(json!({"loss": "softmax", "sampling": {"images": {"batch": 6}}}));
     let setup = Setup::new(&recipe, &TrainingClasses::distinct(5));
@@ -218,6 +260,7 @@ fn the_whole_steps_gradient_agrees_with_central_differences() {
         (json!({"spring": {"margin": 1.0}}), pairs.clone()),
         (json!({"spring-linear": {"margin": 1.0}}), pairs.clone()),
         (json!("sigmoid"), pairs),
+        (json!("sigmoid"), json!({"classes": {"classes": 3, "drawings": 2}})),
         (json!("softmax"), images.clone()),
         (json!({"cosine": {"scale": 5.0, "margin": 0.2}}), images),
         (json!({"contrast": {"scale": 5.0}}), json!({"classes": {"classes": 3, "drawings": 2}})),
