@@ -12,6 +12,8 @@ pub mod random;
 
 pub mod image;
 
+pub mod exactness;
+
 pub mod graph;
 
 pub mod op;

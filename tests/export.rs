@@ -118,6 +118,10 @@ fn a_run_becomes_towers_that_tell_what_they_are() {
     let products = json["operators"]["Conv"].as_u64().unwrap() + json["operators"]["Gemm"].as_u64().unwrap();
     let sums = json["operators"]["Add"].as_u64().unwrap();
     assert_eq!(json["tower"]["proven"].as_array().unwrap().len() as u64, products + sums);
+    if cfg!(feature = "tract") {
+        assert!(told.contains("on tract: all"), "{told}");
+        assert_eq!(json["lowering"]["left"], serde_json::json!([]));
+    }
 }
 
 #[test]

@@ -40,9 +40,12 @@ pub fn profile(tower: &Path, seed: u64, time: Duration) -> Result<Profile> {
     let how = &spec.preprocessing;
     let size = [how.channels(), how.size(), how.size()];
     let kernels = Kernels::best();
-    let program = edge::program(&model, size, kernels).ok_or_else(|| {
-        let why = "a part of it is left to tract's own operators; only towers that are lowered whole \
-                   have a profile";
+    let program = edge::program(&model, size, kernels).map_err(|left| {
+        let first = left.first().map_or(String::new(), |refusal| format!(" ({refusal})"));
+        let why = format!(
+            "a part of it is left to tract's own operators{first}; only towers that are lowered whole have \
+             a profile"
+        );
         Error::invalid(tower.display(), why)
     })?;
     let image: Vec<u8> = Images::random(1, size[0], size[1], seed).all().iter().copied().collect();

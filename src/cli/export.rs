@@ -2,8 +2,9 @@
 
 use super::output::show;
 use super::{Context, Outcome};
+use crate::exactness::LIMIT;
 use crate::export::{ExactOptions, Exported, export_run};
-use crate::{Result, data, tower};
+use crate::{Result, data};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -53,7 +54,7 @@ fn text(e: &Exported) -> String {
         e.bytes
     );
     if let Some(bound) = e.bound_log2 {
-        let limit = tower::LIMIT.log2();
+        let limit = LIMIT.log2();
         text += &format!("proven exact: the greatest sum is 2^{bound:.2}, below 2^{limit}\n");
     }
     text + &format!("SHA-256 {}\n", e.spec.sha256)

@@ -2,9 +2,11 @@
 
 use super::output::show;
 use super::{Context, Outcome};
+use crate::Result;
+use crate::exactness::LIMIT;
 use crate::export::{self, Inspection, Port, TowerFacts};
-use crate::{Result, tower};
 use clap::Args;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -23,11 +25,28 @@ const SHOWN: usize = 60;
 
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    show(context, &export::inspect(&arguments.model)?, |found| text(found, arguments.nodes))?;
+    let model = export::inspect(&arguments.model)?;
+    let report = Report {
+        #[cfg(feature = "tract")]
+        lowering: crate::edge::coverage(&model.model),
+        model,
+    };
+    show(context, &report, |report| text(report, arguments.nodes))?;
     Ok(Outcome::Yes)
 }
 
-fn text(i: &Inspection, nodes: bool) -> String {
+/// What is told of a model.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    model: Inspection,
+    /// What of it runs as one program on tract.
+    #[cfg(feature = "tract")]
+    lowering: Option<crate::edge::Coverage>,
+}
+
+fn text(report: &Report, nodes: bool) -> String {
+    let i = &report.model;
     let opsets: Vec<String> = i.opsets.iter().map(|(d, v)| format!("{d} {v}").trim().to_string()).collect();
     let mut lines = vec![
         i.file.clone(),
@@ -54,6 +73,8 @@ fn text(i: &Inspection, nodes: bool) -> String {
     }
     lines.extend(metadata(&i.metadata));
     lines.extend(placement(i, nodes));
+    #[cfg(feature = "tract")]
+    lines.extend(report.lowering.iter().flat_map(|coverage| lowering(coverage, nodes)));
     lines.join("\n") + "\n"
 }
 
@@ -87,7 +108,7 @@ fn tower_lines(t: &TowerFacts) -> Vec<String> {
         ));
     }
     if !t.proven.is_empty() {
-        let limit = tower::LIMIT.log2();
+        let limit = LIMIT.log2();
         lines.push(format!(
             "  exact       proven: every sum is below 2^{limit}, so no runtime can change a bit"
         ));
@@ -126,5 +147,30 @@ fn placement(i: &Inspection, nodes: bool) -> Vec<String> {
         let why = p.why.as_ref().map_or(String::new(), |w| format!(": it {w}"));
         lines.push(format!("    {:4}  {} ({}){why}", p.provider, p.node, p.op));
     }
+    lines
+}
+
+/// How many nodes are lowered, and of each reason against it how often it holds and for which node first.
+#[cfg(feature = "tract")]
+fn lowering(coverage: &crate::edge::Coverage, nodes: bool) -> Vec<String> {
+    let (lowered, left) = (coverage.lowered.len(), &coverage.left);
+    let all = lowered + left.len();
+    let mut lines = vec![format!(
+        "  lowering    on tract: {lowered} of {all} nodes in one program, {} apart",
+        left.len()
+    )];
+    if nodes {
+        lines.extend(left.iter().map(|refusal| format!("    {refusal}")));
+        return lines;
+    }
+    let mut reasons: Vec<(&crate::edge::Refusal, usize)> = Vec::new();
+    for refusal in left {
+        match reasons.iter_mut().find(|(first, _)| first.why == refusal.why) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((refusal, 1)),
+        }
+    }
+    let more = |count: usize| if count == 1 { String::new() } else { format!(", and {} more", count - 1) };
+    lines.extend(reasons.iter().map(|(first, count)| format!("    {first}{}", more(*count))));
     lines
 }

@@ -1,7 +1,7 @@
 //! The steps of a program while the graph is still being read: what is fused can still change.
 
-use super::grid::Grid;
-use super::kernels::Finish;
+use super::kernels::Epilogue;
+use crate::exactness::{Integer, Range};
 
 /// A map to be; its border grows with the padding of those that read it.
 #[derive(Clone, Debug)]
@@ -9,8 +9,8 @@ pub struct MapDraft {
     pub channels: usize,
     pub size: [usize; 2],
     pub border: [usize; 4],
-    /// What is known of its elements.
-    pub grid: Option<Grid>,
+    /// What is known of its elements, where float32 rounds none of them.
+    pub range: Option<Range>,
     /// Whether the step that fills it can store uint8.
     pub narrow: bool,
 }
@@ -18,13 +18,13 @@ pub struct MapDraft {
 impl MapDraft {
     /// Whether it is held as uint8.
     pub fn bytes(&self) -> bool {
-        self.narrow && self.grid.is_some_and(|g| g.bytes())
+        self.narrow && self.range.as_ref().is_some_and(|r| r.fits(Integer::U8))
     }
 }
 
 /// A value of the graph that is, or will be, in a map.
 #[derive(Clone, Debug)]
-pub struct Value {
+pub struct LoweredValue {
     pub map: usize,
     /// `[N, C·H·W]` rather than `[N, C, H, W]`.
     pub flat: bool,
@@ -36,13 +36,13 @@ pub struct Value {
     pub open: Option<usize>,
 }
 
-impl Value {
+impl LoweredValue {
     pub fn of(map: usize, flat: bool) -> Self {
         Self { map, flat, pads: [0; 4], factor: 1.0, open: None }
     }
 }
 
-/// How far the finish of a step has come.
+/// How far the epilogue of a step has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// May still be scaled and shifted.
@@ -55,7 +55,7 @@ pub enum Stage {
 
 /// A convolution, or a product with a matrix (a window as large as the map).
 #[derive(Clone, Debug)]
-pub struct Product {
+pub struct ProductDraft {
     /// `[O, kh, kw, C]`.
     pub weights: Vec<f32>,
     /// C.
@@ -72,45 +72,34 @@ pub struct Product {
 
 /// A pool without padding.
 #[derive(Clone, Copy, Debug)]
-pub struct Pool {
+pub struct PoolDraft {
     pub kernel: [usize; 2],
     pub strides: [usize; 2],
 }
 
+/// What a step will compute.
 #[derive(Clone, Debug)]
-pub enum Op {
-    Product(Product),
-    Each,
-    Max(Pool),
-    Mean(Pool),
-    Sum(Pool),
+pub enum ActionDraft {
+    Product(ProductDraft),
+    Elementwise,
+    Max(PoolDraft),
+    Mean(PoolDraft),
+    Sum(PoolDraft),
     Sigmoid,
     UnitLength(f32),
 }
 
 /// A step to be.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct StepDraft {
     pub name: String,
-    pub op: Op,
+    pub action: ActionDraft,
     pub from: usize,
-    pub beside: Option<usize>,
+    pub residual: Option<usize>,
     pub to: usize,
-    /// For [`Op::Product`] and [`Op::Each`].
-    pub finish: Finish,
+    /// For [`ActionDraft::Product`] and [`ActionDraft::Elementwise`].
+    pub epilogue: Epilogue,
     pub stage: Stage,
     /// Its result is known to have the graph's very bits, and must keep them.
     pub strict: bool,
-}
-
-/// A finish that changes nothing.
-pub fn nothing(channels: usize) -> Finish {
-    Finish {
-        scale: vec![1.0; channels],
-        shift: vec![0.0; channels],
-        factor: 1.0,
-        low: f32::NEG_INFINITY,
-        high: f32::INFINITY,
-        floor: false,
-    }
 }

@@ -4,7 +4,7 @@
 //! image. Taken for several images at once, they are read once for all. Every image's sums keep their
 //! order, so its bits are those of a run alone.
 
-use super::kernels::Pixels;
+use super::kernels::Offsets;
 use super::map::Map;
 use super::program::{Action, Program, Step};
 
@@ -21,8 +21,8 @@ pub fn grouped(mut program: Program) -> Program {
     let mut shared = vec![false; program.maps.len()];
     program.outputs.iter().for_each(|map| shared[*map] = true);
     for step in &program.steps[first..] {
-        let beside = step.beside.iter().map(|(map, _)| *map);
-        beside.chain([step.from, step.to]).for_each(|map| shared[map] = true);
+        let residual = step.residual.iter().map(|(map, _)| *map);
+        residual.chain([step.from, step.to]).for_each(|map| shared[map] = true);
     }
     let maps = program.maps.iter().zip(&shared).filter_map(|(map, shared)| shared.then_some(map));
     let bytes: usize = maps.clone().map(Map::bytes_each).sum();
@@ -42,7 +42,7 @@ pub fn grouped(mut program: Program) -> Program {
 
 /// The first product of those at the end that all wait for their weights.
 fn first(steps: &[Step]) -> Option<usize> {
-    let busy = |s: &Step| s.action.is_product() && s.at.offsets().len() > FEW;
+    let busy = |s: &Step| s.action.is_product() && s.at.all().len() > FEW;
     let behind = steps.iter().rposition(busy).map_or(0, |i| i + 1);
     let next = steps[behind..].iter().position(|s| s.action.is_product())?;
     Some(behind + next)
@@ -52,7 +52,7 @@ fn first(steps: &[Step]) -> Option<usize> {
 fn share(step: &mut Step, images: usize, maps: &[Map]) {
     step.windows.repeat(images, maps[step.from].stride());
     step.at.repeat(images, maps[step.to].stride());
-    if let Some((map, places)) = &mut step.beside {
+    if let Some((map, places)) = &mut step.residual {
         places.repeat(images, maps[*map].stride());
     }
     if let Action::Winograd { weights, .. } = &mut step.action {
@@ -61,10 +61,10 @@ fn share(step: &mut Step, images: usize, maps: &[Map]) {
     step.images = images;
 }
 
-impl Pixels {
+impl Offsets {
     /// The same places in each of `images` maps, `stride` elements apart.
     fn repeat(&mut self, images: usize, stride: usize) {
-        let places = (0..images).flat_map(|i| self.offsets().iter().map(move |at| *at as usize + i * stride));
+        let places = (0..images).flat_map(|i| self.all().iter().map(move |at| *at as usize + i * stride));
         if let Some(all) = Self::new(&places.collect::<Vec<_>>()) {
             *self = all;
         }

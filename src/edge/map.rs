@@ -1,6 +1,6 @@
 //! The maps of a program, and their memory.
 
-use super::kernels::{Number, Pixels};
+use super::kernels::{Number, Offsets};
 
 /// A map `[H, W, C]` in memory: channels innermost, with a border that stays 0, so that a padded
 /// convolution is one without padding.
@@ -10,7 +10,7 @@ pub struct Map {
     pub channels: usize,
     /// H, W.
     pub size: [usize; 2],
-    /// Pixels at the top, left, bottom and right.
+    /// Offsets at the top, left, bottom and right.
     pub border: [usize; 4],
     /// Held as uint8, otherwise as float32.
     pub bytes: bool,
@@ -48,27 +48,27 @@ impl Map {
     }
 
     /// Where these pixels inside the border begin.
-    pub fn places(&self, pixels: impl Iterator<Item = [usize; 2]>) -> Option<Pixels> {
+    pub fn places(&self, pixels: impl Iterator<Item = [usize; 2]>) -> Option<Offsets> {
         let at = |[y, x]: [usize; 2]| self.at(y + self.border[0], x + self.border[1]);
-        Pixels::new(&pixels.map(at).collect::<Vec<_>>())
+        Offsets::new(&pixels.map(at).collect::<Vec<_>>())
     }
 
     /// Where every pixel inside the border begins.
-    pub fn pixels(&self) -> Option<Pixels> {
+    pub fn pixels(&self) -> Option<Offsets> {
         let [top, left, ..] = self.border;
         self.windows([top, left], self.size, [1, 1])
     }
 
     /// Where every row inside the border begins.
-    pub fn rows(&self) -> Option<Pixels> {
+    pub fn rows(&self) -> Option<Offsets> {
         self.places((0..self.size[0]).map(|y| [y, 0]))
     }
 
     /// Where the windows of `count` outputs begin, the first at `origin` of the map with its border.
-    pub fn windows(&self, origin: [usize; 2], count: [usize; 2], strides: [usize; 2]) -> Option<Pixels> {
+    pub fn windows(&self, origin: [usize; 2], count: [usize; 2], strides: [usize; 2]) -> Option<Offsets> {
         let places = (0..count[0]).flat_map(|y| (0..count[1]).map(move |x| (y, x)));
         let at = |(y, x)| self.at(origin[0] + y * strides[0], origin[1] + x * strides[1]);
-        Pixels::new(&places.map(at).collect::<Vec<_>>())
+        Offsets::new(&places.map(at).collect::<Vec<_>>())
     }
 
     /// Memory, all 0.

@@ -3,116 +3,108 @@
 //!
 //! What is rewritten, and why the result is the same:
 //!
-//! - **Channels innermost, padding as a border of zeros**: a window is runs of memory, and nothing is
-//!   gathered first. The same products are summed.
-//! - **Integer products** (`grid`): where every input and weight is an integer and no sum can reach 2²⁴,
-//!   float32 rounds nothing, so sums of 8-bit integers in 32 bits are the graph's very numbers.
-//! - **Fused passes** ([`kernels::Finish`]): scale, shift, addition, limits and floor are done as in the
-//!   graph, in its order. Factors are joined only where they are powers of two or the bits are not proven.
+//! - **Channels innermost, padding as a border of zeros**: a window is runs of memory, so im2col is
+//!   implicit, and nothing is gathered first. The same products are summed.
+//! - **Integer products**: where every input and weight is an integer and [`crate::exactness`] finds that
+//!   float32 rounds no sum, sums of 8-bit integers in 32 bits are the graph's very numbers.
+//! - **Fused epilogues** ([`kernels::Epilogue`]): scale, shift, addition, limits and floor are done as in
+//!   the graph, in its order. Factors are joined only where they are powers of two or the bits are not
+//!   proven.
 //! - **Winograd's tiles** (`winograd`): fewer products, in another order of summation. Only where the graph
 //!   itself rounds; the result stays within a few roundings.
 //! - **Several images together** (`group`): each image's sums keep their order, so its bits are the same.
 //!
+//! What is not lowered is left to tract, each node with its reason ([`coverage`]).
+//!
 //! The tests hold exact towers and random exact graphs to the float64 interpreter's bits, float towers to
 //! its numbers, on every kernel that the CPU has, the portable one included.
 
+mod coverage;
 mod draft;
-mod grid;
 mod group;
 pub mod kernels;
 mod link;
 mod lower;
 mod map;
-mod op;
-mod products;
 mod program;
-mod read;
+mod reader;
 mod run;
 #[cfg(test)]
 mod tests;
+mod tract;
 mod winograd;
 
-pub use op::Lowered;
+pub use coverage::{Coverage, Refusal, Why};
 pub use program::Program;
 pub use run::Scratch;
+pub use tract::{LoweredOp, lower, whole};
 
-use crate::onnx::ModelProto;
-use draft::Value;
+use crate::onnx::{ModelProto, data_type};
+use crate::tower::contract;
+use draft::LoweredValue;
 use kernels::Kernels;
 use lower::Lowering;
-use read::Reader;
-use std::sync::Arc;
-use tract_onnx::prelude::*;
+use reader::Reader;
 
 /// A lowered graph, or the beginning of one.
 struct Compiled<'a> {
     program: Program,
     /// The values that it gives.
-    outputs: Vec<(&'a str, Value)>,
+    outputs: Vec<(&'a str, LoweredValue)>,
+    coverage: Coverage,
 }
 
-/// Lowers what can be of a model for images `[C, H, W]`.
-fn compile<'a>(model: &'a ModelProto, size: [usize; 3], kernels: &'static Kernels) -> Option<Compiled<'a>> {
-    let graph = model.graph.as_ref()?;
-    let weights: std::collections::HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
-    let mut inputs = graph.input.iter().map(|i| i.name()).filter(|name| !weights.contains(name));
-    let (image, None) = (inputs.next()?, inputs.next()) else { return None };
-    let (lowering, outputs) = Lowering::of(Reader::new(graph), image, size)?;
-    let values: Vec<Value> = outputs.iter().map(|(_, v)| v.clone()).collect();
-    let program = link::link(lowering, &values, kernels)?;
-    Some(Compiled { program, outputs })
+/// Lowers what can be of a model for images `[C, H, W]`; where nothing can be, tells of each node why.
+fn compile<'a>(
+    model: &'a ModelProto,
+    size: [usize; 3],
+    kernels: &'static Kernels,
+) -> Result<Compiled<'a>, Vec<Refusal>> {
+    let graph = model.graph.as_ref().ok_or_else(Vec::new)?;
+    let [image] = contract::inputs(graph)[..] else {
+        return Err(graph.node.iter().map(|node| Refusal::of(node, Why::Inputs)).collect());
+    };
+    let mut lowering = Lowering::of(Reader::new(graph), image.name(), size);
+    let program = lowering.outputs().and_then(|outputs| {
+        let maps: Vec<usize> = outputs.iter().map(|(_, value)| value.map).collect();
+        Ok((link::link(&lowering.maps, std::mem::take(&mut lowering.drafts), maps, kernels)?, outputs))
+    });
+    match program {
+        Ok((program, outputs)) => Ok(Compiled { program, outputs, coverage: lowering.coverage() }),
+        Err(why) => Err(lowering.refused(why)),
+    }
 }
 
 /// A program for a whole model that gives one output, to run without tract.
-pub fn program(model: &ModelProto, size: [usize; 3], kernels: &'static Kernels) -> Option<Program> {
-    let compiled = compile(model, size, kernels)?;
-    let whole = model.graph.as_ref()?.output.first()?.name();
-    matches!(compiled.outputs.as_slice(), [(name, _)] if *name == whole).then_some(compiled.program)
-}
-
-/// The program that a plan consists of, if it is one whole program and nothing else.
-pub fn whole(model: &TypedModel) -> Option<Arc<Program>> {
-    let inputs = model.input_outlets().ok()?;
-    let mut others = model.nodes.iter().filter(|node| inputs.iter().all(|input| input.node != node.id));
-    let (node, None) = (others.next()?, others.next()) else { return None };
-    let outputs = model.output_outlets().ok()?;
-    let op = node.op_as::<Lowered>()?;
-    (outputs == [OutletId::new(node.id, 0)]).then(|| op.program.clone())
-}
-
-/// Replaces what can be lowered of a typed tract model, whose input is `uint8 [1, C, H, W]`, by one
-/// operator; a model of which nothing can be lowered is returned as it is. `model` is the file that
-/// the tract model was made from.
 ///
 /// # Errors
-/// If tract refuses the replacement.
-pub fn lower(mut typed: TypedModel, model: &ModelProto) -> TractResult<TypedModel> {
-    let input = typed.input_outlets()?[0];
-    let image = typed.outlet_fact(input)?.clone();
-    let shape = image.shape.as_concrete().map(<[usize]>::to_vec);
-    let Some([1, channels, height, width]) = shape.as_deref() else { return Ok(typed) };
-    if typed.input_outlets()?.len() != 1 || image.datum_type != u8::datum_type() {
-        return Ok(typed);
+/// The nodes that would be left, if any.
+pub fn program(
+    model: &ModelProto,
+    size: [usize; 3],
+    kernels: &'static Kernels,
+) -> Result<Program, Vec<Refusal>> {
+    let compiled = compile(model, size, kernels)?;
+    let outputs = model.graph.iter().flat_map(|graph| &graph.output).map(|output| output.name());
+    let given = compiled.outputs.iter().map(|(name, _)| *name);
+    match given.len() == 1 && outputs.eq(given) {
+        true => Ok(compiled.program),
+        false => Err(compiled.coverage.left),
     }
-    let Some(compiled) = compile(model, [*channels, *height, *width], Kernels::best()) else {
-        return Ok(typed);
-    };
-    let Compiled { program, outputs } = compiled;
-    let outlets: Option<Vec<OutletId>> =
-        outputs.iter().map(|(name, _)| typed.find_outlet_label(name)).collect();
-    let Some(outlets) = outlets else { return Ok(typed) };
-    let shapes = outputs.iter().map(|(_, value)| {
-        let map = &program.maps[value.map];
-        let [h, w] = map.size;
-        if value.flat { tvec![1, map.channels * h * w] } else { tvec![1, map.channels, h, w] }
-    });
-    let op = Lowered { shapes: shapes.collect(), program: Arc::new(program) };
-    let mut patch = TypedModelPatch::default();
-    let tapped = patch.tap_model(&typed, input)?;
-    let made = patch.wire_node("lowered", op, &[tapped])?;
-    for (outlet, made) in outlets.iter().zip(made) {
-        patch.shunt_outside(&typed, *outlet, made)?;
+}
+
+/// Which nodes of a model run as one program, but for those that make constants. None for a model that
+/// does not take one image of uint8 and of known size.
+pub fn coverage(model: &ModelProto) -> Option<Coverage> {
+    let [image] = contract::inputs(model.graph.as_ref()?)[..] else { return None };
+    let (kind, shape) = contract::tensor(image).ok()?;
+    let [_, channels, height, width] = shape[..] else { return None };
+    if kind != data_type::UINT8 {
+        return None;
     }
-    patch.apply(&mut typed)?;
-    Ok(typed)
+    let size = [channels?, height?, width?].map(|d| d as usize);
+    Some(match compile(model, size, Kernels::best()) {
+        Ok(compiled) => compiled.coverage,
+        Err(left) => Coverage { lowered: Vec::new(), left },
+    })
 }

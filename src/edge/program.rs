@@ -1,6 +1,6 @@
-//! A lowered tower: maps, and the steps that fill them.
+//! A lowered tower as it runs: maps, and the steps that fill them.
 
-use super::kernels::{Finish, Kernels, Packed, Pixels};
+use super::kernels::{Epilogue, Kernels, Offsets, Packed};
 use super::map::Map;
 use super::winograd::Winograd;
 
@@ -16,24 +16,24 @@ pub enum Weights {
 pub enum Action {
     /// A convolution or a matrix product.
     Product {
-        /// Packed for the kernels.
+        /// Packed for the micro-kernels.
         weights: Weights,
         /// What is done to the sums.
-        finish: Finish,
+        epilogue: Epilogue,
     },
     /// A convolution of 3×3 with fewer products; windows are its tiles, pixels in its order.
     Winograd {
         /// Transformed and packed.
         weights: Winograd,
         /// What is done to the sums.
-        finish: Finish,
+        epilogue: Epilogue,
     },
-    /// The passes of [`Finish`] alone, row by row; `scale` and `shift` are repeated over a row `[W, C]`.
-    Each(Finish),
+    /// An [`Epilogue`] alone, row by row; `scale` and `shift` are repeated over a row `[W, C]`.
+    Elementwise(Epilogue),
     /// The greatest of each window, whose pixels are so far from its beginning.
-    Max(Vec<u32>),
+    MaxPool(Vec<u32>),
     /// The sum of each window divided by a number.
-    Mean {
+    MeanPool {
         /// From the beginning of a window to each of its pixels.
         taps: Vec<u32>,
         /// Their count for a mean, 1 for a sum.
@@ -52,9 +52,9 @@ impl Action {
             Self::Product { weights: Weights::Int(_), .. } => "integer product",
             Self::Product { weights: Weights::Float(_), .. } => "float product",
             Self::Winograd { .. } => "float product of tiles",
-            Self::Each(_) => "each element",
-            Self::Max(_) => "greatest of windows",
-            Self::Mean { .. } => "mean or sum of windows",
+            Self::Elementwise(_) => "each element",
+            Self::MaxPool(_) => "greatest of windows",
+            Self::MeanPool { .. } => "mean or sum of windows",
             Self::Sigmoid => "sigmoid",
             Self::UnitLength(_) => "unit length",
         }
@@ -66,7 +66,7 @@ impl Action {
     }
 }
 
-/// One step: from one map, and perhaps another beside it, to a third.
+/// One step: from one map, and perhaps another that is added, to a third.
 pub struct Step {
     /// For reports: the name of the node that it began with.
     pub name: String,
@@ -75,13 +75,13 @@ pub struct Step {
     /// The map it reads.
     pub from: usize,
     /// Where each window, tile or row of that map begins.
-    pub windows: Pixels,
+    pub windows: Offsets,
     /// The map that is added, and its pixels or rows.
-    pub beside: Option<(usize, Pixels)>,
+    pub residual: Option<(usize, Offsets)>,
     /// The map it fills.
     pub to: usize,
     /// The pixels or rows of that map.
-    pub at: Pixels,
+    pub at: Offsets,
     /// How many images these places are of: 1, or those that the step takes together.
     pub images: usize,
 }
@@ -114,8 +114,8 @@ impl Program {
             format!("{h}×{w}×{channels}")
         };
         let line = |s: &Step| {
-            let beside = if s.beside.is_some() { " + another" } else { "" };
-            format!("{}: {} {}{beside} → {}", s.name, s.action.name(), size(s.from), size(s.to))
+            let another = if s.residual.is_some() { " + another" } else { "" };
+            format!("{}: {} {}{another} → {}", s.name, s.action.name(), size(s.from), size(s.to))
         };
         self.steps.iter().map(line).collect()
     }

@@ -1,9 +1,9 @@
 //! Running a program: an image at a time, then the steps that take several together.
 
-use super::kernels::{Beside, Finish, Number, Output, Part, Pixels, Window};
+use super::kernels::{Epilogue, Number, Offsets, Output, Residual, SumTile, Window};
 use super::map::{Data, Map, View, ViewMut};
 use super::program::{Action, Program, Step, Weights};
-use super::winograd::Work;
+use super::winograd::Workspace;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Scratch {
     maps: Vec<Data>,
-    work: Work,
+    space: Workspace,
 }
 
 impl Program {
@@ -21,7 +21,7 @@ impl Program {
             Action::Winograd { weights, .. } => Some(weights),
             _ => None,
         });
-        Scratch { maps: self.maps.iter().map(Map::empty).collect(), work: Work::of(tiled) }
+        Scratch { maps: self.maps.iter().map(Map::empty).collect(), space: Workspace::of(tiled) }
     }
 
     /// Runs images `[N, C, H, W]`, up to `images` of them; the results stay in the scratch. Those of an
@@ -90,7 +90,7 @@ impl Program {
     fn step(&self, step: &Step, scratch: &mut Scratch, images: Range<usize>) {
         let mut out = std::mem::replace(&mut scratch.maps[step.to], Data::Bytes(Vec::new()));
         let running = Running { program: self, step, maps: &scratch.maps, images };
-        running.fill(&mut scratch.work, out.behind_mut(running.base(step.to)));
+        running.fill(&mut scratch.space, out.behind_mut(running.base(step.to)));
         scratch.maps[step.to] = out;
     }
 }
@@ -114,34 +114,34 @@ impl<'a> Running<'a> {
     }
 
     /// The places of these images.
-    fn of(&self, places: &'a Pixels) -> &'a [u32] {
-        let all = places.offsets();
+    fn of(&self, places: &'a Offsets) -> &'a [u32] {
+        let all = places.all();
         &all[..all.len() / self.step.images * self.images.len()]
     }
 
-    fn fill(&self, work: &mut Work, mut out: ViewMut<'_>) {
+    fn fill(&self, space: &mut Workspace, mut out: ViewMut<'_>) {
         let (step, kernels) = (self.step, self.program.kernels);
         let map = &self.program.maps[step.from];
         let (windows, at) = (self.of(&step.windows), self.of(&step.at));
         let width = map.size[1] * map.channels;
         match (&step.action, self.view(step.from)) {
-            (Action::Product { weights: Weights::Float(weights), finish }, View::Floats(x)) => {
-                weights.run(map.row_stride(), x, windows, |p| self.finish(finish, &p, &mut out));
+            (Action::Product { weights: Weights::Float(weights), epilogue }, View::Floats(x)) => {
+                weights.run(map.row_stride(), x, windows, |tile| self.store(epilogue, &tile, &mut out));
             }
-            (Action::Product { weights: Weights::Int(weights), finish }, View::Bytes(x)) => {
-                weights.run(map.row_stride(), x, windows, |p| self.finish(finish, &p, &mut out));
+            (Action::Product { weights: Weights::Int(weights), epilogue }, View::Bytes(x)) => {
+                weights.run(map.row_stride(), x, windows, |tile| self.store(epilogue, &tile, &mut out));
             }
-            (Action::Winograd { weights, finish }, View::Floats(x)) => {
-                weights.run(kernels, map.row_stride(), x, windows, work, |p| {
-                    self.finish(finish, &p, &mut out);
+            (Action::Winograd { weights, epilogue }, View::Floats(x)) => {
+                weights.run(kernels, map.row_stride(), x, windows, space, |tile| {
+                    self.store(epilogue, &tile, &mut out);
                 });
             }
             (Action::Product { .. } | Action::Winograd { .. }, _) => {
                 unreachable!("the linker gives each product a map of its type")
             }
-            (Action::Each(finish), View::Bytes(x)) => self.rows(finish, windows, x, &mut out),
-            (Action::Each(finish), View::Floats(x)) => self.rows(finish, windows, x, &mut out),
-            (Action::Max(taps), from) => {
+            (Action::Elementwise(epilogue), View::Bytes(x)) => self.rows(epilogue, windows, x, &mut out),
+            (Action::Elementwise(epilogue), View::Floats(x)) => self.rows(epilogue, windows, x, &mut out),
+            (Action::MaxPool(taps), from) => {
                 let window = Window { taps, channels: map.channels };
                 match (from, out) {
                     (View::Bytes(x), ViewMut::Bytes(out)) => kernels.max_pool(x, windows, window, out, at),
@@ -149,7 +149,7 @@ impl<'a> Running<'a> {
                     _ => unreachable!("a pool of greatest values keeps the type"),
                 }
             }
-            (Action::Mean { taps, divisor }, from) => {
+            (Action::MeanPool { taps, divisor }, from) => {
                 let window = Window { taps, channels: map.channels };
                 match from {
                     View::Bytes(x) => kernels.mean_pool(x, windows, window, *divisor, out.floats(), at),
@@ -167,31 +167,31 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Finishes each row of a map as if it were one pixel with many channels.
-    fn rows<T: Number>(&self, finish: &Finish, rows: &[u32], x: &[T], out: &mut ViewMut<'_>) {
-        let width = finish.scale.len();
+    /// The epilogue of each row of a map as if it were one pixel with many channels.
+    fn rows<T: Number>(&self, how: &Epilogue, rows: &[u32], x: &[T], out: &mut ViewMut<'_>) {
+        let width = how.scale.len();
         for (y, begin) in rows.iter().enumerate() {
             let sums = &x[*begin as usize..][..width];
-            self.finish(finish, &Part { pixels: y..y + 1, channels: 0..width, width, sums }, out);
+            self.store(how, &SumTile { pixels: y..y + 1, channels: 0..width, width, sums }, out);
         }
     }
 
-    fn finish<A: Number>(&self, how: &Finish, part: &Part<'_, A>, out: &mut ViewMut<'_>) {
+    fn store<A: Number>(&self, how: &Epilogue, tile: &SumTile<'_, A>, out: &mut ViewMut<'_>) {
         match out {
-            ViewMut::Bytes(out) => self.finish_as(how, part, out),
-            ViewMut::Floats(out) => self.finish_as(how, part, out),
+            ViewMut::Bytes(out) => self.store_as(how, tile, out),
+            ViewMut::Floats(out) => self.store_as(how, tile, out),
         }
     }
 
-    fn finish_as<A: Number, O: Output>(&self, how: &Finish, part: &Part<'_, A>, out: &mut [O]) {
-        let (kernels, to) = (self.program.kernels, self.step.at.offsets());
-        let Some((number, at)) = &self.step.beside else {
-            return kernels.finish(how, part, None::<Beside<'_, f32>>, out, to);
+    fn store_as<A: Number, O: Output>(&self, how: &Epilogue, tile: &SumTile<'_, A>, out: &mut [O]) {
+        let (kernels, to) = (self.program.kernels, self.step.at.all());
+        let Some((number, at)) = &self.step.residual else {
+            return kernels.store(how, tile, None::<Residual<'_, f32>>, out, to);
         };
-        let at = at.offsets();
+        let at = at.all();
         match self.view(*number) {
-            View::Bytes(data) => kernels.finish(how, part, Some(Beside { data, at }), out, to),
-            View::Floats(data) => kernels.finish(how, part, Some(Beside { data, at }), out, to),
+            View::Bytes(data) => kernels.store(how, tile, Some(Residual { data, at }), out, to),
+            View::Floats(data) => kernels.store(how, tile, Some(Residual { data, at }), out, to),
         }
     }
 }

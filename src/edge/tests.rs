@@ -1,16 +1,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use super::kernels::Kernels;
 use super::*;
+use crate::Error;
 use crate::export::{self, Calibration};
-use crate::graph::{ConvAttrs, DType, Expr, Graph, Tensor as Constant};
+use crate::graph::{ConvAttrs, DType, Graph, Tensor as Constant};
 use crate::model::recipe::{Init, Layer, Padding};
 use crate::model::{self, Params, Recipe, Role};
+use crate::onnx::{NodeProto, Operator};
+use crate::op::range::{Facts, range, tests::growth::Growth};
 use crate::random::{self, Stream};
 use crate::tower::{INPUT, OUTPUT, Provenance};
 use crate::walk::interpreter;
 use ndarray::{Array4, ArrayD, IxDyn};
 use prost::Message;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
 
 fn images(seed: u64, count: usize, [channels, height, width]: [usize; 3]) -> Array4<u8> {
     let mut rng = random::stream(seed, "images", 0, 0);
@@ -80,7 +84,7 @@ fn plan(model: &ModelProto, size: [usize; 3], lower: bool) -> (Arc<TypedSimplePl
         .unwrap();
     let typed = if lower { super::lower(typed, model).unwrap() } else { typed };
     let optimised = typed.into_optimized().unwrap();
-    let has = optimised.nodes().iter().any(|node| node.op_is::<Lowered>());
+    let has = optimised.nodes().iter().any(|node| node.op_is::<LoweredOp>());
     (optimised.into_runnable().unwrap(), has)
 }
 
@@ -266,136 +270,40 @@ fn float_towers_agree_with_float64_to_rounding() {
     }
 }
 
-/// A random graph of operations on integers and their binary fractions, none of which float32 rounds.
-struct Fuzz<'g> {
-    rng: Stream,
-    g: &'g Graph,
-    values: Vec<Bounded<'g>>,
-}
-
-/// A value with the bound of its magnitude and the exponent of its step.
-type Bounded<'g> = (Expr<'g>, f64, i32);
-
-impl<'g> Fuzz<'g> {
-    fn of(seed: u64) -> ModelProto {
-        let mut rng = random::stream(seed, "fuzz", 0, 0);
-        let g = &Graph::new("fuzz");
-        let channels = [1, 3][random::below(&mut rng, 2)];
-        let size = 9 + random::below(&mut rng, 8);
-        let image = g.input(INPUT, DType::U8, &[1, channels, size, size + seed as usize % 3]);
-        let mut fuzz = Fuzz { rng, g, values: vec![(image.cast(DType::F32), 255.0, 0)] };
-        for _ in 0..14 {
-            fuzz.grow();
-        }
-        let (last, ..) = fuzz.values[fuzz.values.len() - 1];
-        g.output(OUTPUT, last.flatten(1));
-        g.to_model_batched("N").unwrap()
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        random::below(&mut self.rng, n)
-    }
-
-    /// One more value: mostly of the latest, sometimes of an earlier one.
-    fn grow(&mut self) {
-        let back = if self.below(4) == 0 { self.below(self.values.len()) } else { 0 };
-        let (x, most, step) = self.values[self.values.len() - 1 - back];
-        let grown = match self.below(11) {
-            0..=2 => self.conv(x, most, step),
-            3 => {
-                let exponent = self.below(9) as i32 - 7;
-                Some((x * 2f32.powi(exponent), most * 2f64.powi(exponent), step + exponent))
-            }
-            4 => Some((x.floor(), most + 1.0, step.max(0))),
-            5 => {
-                let low = [0.0, -127.0, -3.0][self.below(3)];
-                Some((x.clip(low, 127.0), most.clamp(0.0, 127.0), step.min(0)))
-            }
-            6 => Some((x.relu(), most, step)),
-            7 => self.pool(x, most, step),
-            8 => {
-                let offset = [0.5, -2.0, 7.0][self.below(3)];
-                Some((x + offset, most + 7.0, step.min(-1)))
-            }
-            _ => Some(self.sum(x, most, step)),
+/// A random graph of operators that float32 does not round, in forms that steps compute.
+fn random_exact(seed: u64) -> (ModelProto, [usize; 3]) {
+    use Operator::*;
+    const KINDS: [Operator; 12] =
+        [Conv, Mul, Div, Floor, Clip, Clip, Relu, AveragePool, MaxPool, Add, Sub, Identity];
+    let rule = |node: &NodeProto, facts: &Facts<'_>| {
+        let other = match node.operator() {
+            Some(Conv) => node.int_or("group", 1) != 1,
+            Some(MaxPool) => node.ints("pads").is_some(),
+            Some(Sub) => !node.input.iter().any(|name| facts.constants.has(name)),
+            _ => false,
         };
-        // What float32 might round is no part of the graph's last value.
-        if let Some(grown) = grown.filter(|(_, most, step)| most * 2f64.powi(-step) < 16_777_216.0) {
-            self.values.push(grown);
-        }
+        if other { Err(Error::invalid("the node", "has another form")) } else { range(node, facts) }
+    };
+    let mut rng = random::stream(seed, "kinds", 0, 0);
+    let mut growth = Growth::new(seed, 9 + seed as usize % 8, &rule);
+    for _ in 0..20 {
+        let convolve = random::below(&mut rng, 5) == 0;
+        growth.grow(if convolve { Conv } else { KINDS[random::below(&mut rng, KINDS.len())] });
     }
-
-    fn conv(&mut self, x: Expr<'g>, most: f64, step: i32) -> Option<Bounded<'g>> {
-        let shape = x.shape();
-        let (k, stride) = ([1, 2, 3, 5][self.below(4)], 1 + self.below(2));
-        let (filters, taps) = (1 + self.below(50), shape[1] * k * k);
-        // As great as the sums allow, and sometimes beyond what 8 bits hold.
-        let room = 8_000_000.0 * 2f64.powi(step) / (taps as f64 * most);
-        let greatest = room.min([127.0, 127.0, 300.0][self.below(3)]).floor();
-        if greatest < 1.0 || shape[2] * shape[3] < 9 {
-            return None;
-        }
-        let weights = ArrayD::from_shape_fn(IxDyn(&[filters, shape[1], k, k]), |_| {
-            random::between(&mut self.rng, -greatest as f32, greatest as f32).round()
-        });
-        let bias = ArrayD::from_shape_fn(IxDyn(&[filters]), |_| {
-            random::below(&mut self.rng, 400) as f32 - 200.0 + [0.0, 0.5][random::below(&mut self.rng, 2)]
-        });
-        let number = self.values.len();
-        let w = if greatest <= 127.0 {
-            let bytes = weights.mapv(|w| w as i8);
-            self.g.initializer(&format!("w{number}"), Constant::I8(bytes)).cast(DType::F32)
-        } else {
-            self.g.initializer(&format!("w{number}"), Constant::F32(weights))
-        };
-        let b = self.g.initializer(&format!("b{number}"), Constant::F32(bias));
-        let pads = [0, 1, 2, 3].map(|_| self.below(k));
-        let attrs = ConvAttrs { strides: [stride; 2], pads, ..ConvAttrs::default() };
-        let fits = shape[2] + pads[0] + pads[2] >= k && shape[3] + pads[1] + pads[3] >= k;
-        fits.then(|| (x.conv(w, Some(b), attrs), taps as f64 * most * greatest + 201.0, step.min(-1)))
-    }
-
-    fn pool(&mut self, x: Expr<'g>, most: f64, step: i32) -> Option<Bounded<'g>> {
-        let (mean, k) = (self.below(2) == 0, [1, 2, 3][self.below(3)]);
-        let window = if mean { [k.min(2); 2] } else { [k, 2] };
-        if x.dim(2) < window[0] || x.dim(3) < window[1] {
-            return None;
-        }
-        Some(match mean {
-            true => (x.average_pool(window, [2, 1]), most, step - 2),
-            false => (x.max_pool(window, [1 + k % 2, 2]), most, step),
-        })
-    }
-
-    /// The sum with an earlier value of the same shape, either of which may be scaled first.
-    fn sum(&mut self, x: Expr<'g>, most: f64, step: i32) -> Bounded<'g> {
-        let alike: Vec<_> = self.values.iter().filter(|v| v.0.shape() == x.shape()).copied().collect();
-        let (mut other, mut other_most, mut other_step) = alike[self.below(alike.len())];
-        if self.below(2) == 0 {
-            (other, other_most, other_step) = (other * 0.25, other_most * 0.25, other_step - 2);
-        }
-        let (a, b) = if self.below(2) == 0 { (x, other) } else { (other, x) };
-        (a + b, most + other_most, step.min(other_step))
-    }
+    let size = &growth.values[INPUT].shape()[1..];
+    let size = [size[0], size[1], size[2]];
+    (growth.into_model(), size)
 }
 
 #[test]
 fn random_graphs_of_exact_operations_keep_their_bits() {
     let mut integers = 0;
     for seed in 0..80 {
-        let model = Fuzz::of(seed);
-        let dims = model.graph.as_ref().unwrap().input[0].clone();
-        let Some(crate::onnx::type_proto::Value::Tensor(tensor)) = dims.r#type.and_then(|t| t.value) else {
-            panic!("the image is a tensor")
-        };
-        let dim = |i: usize| match tensor.shape.as_ref().unwrap().dim[i].value {
-            Some(crate::onnx::DimensionValue::Value(d)) => d as usize,
-            _ => panic!("the size is known"),
-        };
-        let images = images(seed, 2, [dim(1), dim(2), dim(3)]);
-        let Some(compiled) = program(&model, size(&images), Kernels::best()) else {
+        let (model, size) = random_exact(seed);
+        let images = images(seed, 2, size);
+        let Ok(compiled) = program(&model, size, Kernels::best()) else {
             // A graph without a product is left to tract.
-            let (plan, _) = plan(&model, size(&images), true);
+            let (plan, _) = plan(&model, size, true);
             assert_eq!(planned(&plan, &images), truth(&model, &images), "graph {seed}");
             continue;
         };
@@ -417,7 +325,11 @@ fn what_is_not_known_is_left_to_tract() {
     g.output(OUTPUT, ((-pooled).abs() + pooled).flatten(1));
     let model = g.to_model_batched("N").unwrap();
     let images = images(1, 3, [1, 12, 12]);
-    assert!(program(&model, size(&images), Kernels::best()).is_none(), "the whole of it is not lowered");
+    let left = program(&model, size(&images), Kernels::best()).unwrap_err();
+    let reasons: Vec<(&str, Why)> = left.iter().map(|refusal| (refusal.op.as_str(), refusal.why)).collect();
+    let expected =
+        [("Neg", Why::Function), ("Abs", Why::Function), ("Add", Why::Input), ("Flatten", Why::Input)];
+    assert_eq!(reasons, expected, "the whole of it is not lowered");
     let (plan, has) = plan(&model, size(&images), true);
     assert!(has, "its beginning is");
     assert_eq!(planned(&plan, &images), truth(&model, &images));

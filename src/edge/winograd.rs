@@ -6,7 +6,7 @@
 //! 1 and −1 alone, and `G` halves: the result is the convolution in another order of summation, within a
 //! few roundings of it. Towers whose bits are proven never come here.
 
-use super::kernels::{Kernels, Packed, Part};
+use super::kernels::{Kernels, Packed, SumTile};
 
 /// Places of a transformed tile.
 pub const PLACES: usize = 16;
@@ -25,9 +25,9 @@ pub struct Winograd {
 
 /// Memory for transformed inputs, sums and outputs.
 #[derive(Clone, Debug, Default)]
-pub struct Work([Vec<f32>; 3]);
+pub struct Workspace([Vec<f32>; 3]);
 
-impl Work {
+impl Workspace {
     /// Memory that all of these can use by turns.
     pub fn of<'a>(all: impl Iterator<Item = &'a Winograd> + Clone) -> Self {
         let most = |of: fn(&Winograd) -> usize| vec![0.0; all.clone().map(of).max().unwrap_or(0)];
@@ -62,7 +62,7 @@ impl Winograd {
         let [inputs, outputs] = channels;
         let mut places = vec![vec![0f32; outputs * inputs]; PLACES];
         for (o, i) in (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))) {
-            let spread = spread_weights(|y, x| f64::from(weight(o, y, x, i)));
+            let spread = transformed_weights(|y, x| f64::from(weight(o, y, x, i)));
             places.iter_mut().zip(spread).for_each(|(place, w)| place[o * inputs + i] = w as f32);
         }
         let pack =
@@ -90,11 +90,11 @@ impl Winograd {
         row_stride: usize,
         x: &[f32],
         origins: &[u32],
-        work: &mut Work,
-        mut each: impl FnMut(Part<'_, f32>),
+        space: &mut Workspace,
+        mut each: impl FnMut(SumTile<'_, f32>),
     ) {
         let [inputs, outputs] = self.channels;
-        let [transformed, sums, out] = &mut work.0;
+        let [transformed, sums, out] = &mut space.0;
         let at: Vec<u32> = (0..self.chunk).map(|tile| (tile * inputs) as u32).collect();
         let mut done = 0;
         // Of the images that there may be, perhaps not all are there.
@@ -102,7 +102,7 @@ impl Winograd {
         for (origins, inside) in origins.chunks(self.chunk).zip(inside.chunks(self.chunk)) {
             let count = origins.len();
             let transformed = &mut transformed[..PLACES * count * inputs];
-            kernels.spread_tiles(x, row_stride, origins, inputs, transformed);
+            kernels.transform_inputs(x, row_stride, origins, inputs, transformed);
             let pixels = inside.iter().map(|[rows, columns]| rows * columns).sum::<usize>();
             let out = &mut out[..pixels * outputs];
             for (block, (channels, width)) in self.weights[0].blocks().enumerate() {
@@ -112,9 +112,9 @@ impl Winograd {
                 for (weights, (x, sums)) in self.weights.iter().zip(planes) {
                     weights.run_block(block, 0, x, &at[..count], sums);
                 }
-                kernels.gather_tiles(sums, width, inside, channels, out, outputs);
+                kernels.transform_outputs(sums, width, inside, channels, out, outputs);
             }
-            each(Part { pixels: done..done + pixels, channels: 0..outputs, width: outputs, sums: out });
+            each(SumTile { pixels: done..done + pixels, channels: 0..outputs, width: outputs, sums: out });
             done += pixels;
         }
     }
@@ -141,7 +141,7 @@ fn chunk([inputs, outputs]: [usize; 2]) -> usize {
 }
 
 /// `G g Gᵀ`.
-fn spread_weights(g: impl Fn(usize, usize) -> f64) -> [f64; PLACES] {
+fn transformed_weights(g: impl Fn(usize, usize) -> f64) -> [f64; PLACES] {
     let spread = |[a, b, c]: [f64; 3]| [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c];
     let columns = [0, 1, 2].map(|x| spread([0, 1, 2].map(|y| g(y, x))));
     let mut all = [0.0; PLACES];

@@ -1,6 +1,7 @@
 //! What the float tower's activations are like, from calibration images.
 
 use super::float;
+use crate::exactness::ACTIVATION_MAX;
 use crate::graph::{Expr, Graph};
 use crate::model::{Params, Recipe};
 use crate::onnx::ModelProto;
@@ -11,8 +12,6 @@ use ndarray::{ArrayD, ArrayView4, Axis};
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-/// The greatest magnitude of an activation: 7 bits.
-pub(super) const ACTIVATION_MAX: f64 = 127.0;
 /// Share of activations that may be clipped.
 const CLIPPED: f64 = 0.001;
 /// Exponents that are counted apart.

@@ -7,9 +7,10 @@
 //! part ([`super::calibrate`]). A product is rounded only after what can be done in its accumulator: the
 //! normalisation, the sum with a shortcut, the ReLU.
 
-use super::calibrate::{ACTIVATION_MAX, Statistics};
+use super::calibrate::Statistics;
 use super::float::{self, describe};
 use super::quantise::{Incoming, Quantised, Row, finest, finest_beside, finest_pair};
+use crate::exactness::ACTIVATION_MAX;
 use crate::graph::{ConvAttrs, DType, Expr, Graph, Tensor};
 use crate::model::{Kind, Params, Part, Recipe, plan};
 use crate::onnx::ModelProto;
@@ -217,9 +218,8 @@ impl<'a, 'g> Exporter<'a, 'g> {
             }
             [Term::Product(a, x), Term::Integers(y)] | [Term::Integers(y), Term::Product(a, x)] => {
                 let exponent = shortcut_exponent(layer, y)?;
-                let (magnitude, step) = (y.is.max * y.is.unit, exponent + y.is.step);
                 let rows = self.rows(a, x, half)?;
-                let beside = rows.iter().map(|row| finest_beside(row, x.is, magnitude, step));
+                let beside = rows.iter().map(|row| finest_beside(row, x.is, y.is.real(exponent)));
                 let integers = beside.collect::<Result<Vec<_>>>()?;
                 let branch = self.scaled(a, x, &integers, out)?;
                 Ok(branch + y.value * 2f32.powi(exponent - out))

@@ -40,6 +40,9 @@ pub struct Inspection {
     pub metadata: BTreeMap<String, String>,
     /// Which provider of ONNX Runtime would run each node on a machine with CUDA.
     pub placement: Vec<Placement>,
+    /// The model itself.
+    #[serde(skip)]
+    pub model: ModelProto,
 }
 
 /// An input or output.
@@ -114,6 +117,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         tower,
         metadata: model.metadata_props.iter().map(|p| (p.key().into(), p.value().into())).collect(),
         placement: placement(&model, graph),
+        model,
     })
 }
 

@@ -1,10 +1,10 @@
 //! Choosing integers: weights, biases and scales of one convolution or product.
 //!
 //! The real accumulator of output channel c is `Σ wⱼ·unit·Aⱼ + b` for integer inputs A. It is held as
-//! `2^s · (Σ Wⱼ·Aⱼ + B)` with 8-bit W; s is the smallest exponent for which W fits and no sum can leave
-//! the integers that float32 holds.
+//! `2^s · (Σ Wⱼ·Aⱼ + B)` with 8-bit W; s is the smallest exponent for which W fits and float32 rounds no
+//! sum, as [`crate::exactness`] tells it.
 
-use crate::tower::LIMIT;
+use crate::exactness::{Interval, Range};
 use crate::{Error, Result};
 
 /// The greatest magnitude of a weight.
@@ -21,6 +21,18 @@ pub(super) struct Incoming {
     pub unit: f64,
     pub max: f64,
     pub step: i32,
+}
+
+impl Incoming {
+    /// The integers, or means of them, that go in.
+    fn range(&self) -> Interval {
+        Interval::new(-self.max, self.max, self.step)
+    }
+
+    /// Where 1 stands for a power of two: these in real terms.
+    pub fn real(&self, exponent: i32) -> Interval {
+        self.range().scaled(exponent)
+    }
 }
 
 /// One output channel, as trained.
@@ -56,17 +68,8 @@ pub(super) struct Quantised {
     pub bias: f64,
     /// The accumulator's unit is 2^exponent.
     pub exponent: i32,
-    /// `Σ|w|·a_max + |b|` in real terms.
-    pub magnitude: f64,
-    /// Exponent of the accumulator's smallest step, in real terms.
-    pub step: i32,
-}
-
-impl Quantised {
-    /// Whether sums of magnitude `self + other` are exact.
-    pub fn fits_with(&self, magnitude: f64, step: i32) -> bool {
-        self.magnitude + magnitude < LIMIT * 2f64.powi(self.step.min(step))
-    }
+    /// The accumulator, in real terms.
+    pub sums: Interval,
 }
 
 /// The finest integers for a channel whose sums are exact.
@@ -83,14 +86,15 @@ pub(super) fn finest(row: &Row<'_>, x: Incoming) -> Result<Quantised> {
     exponent = exponent.max(*EXPONENTS.start());
     loop {
         let q = at(row, x, exponent)?;
-        if let Some(q) = q.filter(|q| q.fits_with(0.0, q.step)) {
+        if let Some(q) = q.filter(|q| q.sums.is_exact()) {
             return Ok(q);
         }
         exponent += 1;
     }
 }
 
-/// The integers with accumulators of unit 2^exponent; none if a weight does not fit 8 bits.
+/// The integers with accumulators of unit 2^exponent; none if a weight does not fit 8 bits, or the bias
+/// float32.
 pub(super) fn at(row: &Row<'_>, x: Incoming, exponent: i32) -> Result<Option<Quantised>> {
     if !EXPONENTS.contains(&exponent) {
         let why = format!("needs a scale of 2^{exponent}, which no trained tower does; check its weights");
@@ -102,32 +106,32 @@ pub(super) fn at(row: &Row<'_>, x: Incoming, exponent: i32) -> Result<Option<Qua
         return Ok(None);
     }
     let bias = ((row.bias - row.error(&scaled, unit, x.unit)) / unit).round() + row.half / unit;
-    let sum: f64 = scaled.iter().map(|w| w.abs()).sum();
-    // The half step is finer than the accumulator's unit where that is coarser than the output's.
-    let fraction = if row.half > 0.0 { (row.half / unit).log2() as i32 } else { 0 };
-    let step = exponent + x.step.min(fraction).min(0);
-    let magnitude = (sum * x.max + bias.abs()) * unit;
+    // The accumulator counts in its unit, or in the half step or the step of what goes in, where those are
+    // finer; that some channel's weights may be multiples of more is of no use.
+    let half = if row.half > 0.0 { (row.half / unit).log2() as i32 } else { 0 };
+    let sums = Range::uniform(x.range()).product(scaled.iter(), bias);
     let weights = scaled.iter().map(|w| *w as i8).collect();
-    Ok(Some(Quantised { weights, bias, exponent, magnitude, step }))
+    let sums = sums.map(|sums| sums.finer(half.min(x.step).min(0)).scaled(exponent));
+    Ok(sums.map(|sums| Quantised { weights, bias, exponent, sums }))
 }
 
 /// Two channels whose results are added, the second with the shortcut's input: the finest whose sum is
 /// exact.
 pub(super) fn finest_pair(a: (&Row<'_>, Incoming), b: (&Row<'_>, Incoming)) -> Result<[Quantised; 2]> {
     let mut pair = [finest(a.0, a.1)?, finest(b.0, b.1)?];
-    while !pair[0].fits_with(pair[1].magnitude, pair[1].step) {
+    while !pair[0].sums.plus(pair[1].sums).is_exact() {
         // The finer one sets the step of the sum.
-        let i = usize::from(pair[1].step < pair[0].step);
+        let i = usize::from(pair[1].sums.step < pair[0].sums.step);
         let (row, x) = [a, b][i];
         pair[i] = coarser(row, x, &pair[i])?;
     }
     Ok(pair)
 }
 
-/// A channel whose result is added to integers of the given magnitude and step.
-pub(super) fn finest_beside(row: &Row<'_>, x: Incoming, magnitude: f64, step: i32) -> Result<Quantised> {
+/// A channel whose result is added to these numbers.
+pub(super) fn finest_beside(row: &Row<'_>, x: Incoming, other: Interval) -> Result<Quantised> {
     let mut q = finest(row, x)?;
-    while !q.fits_with(magnitude, step) {
+    while !q.sums.plus(other).is_exact() {
         q = coarser(row, x, &q)?;
     }
     Ok(q)
@@ -142,6 +146,7 @@ fn coarser(row: &Row<'_>, x: Incoming, than: &Quantised) -> Result<Quantised> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::exactness::LIMIT;
     use proptest::prelude::*;
 
     const INK: Incoming = Incoming { unit: 1.0 / 255.0, max: 255.0, step: 0 };
@@ -194,7 +199,7 @@ mod tests {
                 prop_assert!((f64::from(*w) / 255.0 - f64::from(*i) * unit).abs() <= 0.5 * unit * 1.000001);
             }
             prop_assert!((q.bias * unit - bias).abs() <= 0.5 * unit);
-            prop_assert!(q.fits_with(0.0, q.step));
+            prop_assert!(q.sums.is_exact());
         }
     }
 }

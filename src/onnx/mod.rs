@@ -1,10 +1,13 @@
-//! The ONNX file format: its messages, the operators of its standard domain by name, tensors, and accessors.
+//! The ONNX file format: its messages, the operators of its standard domain by name, tensors,
+//! constants, and accessors.
 
+mod constants;
 mod messages;
 mod node;
 mod operator;
 mod tensor;
 
+pub use constants::Constants;
 pub use messages::*;
 pub use operator::Operator;
 pub use tensor::{DType, Tensor, numbers};

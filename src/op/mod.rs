@@ -21,6 +21,7 @@ mod meaning;
 mod norm;
 mod pool;
 mod product;
+pub mod range;
 mod real;
 mod reduce;
 mod resize;

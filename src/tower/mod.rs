@@ -8,14 +8,13 @@ pub(crate) mod contract;
 mod distance;
 mod metadata;
 mod proof;
-mod range;
 #[cfg(test)]
 pub(crate) mod tests;
 mod weights;
 
 pub use distance::Distance;
 pub use metadata::{Accuracy, FORMAT, Provenance};
-pub use proof::{LIMIT, LayerBound, prove};
+pub use proof::{LayerBound, prove};
 pub use weights::finite;
 
 use crate::image::Preprocessing;

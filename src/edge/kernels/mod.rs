@@ -1,26 +1,49 @@
 //! The inner loops, one set for each kind of CPU, chosen when the program runs.
 //!
-//! The only place with `unsafe` code of this room. A [`Kernels`] can only be had from
-//! [`Kernels::all`] or [`Kernels::best`], which ask the CPU first; the slices that go into a loop are
-//! checked by [`Packed::run`] before it starts.
+//! A set is a file and a row of [`sets!`]: its micro-kernels (the products of a tile of outputs that stay
+//! in registers) and the CPU features for which the element-wise passes are compiled once more.
+//!
+//! This is the only place with `unsafe` code of the room. A [`Kernels`] can only be had from
+//! [`Kernels::all`] or [`Kernels::best`], which ask the CPU first; the slices that go into a micro-kernel
+//! are checked by [`Packed::run`] before it starts.
 //!
 //! Integer kernels give the same integers everywhere: products of 8-bit numbers summed in 32 bits, in
 //! whatever order. Float kernels differ in the last bits, as any two do.
 #![allow(unsafe_code)]
 
-mod pack;
-mod passes;
 #[macro_use]
-mod tile;
+mod dispatch;
+#[macro_use]
+mod micro_kernel;
+mod epilogue;
+mod pack;
+mod pool;
 mod portable;
 #[cfg(test)]
 mod tests;
-mod tiles;
-#[cfg(target_arch = "x86_64")]
-mod x86;
+mod winograd;
 
-pub use pack::{Choice, Packed, Part, Pixels, Walk};
-pub use passes::{Beside, Finish, Number, Output, Window};
+pub use epilogue::{Epilogue, Number, Output, Residual};
+pub use pack::{Choice, Offsets, Packed, SumTile, Walk};
+pub use pool::Window;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+/// The sets of kernels beside the portable one, the fastest first: module, where it is compiled, level,
+/// and the CPU features that the level's passes are compiled for.
+macro_rules! sets {
+    ($then:ident $($arguments:tt)*) => {
+        $then! {
+            [$($arguments)*]
+            { avx512 (target_arch = "x86_64") Avx512 "avx512f,avx512bw,avx512vl,avx2,fma" }
+            { avx2 (target_arch = "x86_64") Avx2 "avx2,fma" }
+        }
+    };
+}
+use sets;
 
 /// What a product is computed on: `f32` by `f32` in `f32`, or `u8` by `i8` in `i32`.
 pub trait Element: Number {
@@ -49,7 +72,7 @@ impl Element for u8 {
 /// # Safety
 /// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus all of the walk is inside;
 /// `w` holds rows × steps lines of V vectors, aligned to 64 bytes; `out` takes P × V vectors.
-type Tile<T> = unsafe fn(
+type MicroKernel<T> = unsafe fn(
     x: *const T,
     offsets: *const u32,
     walk: &Walk,
@@ -57,40 +80,31 @@ type Tile<T> = unsafe fn(
     out: *mut <T as Element>::Sum,
 );
 
-/// The tiles of one number of vectors: pixels at once, the most first, 1 last.
-type Tiles<T> = &'static [(usize, Tile<T>)];
+/// The micro-kernels of one number of vectors: pixels at once, the most first, 1 last.
+type Heights<T> = &'static [(usize, MicroKernel<T>)];
 
-/// A kind of product on one kind of CPU; `shapes[i]` computes i + 1 vectors of output channels.
-struct Table<T: Element> {
+/// The micro-kernels of a kind of product on one kind of CPU.
+struct MicroKernels<T: Element> {
     lanes: usize,
     /// Weights of a group lie together, `[lanes, GROUP]`; otherwise `[GROUP, lanes]`.
     grouped: bool,
-    shapes: &'static [Tiles<T>],
+    /// `widths[i]` computes i + 1 vectors of output channels.
+    widths: &'static [Heights<T>],
 }
 
 /// Greatest number of sums of any tile.
-const TILE_SUMS: usize = 512;
+const MAX_SUMS: usize = 512;
 
-/// What element-wise passes are compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-/// The loops for one kind of CPU.
+/// A set of loops for one kind of CPU.
 pub struct Kernels {
     /// For reports: `avx512-vnni`.
     pub name: &'static str,
     level: Level,
-    float: &'static Table<f32>,
+    float: &'static MicroKernels<f32>,
     /// For inputs up to 127.
-    int: &'static Table<u8>,
+    int: &'static MicroKernels<u8>,
     /// For inputs up to 255.
-    wide: &'static Table<u8>,
+    wide: &'static MicroKernels<u8>,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -99,26 +113,11 @@ impl std::fmt::Debug for Kernels {
     }
 }
 
-static PORTABLE: Kernels = Kernels {
-    name: "portable",
-    level: Level::Portable,
-    float: &portable::FLOAT,
-    int: &portable::INT,
-    wide: &portable::INT,
-};
+sets!(levels);
 
 impl Kernels {
-    /// All that this CPU can run, the fastest first, the portable ones last.
-    pub fn all() -> Vec<&'static Self> {
-        let mut all = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        all.extend(x86::available());
-        all.push(&PORTABLE);
-        all
-    }
-
     /// The fastest for this CPU.
     pub fn best() -> &'static Self {
-        Self::all().first().copied().unwrap_or(&PORTABLE)
+        Self::all().first().copied().unwrap_or(&portable::KERNELS)
     }
 }

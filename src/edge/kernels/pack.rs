@@ -1,6 +1,6 @@
 //! Weights in the order in which the kernels read them, and the safe way into a kernel.
 
-use super::{Element, Kernels, TILE_SUMS, Table, Tile, Tiles};
+use super::{Element, Heights, Kernels, MAX_SUMS, MicroKernel, MicroKernels};
 use std::ops::Range;
 
 /// The way over an image `[H, W, C]` that the window of one output pixel takes.
@@ -14,12 +14,12 @@ pub struct Walk {
     pub steps: usize,
 }
 
-/// Where each pixel of a map begins in its buffer.
+/// Where the windows, tiles, rows or pixels of a map begin in its buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pixels(Vec<u32>);
+pub struct Offsets(Vec<u32>);
 
-impl Pixels {
-    /// None if there are no pixels, or more than 2³² elements before one.
+impl Offsets {
+    /// None if there are none, or more than 2³² elements before one.
     pub fn new(offsets: &[usize]) -> Option<Self> {
         if offsets.is_empty() {
             return None;
@@ -27,8 +27,8 @@ impl Pixels {
         offsets.iter().map(|o| u32::try_from(*o).ok()).collect::<Option<_>>().map(Self)
     }
 
-    /// The offsets, in elements.
-    pub fn offsets(&self) -> &[u32] {
+    /// In elements.
+    pub fn all(&self) -> &[u32] {
         &self.0
     }
 }
@@ -39,11 +39,11 @@ impl Pixels {
 struct Line([u8; 64]);
 
 #[repr(C, align(64))]
-struct Sums<S>([S; TILE_SUMS]);
+struct Buffer<S>([S; MAX_SUMS]);
 
 /// Consecutive vectors of output channels that are summed together.
 struct Block<T: Element> {
-    tiles: Tiles<T>,
+    heights: Heights<T>,
     channels: Range<usize>,
     /// Sums a pixel, with those of the last vector that are no channels.
     width: usize,
@@ -59,8 +59,8 @@ pub struct Packed<T: Element> {
     steps: usize,
 }
 
-/// Sums that are ready.
-pub struct Part<'a, S> {
+/// A tile of sums that are ready.
+pub struct SumTile<'a, S> {
     /// The pixels, by their place in the map.
     pub pixels: Range<usize>,
     /// The output channels.
@@ -75,7 +75,7 @@ pub struct Part<'a, S> {
 pub trait Choice: Element {
     /// `highest`: no input is above it.
     #[doc(hidden)]
-    fn table(kernels: &'static Kernels, highest: u8) -> TableOf<Self>
+    fn micro_kernels(kernels: &'static Kernels, highest: u8) -> Hidden<Self>
     where
         Self: Sized;
     /// The bytes of a weight, in the order of this CPU.
@@ -83,12 +83,12 @@ pub trait Choice: Element {
     fn bytes(weight: Self::Weight) -> impl AsRef<[u8]>;
 }
 
-/// Hides the table from the trait's callers.
-pub struct TableOf<T: Element>(&'static Table<T>);
+/// Hides the set from the trait's callers.
+pub struct Hidden<T: Element>(&'static MicroKernels<T>);
 
 impl Choice for f32 {
-    fn table(kernels: &'static Kernels, _: u8) -> TableOf<Self> {
-        TableOf(kernels.float)
+    fn micro_kernels(kernels: &'static Kernels, _: u8) -> Hidden<Self> {
+        Hidden(kernels.float)
     }
     fn bytes(weight: f32) -> impl AsRef<[u8]> {
         weight.to_ne_bytes()
@@ -96,8 +96,8 @@ impl Choice for f32 {
 }
 
 impl Choice for u8 {
-    fn table(kernels: &'static Kernels, highest: u8) -> TableOf<Self> {
-        TableOf(if highest > 127 { kernels.wide } else { kernels.int })
+    fn micro_kernels(kernels: &'static Kernels, highest: u8) -> Hidden<Self> {
+        Hidden(if highest > 127 { kernels.wide } else { kernels.int })
     }
     fn bytes(weight: i8) -> impl AsRef<[u8]> {
         weight.to_ne_bytes()
@@ -114,25 +114,25 @@ impl<T: Choice> Packed<T> {
         [rows, run]: [usize; 2],
         weight: impl Fn(usize, usize, usize) -> T::Weight,
     ) -> Self {
-        let table = T::table(kernels, highest).0;
+        let set = T::micro_kernels(kernels, highest).0;
         let steps = run.div_ceil(T::GROUP);
         let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
         let mut first = 0;
-        for vectors in shares(channels.div_ceil(table.lanes), table.shapes.len()) {
-            let width = vectors * table.lanes;
+        for vectors in shares(channels.div_ceil(set.lanes), set.widths.len()) {
+            let width = vectors * set.lanes;
             let channels = first..channels.min(first + width);
-            let tiles = table.shapes[vectors - 1];
-            blocks.push(Block { tiles, channels: channels.clone(), width, at: bytes.len() });
+            let heights = set.widths[vectors - 1];
+            blocks.push(Block { heights, channels: channels.clone(), width, at: bytes.len() });
             for (row, step) in (0..rows).flat_map(|row| (0..steps).map(move |step| (row, step))) {
                 // One line a vector: its lanes and the members of their groups.
                 for j in 0..width * T::GROUP {
-                    let (vector, within) = (j / (table.lanes * T::GROUP), j % (table.lanes * T::GROUP));
-                    let (lane, i) = if table.grouped {
+                    let (vector, within) = (j / (set.lanes * T::GROUP), j % (set.lanes * T::GROUP));
+                    let (lane, i) = if set.grouped {
                         (within / T::GROUP, within % T::GROUP)
                     } else {
-                        (within % table.lanes, within / table.lanes)
+                        (within % set.lanes, within / set.lanes)
                     };
-                    let (channel, place) = (first + vector * table.lanes + lane, step * T::GROUP + i);
+                    let (channel, place) = (first + vector * set.lanes + lane, step * T::GROUP + i);
                     // What a group reads beyond its run, it multiplies by nothing.
                     let inside = channels.contains(&channel) && place < run;
                     let w = if inside { weight(channel, row, place) } else { T::Weight::default() };
@@ -150,14 +150,14 @@ impl<T: Choice> Packed<T> {
     ///
     /// # Panics
     /// If a window reaches over the end of `x`.
-    pub fn run(&self, row_stride: usize, x: &[T], pixels: &[u32], mut each: impl FnMut(Part<'_, T::Sum>)) {
+    pub fn run(&self, row_stride: usize, x: &[T], pixels: &[u32], mut each: impl FnMut(SumTile<'_, T::Sum>)) {
         let walk = self.walk(row_stride, x, pixels);
-        let mut sums = Sums([T::Sum::default(); TILE_SUMS]);
+        let mut sums = Buffer([T::Sum::default(); MAX_SUMS]);
         for block in &self.blocks {
-            for_tiles(block, pixels.len(), |range, tile| {
+            for_tiles(block, pixels.len(), |range, kernel| {
                 let part = &mut sums.0[..range.len() * block.width];
-                self.sum(block, tile, &walk, x, &pixels[range.clone()], part);
-                each(Part {
+                self.sum(block, kernel, &walk, x, &pixels[range.clone()], part);
+                each(SumTile {
                     pixels: range,
                     channels: block.channels.clone(),
                     width: block.width,
@@ -179,9 +179,9 @@ impl<T: Choice> Packed<T> {
     pub fn run_block(&self, block: usize, row_stride: usize, x: &[T], pixels: &[u32], sums: &mut [T::Sum]) {
         let walk = self.walk(row_stride, x, pixels);
         let block = &self.blocks[block];
-        for_tiles(block, pixels.len(), |range, tile| {
+        for_tiles(block, pixels.len(), |range, kernel| {
             let part = &mut sums[range.start * block.width..range.end * block.width];
-            self.sum(block, tile, &walk, x, &pixels[range], part);
+            self.sum(block, kernel, &walk, x, &pixels[range], part);
         });
     }
 
@@ -193,11 +193,11 @@ impl<T: Choice> Packed<T> {
         Walk { rows: self.rows, row_stride, steps: self.steps }
     }
 
-    /// Calls a tile of a block for as many pixels of `walk`'s as it takes.
+    /// Calls a micro-kernel of a block for as many pixels of `walk`'s as it takes.
     fn sum(
         &self,
         block: &Block<T>,
-        tile: Tile<T>,
+        kernel: MicroKernel<T>,
         walk: &Walk,
         x: &[T],
         pixels: &[u32],
@@ -206,18 +206,22 @@ impl<T: Choice> Packed<T> {
         assert_eq!(sums.len(), pixels.len() * block.width);
         let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
         // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel, and
-        // `for_tiles` gives each tile its pixels; `new` packed rows × steps × width groups of weights at
+        // `for_tiles` gives each kernel its pixels; `new` packed rows × steps × width groups of weights at
         // the block's aligned place; `sums` holds pixels × width sums.
-        unsafe { tile(x.as_ptr(), pixels.as_ptr(), walk, weights, sums.as_mut_ptr()) };
+        unsafe { kernel(x.as_ptr(), pixels.as_ptr(), walk, weights, sums.as_mut_ptr()) };
     }
 }
 
-/// Covers `pixels` with tiles of a block, the largest first.
-fn for_tiles<T: Element>(block: &Block<T>, pixels: usize, mut each: impl FnMut(Range<usize>, Tile<T>)) {
+/// Covers `pixels` with tiles of a block, the highest first.
+fn for_tiles<T: Element>(
+    block: &Block<T>,
+    pixels: usize,
+    mut each: impl FnMut(Range<usize>, MicroKernel<T>),
+) {
     let mut done = 0;
-    for &(count, tile) in block.tiles {
+    for &(count, kernel) in block.heights {
         while pixels - done >= count {
-            each(done..done + count, tile);
+            each(done..done + count, kernel);
             done += count;
         }
     }

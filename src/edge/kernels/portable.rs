@@ -1,6 +1,6 @@
 //! Kernels in plain Rust, for any CPU; the compiler vectorises them as far as the target allows.
 
-use super::{Element, Table, Walk};
+use super::{Element, Kernels, Level, MicroKernels, Walk};
 
 const LANES: usize = 8;
 
@@ -11,7 +11,7 @@ unsafe fn load_float(w: *const f32) -> [f32; LANES] {
 }
 
 #[inline(always)]
-unsafe fn spread_float(x: *const f32) -> f32 {
+unsafe fn broadcast_float(x: *const f32) -> f32 {
     // SAFETY: one number is inside.
     unsafe { *x }
 }
@@ -39,7 +39,7 @@ unsafe fn load_int(w: *const i8) -> [[i8; LANES]; 4] {
 }
 
 #[inline(always)]
-unsafe fn spread_int(x: *const u8) -> [u8; 4] {
+unsafe fn broadcast_int(x: *const u8) -> [u8; 4] {
     // SAFETY: a group of neighbours is inside.
     unsafe { *x.cast() }
 }
@@ -61,18 +61,22 @@ unsafe fn store_int(out: *mut i32, sums: [i32; LANES]) {
     unsafe { *out.cast() = sums }
 }
 
-tile! {
+micro_kernel! {
     float: f32, lanes LANES, sums [0f32; LANES], lines [0f32; LANES],
-    load load_float, spread spread_float, add add_float, store store_float
+    load load_float, broadcast broadcast_float, add add_float, store store_float
 }
 
-tile! {
+micro_kernel! {
     int: u8, lanes LANES, sums [0i32; LANES], lines [[0i8; LANES]; 4],
-    load load_int, spread spread_int, add add_int, store store_int
+    load load_int, broadcast broadcast_int, add add_int, store store_int
 }
 
-pub static FLOAT: Table<f32> =
-    Table { lanes: LANES, grouped: false, shapes: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
+static FLOAT: MicroKernels<f32> =
+    MicroKernels { lanes: LANES, grouped: false, widths: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
 
-pub static INT: Table<u8> =
-    Table { lanes: LANES, grouped: false, shapes: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };
+static INT: MicroKernels<u8> =
+    MicroKernels { lanes: LANES, grouped: false, widths: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };
+
+/// They are there on every CPU.
+pub static KERNELS: Kernels =
+    Kernels { name: "portable", level: Level::Portable, float: &FLOAT, int: &INT, wide: &INT };

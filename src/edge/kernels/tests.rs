@@ -20,8 +20,8 @@ impl Case {
     }
 
     /// Windows that begin anywhere.
-    fn windows(&self, rng: &mut Stream) -> Pixels {
-        Pixels::new(&(0..self.pixels).map(|_| random::below(rng, 200)).collect::<Vec<_>>()).unwrap()
+    fn windows(&self, rng: &mut Stream) -> Offsets {
+        Offsets::new(&(0..self.pixels).map(|_| random::below(rng, 200)).collect::<Vec<_>>()).unwrap()
     }
 
     fn elements(&self) -> usize {
@@ -34,13 +34,13 @@ impl Case {
         kernels: &'static Kernels,
         highest: u8,
         x: &[T],
-        windows: &Pixels,
+        windows: &Offsets,
         weights: &[T::Weight],
     ) -> Vec<T::Sum> {
         let at = |channel: usize, row: usize, i: usize| weights[(channel * self.rows + row) * self.run + i];
         let packed = Packed::<T>::new(kernels, highest, self.channels, [self.rows, self.run], at);
         let mut all = vec![T::Sum::default(); self.pixels * self.channels];
-        packed.run(self.row_stride, x, windows.offsets(), |part| {
+        packed.run(self.row_stride, x, windows.all(), |part| {
             for (i, pixel) in part.pixels.enumerate() {
                 let count = part.channels.len();
                 let to = &mut all[pixel * self.channels + part.channels.start..][..count];
@@ -51,8 +51,8 @@ impl Case {
     }
 
     /// Calls `f` with pixel, channel, and the places in image and weights of each product.
-    fn each(&self, windows: &Pixels, mut f: impl FnMut(usize, usize, usize)) {
-        for (pixel, at) in windows.offsets().iter().enumerate() {
+    fn each(&self, windows: &Offsets, mut f: impl FnMut(usize, usize, usize)) {
+        for (pixel, at) in windows.all().iter().enumerate() {
             for (channel, row) in (0..self.channels).flat_map(|c| (0..self.rows).map(move |r| (c, r))) {
                 for i in 0..self.run {
                     let x = *at as usize + row * self.row_stride + i;
@@ -117,16 +117,16 @@ fn every_float_kernel_agrees_with_float64_and_sums_integers_exactly() {
     }
 }
 
-/// What one pass of `Finish` gives for i32 sums `[pixels, width]`.
+/// What one pass of `Epilogue` gives for i32 sums `[pixels, width]`.
 fn finished<R: Number, O: Output>(
     kernels: &Kernels,
-    how: &Finish,
-    part: &Part<'_, i32>,
-    beside: Option<Beside<'_, R>>,
-    at: &Pixels,
+    how: &Epilogue,
+    part: &SumTile<'_, i32>,
+    residual: Option<Residual<'_, R>>,
+    at: &Offsets,
 ) -> Vec<O> {
-    let mut out = vec![O::default(); at.offsets().len() * how.scale.len()];
-    kernels.finish(how, part, beside, &mut out, at.offsets());
+    let mut out = vec![O::default(); at.all().len() * how.scale.len()];
+    kernels.store(how, part, residual, &mut out, at.all());
     out
 }
 
@@ -137,26 +137,26 @@ fn every_pass_gives_the_bits_of_scalar_arithmetic() {
         let (channels, pixels) = (1 + random::below(&mut rng, 60), 1 + random::below(&mut rng, 9));
         let width = channels + random::below(&mut rng, 16);
         let at: Vec<usize> = (0..pixels).map(|p| p * channels).collect();
-        let at = Pixels::new(&at).unwrap();
+        let at = Offsets::new(&at).unwrap();
         let sums: Vec<i32> =
             (0..pixels * width).map(|_| random::below(&mut rng, 1 << 25) as i32 - (1 << 24)).collect();
-        let how = Finish {
+        let how = Epilogue {
             scale: (0..channels).map(|_| 2f32.powi(-(random::below(&mut rng, 20) as i32))).collect(),
             shift: (0..channels).map(|_| random::between(&mut rng, -9.0, 9.0)).collect(),
-            factor: 0.25,
+            residual_factor: 0.25,
             low: 0.0,
             high: 127.0,
             floor: true,
         };
-        let part = Part { pixels: 0..pixels, channels: 0..channels, width, sums: &sums };
+        let part = SumTile { pixels: 0..pixels, channels: 0..channels, width, sums: &sums };
         let other: Vec<u8> = (0..pixels * channels).map(|_| random::below(&mut rng, 256) as u8).collect();
         let other_floats: Vec<f32> = other.iter().map(|x| f32::from(*x) * 0.37).collect();
-        let scalar = |beside: Option<&[f32]>| -> Vec<f32> {
+        let scalar = |residual: Option<&[f32]>| -> Vec<f32> {
             let place = |i: usize| (i / channels, i % channels);
             let value = |i: usize| {
                 let (pixel, c) = place(i);
                 let mut x = sums[pixel * width + c] as f32 * how.scale[c] + how.shift[c];
-                x += beside.map_or(0.0, |b| b[i] * how.factor);
+                x += residual.map_or(0.0, |b| b[i] * how.residual_factor);
                 x.clamp(how.low, how.high).floor()
             };
             (0..pixels * channels).map(value).collect()
@@ -164,8 +164,8 @@ fn every_pass_gives_the_bits_of_scalar_arithmetic() {
         let bytes: Vec<f32> = other.iter().map(|x| f32::from(*x)).collect();
         let small = |x: Vec<f32>| x.into_iter().map(|x| x as u8).collect::<Vec<u8>>();
         for kernels in Kernels::all() {
-            let of_bytes = Beside { data: &other[..], at: at.offsets() };
-            let of_floats = Beside { data: &other_floats[..], at: at.offsets() };
+            let of_bytes = Residual { data: &other[..], at: at.all() };
+            let of_floats = Residual { data: &other_floats[..], at: at.all() };
             let name = kernels.name;
             assert_eq!(finished::<f32, f32>(kernels, &how, &part, None, &at), scalar(None), "{name}");
             let made: Vec<u8> = finished(kernels, &how, &part, Some(of_bytes), &at);
@@ -198,8 +198,8 @@ fn the_transforms_of_tiles_give_the_same_bits_on_every_cpu() {
     let origins = [[0, 0], [1, 2], [2, 1]].map(|[y, x]| ((y * side + x) * channels) as u32);
     let transformed = |kernels: &Kernels| {
         let (mut spread, mut pixels) = (vec![0.0; 16 * 3 * channels], vec![0.0; 8 * channels]);
-        kernels.spread_tiles(&x, side * channels, &origins, channels, &mut spread);
-        kernels.gather_tiles(&spread, channels, &inside, 0..channels, &mut pixels, channels);
+        kernels.transform_inputs(&x, side * channels, &origins, channels, &mut spread);
+        kernels.transform_outputs(&spread, channels, &inside, 0..channels, &mut pixels, channels);
         (spread, pixels)
     };
     let all = Kernels::all();

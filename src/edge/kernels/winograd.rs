@@ -3,69 +3,41 @@
 // Rows and columns are clearer by their numbers, and so are lanes.
 #![allow(clippy::needless_range_loop)]
 
-use super::passes::{piece, pieces, widened};
-use super::{Kernels, Level};
+use super::epilogue::{piece, pieces};
 use std::ops::Range;
 
-impl Kernels {
+passes! {
     /// `Bᵀ d B` of 4×4 pixels `d` of a map, each tile beginning at one of `origins`: `to` is
     /// `[16, tiles, channels]`.
-    pub fn spread_tiles(
-        &self,
+    pub fn transform_inputs[](
         x: &[f32],
         row_stride: usize,
         origins: &[u32],
         channels: usize,
         to: &mut [f32],
-    ) {
-        match self.level {
-            Level::Portable => spread(x, row_stride, origins, channels, to),
-            // SAFETY: the kernels were chosen for this CPU.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { spread_avx2(x, row_stride, origins, channels, to) },
-            // SAFETY: the kernels were chosen for this CPU.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { spread_avx512(x, row_stride, origins, channels, to) },
-        }
-    }
+    ) = inputs;
 
     /// `Aᵀ m A` of sums `[16, tiles, width]`: of each tile the `inside` rows and columns, pixel after pixel,
     /// into these `channels` of `to`, `[pixels, pitch]`.
-    pub fn gather_tiles(
-        &self,
+    pub fn transform_outputs[](
         sums: &[f32],
         width: usize,
         inside: &[[usize; 2]],
         channels: Range<usize>,
         to: &mut [f32],
         pitch: usize,
-    ) {
-        match self.level {
-            Level::Portable => gather(sums, width, inside, channels, to, pitch),
-            // SAFETY: the kernels were chosen for this CPU.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { gather_avx2(sums, width, inside, channels, to, pitch) },
-            // SAFETY: the kernels were chosen for this CPU.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { gather_avx512(sums, width, inside, channels, to, pitch) },
-        }
-    }
+    ) = outputs;
 }
-
-widened!(spread, spread_avx2, spread_avx512, <>,
-    (x: &[f32], row_stride: usize, origins: &[u32], channels: usize, to: &mut [f32]));
-widened!(gather, gather_avx2, gather_avx512, <>,
-    (sums: &[f32], width: usize, inside: &[[usize; 2]], channels: Range<usize>, to: &mut [f32], pitch: usize));
 
 /// `Bᵀ` of four vectors.
 #[inline(always)]
-fn apart<const N: usize>([a, b, c, d]: [[f32; N]; 4]) -> [[f32; N]; 4] {
+fn input_side<const N: usize>([a, b, c, d]: [[f32; N]; 4]) -> [[f32; N]; 4] {
     [minus(a, c), plus(b, c), minus(c, b), minus(b, d)]
 }
 
 /// `Aᵀ` of four vectors.
 #[inline(always)]
-fn together<const N: usize>([a, b, c, d]: [[f32; N]; 4]) -> [[f32; N]; 2] {
+fn output_side<const N: usize>([a, b, c, d]: [[f32; N]; 4]) -> [[f32; N]; 2] {
     [plus(plus(a, b), c), minus(minus(b, c), d)]
 }
 
@@ -87,7 +59,7 @@ fn minus<const N: usize>(mut a: [f32; N], b: [f32; N]) -> [f32; N] {
 
 /// Row `i` of a matrix of four columns becomes column `i`.
 #[inline(always)]
-fn turned<const N: usize, const R: usize>(rows: [[[f32; N]; 4]; R]) -> [[[f32; N]; R]; 4] {
+fn transposed<const N: usize, const R: usize>(rows: [[[f32; N]; 4]; R]) -> [[[f32; N]; R]; 4] {
     let mut columns = [[[0.0; N]; R]; 4];
     for r in 0..R {
         for c in 0..4 {
@@ -98,7 +70,7 @@ fn turned<const N: usize, const R: usize>(rows: [[[f32; N]; 4]; R]) -> [[[f32; N
 }
 
 #[inline(always)]
-fn spread(x: &[f32], row_stride: usize, origins: &[u32], channels: usize, to: &mut [f32]) {
+fn inputs(x: &[f32], row_stride: usize, origins: &[u32], channels: usize, to: &mut [f32]) {
     let plane = origins.len() * channels;
     for (tile, origin) in origins.iter().enumerate() {
         pieces!(channels, |i, N| {
@@ -109,10 +81,10 @@ fn spread(x: &[f32], row_stride: usize, origins: &[u32], channels: usize, to: &m
                 for row in 0..4 {
                     down[row] = piece(x, at(row, column));
                 }
-                columns[column] = apart(down);
+                columns[column] = input_side(down);
             }
-            for (row, across) in turned(columns).into_iter().enumerate() {
-                for (column, value) in apart(across).into_iter().enumerate() {
+            for (row, across) in transposed(columns).into_iter().enumerate() {
+                for (column, value) in input_side(across).into_iter().enumerate() {
                     to[(row * 4 + column) * plane + tile * channels + i..][..N].copy_from_slice(&value);
                 }
             }
@@ -121,7 +93,7 @@ fn spread(x: &[f32], row_stride: usize, origins: &[u32], channels: usize, to: &m
 }
 
 #[inline(always)]
-fn gather(
+fn outputs(
     sums: &[f32],
     width: usize,
     inside: &[[usize; 2]],
@@ -140,11 +112,11 @@ fn gather(
                 for row in 0..4 {
                     down[row] = piece(sums, at(row * 4 + column));
                 }
-                let [upper, lower] = together(down);
+                let [upper, lower] = output_side(down);
                 (sides[0][column], sides[1][column]) = (upper, lower);
             }
             for row in 0..rows {
-                let across = together(sides[row]);
+                let across = output_side(sides[row]);
                 for column in 0..columns {
                     let pixel = row * columns + column;
                     to[begin + pixel * pitch + i..][..N].copy_from_slice(&across[column]);

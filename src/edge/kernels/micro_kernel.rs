@@ -1,16 +1,16 @@
 //! The one loop of all products.
 
-/// Defines `unsafe fn NAME<const V, const P>`, a [`super::Tile`].
+/// Defines `unsafe fn NAME<const V, const P>`, a [`super::MicroKernel`].
 ///
 /// The sums of P pixels by V vectors stay in registers while the walk goes over the rows of the
 /// window: in images with the channels innermost (`[H, W, C]`), a row of the window is one run of
-/// memory, so nothing is gathered or copied first. Each step spreads one group of neighbours over a
-/// vector and adds its products with V vectors of weights.
-macro_rules! tile {
+/// memory, so im2col is implicit: nothing is gathered or copied first. Each step broadcasts one group of
+/// neighbours to a vector and adds its products with V vectors of weights.
+macro_rules! micro_kernel {
     (
         $(#[$attribute:meta])*
         $name:ident: $x:ty, lanes $lanes:expr, sums $zero:expr, lines $nothing:expr,
-        load $load:path, spread $spread:path, add $add:path, store $store:path
+        load $load:path, broadcast $broadcast:path, add $add:path, store $store:path
     ) => {
         $(#[$attribute])*
         unsafe fn $name<const V: usize, const P: usize>(
@@ -21,7 +21,7 @@ macro_rules! tile {
             out: *mut <$x as Element>::Sum,
         ) {
             const GROUP: usize = <$x as Element>::GROUP;
-            // SAFETY: the caller keeps the promises of `Tile`, which bound every address below.
+            // SAFETY: the caller keeps the promises of `MicroKernel`, which bound every address below.
             unsafe {
                 let mut runs = [x; P];
                 for p in 0..P {
@@ -36,7 +36,7 @@ macro_rules! tile {
                         }
                         w = w.add(V * $lanes * GROUP);
                         for p in 0..P {
-                            let value = $spread(runs[p].add(k * GROUP));
+                            let value = $broadcast(runs[p].add(k * GROUP));
                             for v in 0..V {
                                 sums[p][v] = $add(sums[p][v], value, weights[v]);
                             }

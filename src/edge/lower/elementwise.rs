@@ -1,0 +1,191 @@
+//! Lowering of element-wise nodes: they become the epilogue of the step before them where they can, and
+//! of a step of their own where not.
+
+use super::{Lowered, Lowering};
+use crate::edge::coverage::Why;
+use crate::edge::draft::{ActionDraft, LoweredValue, Stage, StepDraft};
+use crate::exactness::{Interval, Range, power_of_two};
+use crate::onnx::{NodeProto, Operator};
+
+/// Whether limits can be taken before a floor as well as after it.
+fn whole(limits: [f32; 2]) -> bool {
+    limits.iter().all(|x| !x.is_finite() || x.fract() == 0.0)
+}
+
+impl<'a> Lowering<'a> {
+    /// One number for all, or one a channel, for what is added or multiplied.
+    fn per_channel(&self, node: &NodeProto, i: usize, value: &LoweredValue) -> Lowered<Vec<f32>> {
+        let constant = self.constant(node, i)?;
+        let map = &self.maps[value.map];
+        let numbers: Vec<f32> = constant.iter().map(|x| *x as f32).collect();
+        if numbers.len() == 1 && constant.ndim() <= if value.flat { 2 } else { 4 } {
+            return Ok(vec![numbers[0]; map.channels]);
+        }
+        let behind = if value.flat { 0 } else { 2 };
+        let axis = constant.ndim().checked_sub(behind + 1).ok_or(Why::Shape)?;
+        let fits = constant.shape()[axis] == map.channels
+            && numbers.len() == map.channels
+            && constant.ndim() <= behind + 2
+            && (!value.flat || map.size == [1, 1]);
+        if fits { Ok(numbers) } else { Err(Why::Shape) }
+    }
+
+    /// `Mul` or `Div` by a constant.
+    pub(super) fn multiply(&mut self, node: &'a NodeProto, divide: bool) -> Lowered {
+        let [x, c] = self.sides(node)?.filter(|[_, c]| !divide || *c == 1).ok_or(Why::Operands)?;
+        let value = self.plain(node, x)?;
+        let mut factors = self.per_channel(node, c, &value)?;
+        if divide {
+            factors.iter_mut().for_each(|f| *f = 1.0 / *f);
+        }
+        let one = factors.iter().all(|f| *f == factors[0]) && power_of_two(f64::from(factors[0])).is_some();
+        let next = node.output.first().and_then(|o| self.reader.only_user(o));
+        let added = next.is_some_and(|i| self.reader.graph.node[i].operator() == Some(Operator::Add));
+        if one && added && self.open(node, &value).is_none() {
+            return Ok(LoweredValue { factor: factors[0], open: None, ..value });
+        }
+        Ok(self.affine(node, &value, &factors, None))
+    }
+
+    /// Scales, and shifts if told to.
+    fn affine(
+        &mut self,
+        node: &NodeProto,
+        value: &LoweredValue,
+        factors: &[f32],
+        shift: Option<&[f32]>,
+    ) -> LoweredValue {
+        let powers = factors.iter().all(|f| power_of_two(f64::from(*f)).is_some());
+        // Powers of two scale every rounding alike; other factors may be joined where bits may differ.
+        let fits = |d: &StepDraft| {
+            let shifted = d.epilogue.shift.iter().any(|s| *s != 0.0);
+            d.stage == Stage::Affine && (!d.strict || (powers && (shift.is_none() || !shifted)))
+        };
+        let (i, made) = self.extended(node, value, fits);
+        let mut range = self.scaled(made.map, factors);
+        let epilogue = &mut self.drafts[i].epilogue;
+        let multiply = |x: &mut Vec<f32>| x.iter_mut().zip(factors).for_each(|(x, f)| *x *= f);
+        multiply(&mut epilogue.scale);
+        multiply(&mut epilogue.shift);
+        if let Some(shift) = shift {
+            epilogue.shift.iter_mut().zip(shift).for_each(|(x, s)| *x += s);
+            let shifts = Range::of_numbers(shift.iter().map(|s| f64::from(*s)));
+            range = sum(range.as_ref(), shifts.as_ref());
+        }
+        self.maps[made.map].range = range;
+        made
+    }
+
+    /// `Add` or `Sub`, of a constant or of another value.
+    pub(super) fn add(&mut self, node: &'a NodeProto, subtract: bool) -> Lowered {
+        let Some([x, c]) = self.sides(node)? else {
+            return if subtract { Err(Why::Operands) } else { self.residual(node) };
+        };
+        let value = self.plain(node, x)?;
+        let mut shift = self.per_channel(node, c, &value)?;
+        let signs = [x, c].map(|input| if subtract && input == 1 { -1.0 } else { 1.0 });
+        shift.iter_mut().for_each(|s| *s *= signs[1]);
+        Ok(self.affine(node, &value, &vec![signs[0]; shift.len()], Some(&shift)))
+    }
+
+    /// The sum of two values: the step that comes last adds the other's map.
+    fn residual(&mut self, node: &'a NodeProto) -> Lowered {
+        let [a, b] = [self.input(node, 0)?, self.input(node, 1)?];
+        let (left, right) = (&self.maps[a.map], &self.maps[b.map]);
+        if left.channels != right.channels || left.size != right.size || a.flat != b.flat {
+            return Err(Why::Shape);
+        }
+        if a.pads != [0; 4] || b.pads != [0; 4] {
+            return Err(Why::Padding);
+        }
+        let ready = |v: &LoweredValue| if v.factor == 1.0 { self.ends(node, v) } else { None };
+        let (base, other, i) = if ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
+        let base = self.settled(&node.input[i], base);
+        let made_before = |d: &StepDraft| d.stage == Stage::Affine && d.to > other.map;
+        let (i, made) = self.extended(node, &base, made_before);
+        let draft = &mut self.drafts[i];
+        draft.residual = Some(other.map);
+        draft.epilogue.residual_factor = other.factor;
+        draft.stage = Stage::Added;
+        // The product was exact, and what follows is done as in the graph, so its bits are.
+        let added = self.scaled(other.map, &[other.factor]);
+        self.maps[made.map].range = sum(self.maps[made.map].range.as_ref(), added.as_ref());
+        Ok(made)
+    }
+
+    /// The step that makes a value and can still add another map.
+    fn ends(&self, node: &NodeProto, value: &LoweredValue) -> Option<usize> {
+        self.open(node, value).filter(|i| self.drafts[*i].stage == Stage::Affine)
+    }
+
+    pub(super) fn batch_norm(&mut self, node: &'a NodeProto) -> Lowered {
+        if node.flag("training_mode") {
+            return Err(Why::Training);
+        }
+        let value = self.plain(node, 0)?;
+        let [scale, shift, mean, var] = [1, 2, 3, 4].map(|i| self.constant(node, i));
+        let (scale, shift, mean, var) = (scale?, shift?, mean?, var?);
+        let channels = self.maps[value.map].channels;
+        if value.flat || [&scale, &shift, &mean, &var].iter().any(|c| c.len() != channels) {
+            return Err(Why::Shape);
+        }
+        let epsilon = f64::from(node.float_or("epsilon", 1e-5));
+        let factors: Vec<f64> =
+            scale.iter().zip(&var).map(|(scale, var)| scale / (var + epsilon).sqrt()).collect();
+        let shifts = shift.iter().zip(&mean).zip(&factors);
+        let shifts: Vec<f32> = shifts.map(|((shift, mean), factor)| (shift - mean * factor) as f32).collect();
+        let factors: Vec<f32> = factors.iter().map(|f| *f as f32).collect();
+        Ok(self.affine(node, &value, &factors, Some(&shifts)))
+    }
+
+    /// Edges are inputs, or attributes before opset 11.
+    pub(super) fn clip(&mut self, node: &'a NodeProto) -> Lowered {
+        let edge = |i: usize, attribute: &str, default: f32| match node.input_name(i) {
+            None => Ok(node.float_or(attribute, default)),
+            Some(_) => self.constant(node, i)?.first().map(|x| *x as f32).ok_or(Why::Shape),
+        };
+        let (low, high) = (edge(1, "min", f32::NEG_INFINITY)?, edge(2, "max", f32::INFINITY)?);
+        if low <= high { self.limit(node, low, high) } else { Err(Why::Limits) }
+    }
+
+    /// `max(low).min(high)`.
+    pub(super) fn limit(&mut self, node: &'a NodeProto, low: f32, high: f32) -> Lowered {
+        let value = self.plain(node, 0)?;
+        // One after the other is the same as both at once where they overlap.
+        let fits = |d: &StepDraft| {
+            let e = &d.epilogue;
+            low <= e.high && high >= e.low && (whole([low, high]) || !e.floor)
+        };
+        let (i, made) = self.extended(node, &value, fits);
+        let draft = &mut self.drafts[i];
+        draft.epilogue.low = draft.epilogue.low.max(low);
+        draft.epilogue.high = draft.epilogue.high.min(high);
+        draft.stage = Stage::Limited;
+        let clipped = |c: Interval| c.clip(f64::from(low), f64::from(high));
+        let map = &mut self.maps[made.map];
+        map.range = map.range.as_ref().and_then(|r| r.try_map(clipped));
+        Ok(made)
+    }
+
+    pub(super) fn floor(&mut self, node: &'a NodeProto) -> Lowered {
+        let value = self.plain(node, 0)?;
+        let (i, made) = self.extended(node, &value, |d| whole([d.epilogue.low, d.epilogue.high]));
+        self.drafts[i].epilogue.floor = true;
+        self.drafts[i].stage = Stage::Limited;
+        let floor = |r: &Range| r.map(|c| c.rounded(f64::floor));
+        let map = &mut self.maps[made.map];
+        map.range = Some(map.range.as_ref().map_or(Range::uniform(Interval::INTEGERS), floor));
+        Ok(made)
+    }
+
+    pub(super) fn sigmoid(&mut self, node: &'a NodeProto) -> Lowered {
+        let value = self.plain(node, 0)?;
+        let draft = StepDraft { action: ActionDraft::Sigmoid, ..self.each(node.name(), value.map) };
+        Ok(self.push(draft, self.maps[value.map].size, None, value.flat))
+    }
+}
+
+/// What is known of a sum, if float32 does not round it.
+fn sum(a: Option<&Range>, b: Option<&Range>) -> Option<Range> {
+    a?.zip(b?, Interval::plus).filter(Range::is_exact)
+}

@@ -1,0 +1,270 @@
+//! How operators follow the rules of numbers: their attributes, constants and shapes.
+
+use super::{Facts, Known};
+use crate::exactness::{Interval, Range, power_of_two};
+use crate::onnx::{NodeProto, data_type};
+use crate::op;
+use crate::{Error, Result};
+use ndarray::{ArrayD, Axis};
+
+/// A node with what is known of its inputs.
+pub(super) struct Operands<'a> {
+    pub node: &'a NodeProto,
+    pub facts: &'a Facts<'a>,
+}
+
+impl<'a> Operands<'a> {
+    fn fail(&self, why: impl std::fmt::Display) -> Error {
+        op::fail(self.node, why)
+    }
+
+    /// An input that is not constant.
+    pub fn value(&self, i: usize) -> Result<&'a Known> {
+        let name = self.node.input_name(i).unwrap_or_default();
+        self.facts
+            .get(name)
+            .ok_or_else(|| self.fail(format!("its input {name} comes from no node before it")))
+    }
+
+    /// An input that is computed with.
+    fn number(&self, i: usize) -> Result<&'a Known> {
+        let value = self.value(i)?;
+        match value.float {
+            true => Ok(value),
+            false => Err(self.fail("computes in 8 bits, where sums wrap; a Cast to float32 must come first")),
+        }
+    }
+
+    /// A constant input that may be left out.
+    fn optional(&self, i: usize) -> Result<Option<ArrayD<f64>>> {
+        let Some(name) = self.node.input_name(i) else { return Ok(None) };
+        let constant = self.facts.constants.get(name)?;
+        constant.map(Some).ok_or_else(|| self.fail(format!("{name:?} is no constant, so nothing bounds it")))
+    }
+
+    pub fn constant(&self, i: usize) -> Result<ArrayD<f64>> {
+        self.optional(i)?.ok_or_else(|| self.fail(format!("its input {i} is missing")))
+    }
+
+    fn is_constant(&self, i: usize) -> bool {
+        self.node.input_name(i).is_some_and(|name| self.facts.constants.has(name))
+    }
+
+    /// A constant that broadcasts over a value of `rank` axes: one number for all, or one a channel.
+    fn per_channel(&self, i: usize, rank: usize) -> Result<ArrayD<f64>> {
+        let constant = self.constant(i)?;
+        let axes = constant.ndim();
+        let varies = |(axis, d): (usize, &usize)| *d != 1 && axes - axis + 1 != rank;
+        if axes > rank || constant.shape().iter().enumerate().any(varies) {
+            let shape = constant.shape();
+            return Err(self.fail(format!("its constant {shape:?} does not hold one number a channel")));
+        }
+        Ok(constant)
+    }
+
+    /// How many axes are listed, as an attribute or an input.
+    pub fn axes(&self) -> Result<usize> {
+        self.node.ints("axes").map_or_else(|| Ok(self.constant(1)?.len()), |axes| Ok(axes.len()))
+    }
+
+    pub fn each(&self, rule: impl Fn(Interval) -> Interval) -> Result<Known> {
+        let x = self.number(0)?;
+        Ok(Known { range: x.range.map(rule), ..*x })
+    }
+
+    pub fn conv(&self) -> Result<Known> {
+        let (x, weights) = (self.number(0)?, self.constant(1)?);
+        let groups = self.node.int_or("group", 1);
+        let range = if groups == 1 { x.range.clone() } else { x.range.collapse() };
+        self.product(&range, weights, x.rank)
+    }
+
+    pub fn gemm(&self) -> Result<Known> {
+        for factor in ["alpha", "beta"] {
+            if self.node.float_or(factor, 1.0) != 1.0 {
+                return Err(self.fail(format!("scales by {factor}")));
+            }
+        }
+        if self.node.flag("transA") {
+            return Err(self.fail("is not a product of rows with a weight matrix"));
+        }
+        self.matrix(self.node.flag("transB"))
+    }
+
+    pub fn matmul(&self) -> Result<Known> {
+        match self.number(0)?.rank {
+            2 => self.matrix(false),
+            _ => Err(self.fail("is not a product of rows with a weight matrix")),
+        }
+    }
+
+    /// A product with a matrix whose rows, or columns, are the weights of the outputs.
+    fn matrix(&self, rows: bool) -> Result<Known> {
+        let (x, weights) = (self.number(0)?, self.constant(1)?);
+        match (weights.ndim(), rows) {
+            (2, true) => self.product(&x.range, weights, 2),
+            (2, false) => self.product(&x.range, weights.reversed_axes(), 2),
+            _ => Err(self.fail("is not a product of rows with a weight matrix")),
+        }
+    }
+
+    /// The sums of `[O, C, …]` weights, and of one bias an output.
+    fn product(&self, x: &Range, weights: ArrayD<f64>, rank: usize) -> Result<Known> {
+        if weights.ndim() < 2 {
+            return Err(self.fail(format!("its weights have the shape {:?}", weights.shape())));
+        }
+        let outputs = weights.shape()[0];
+        let bias = self.optional(2)?.unwrap_or_else(|| ArrayD::zeros(vec![outputs]));
+        if bias.len() != outputs || bias.shape().last() != Some(&outputs) {
+            let why = format!("its bias does not have one number for each of {outputs} channels");
+            return Err(self.fail(why));
+        }
+        let rows = weights.axis_iter(Axis(0)).zip(&bias).enumerate();
+        let sums = rows.map(|(c, (row, b))| {
+            x.product(row.iter(), *b).ok_or_else(|| {
+                let why = "are not finite, or do not fit the input";
+                self.fail(format!("the weights of channel {c} {why}"))
+            })
+        });
+        let range = Range::of(sums.collect::<Result<_>>()?);
+        let range = range.ok_or_else(|| self.fail("its weights have no output"))?;
+        Ok(Known { range, rank, float: true })
+    }
+
+    /// Element by element over inputs that broadcast, some of which may be constant.
+    pub fn fold(&self, rule: fn(Interval, Interval) -> Interval) -> Result<Known> {
+        let inputs = 0..self.node.input.len();
+        let first = self.number(inputs.clone().find(|i| !self.is_constant(*i)).unwrap_or(0))?;
+        let misfit = || self.fail("its inputs differ in their channels");
+        let operand = |i: usize| -> Result<Range> {
+            if self.is_constant(i) {
+                let numbers = Range::of_numbers(self.per_channel(i, first.rank)?);
+                return numbers.ok_or_else(|| self.fail("has a constant that float32 does not hold"));
+            }
+            let value = self.number(i)?;
+            if value.rank == first.rank { Ok(value.range.clone()) } else { Err(misfit()) }
+        };
+        let mut range = operand(0)?;
+        for i in inputs.skip(1) {
+            range = range.zip(&operand(i)?, rule).ok_or_else(misfit)?;
+        }
+        Ok(Known { range, ..*first })
+    }
+
+    /// `Mul` by powers of two.
+    pub fn scaled(&self) -> Result<Known> {
+        let constant = usize::from(!self.is_constant(0));
+        self.shifted(1 - constant, constant, 1)
+    }
+
+    /// `Div` by powers of two.
+    pub fn divided(&self) -> Result<Known> {
+        self.shifted(0, 1, -1)
+    }
+
+    fn shifted(&self, x: usize, constant: usize, sign: i32) -> Result<Known> {
+        let x = self.number(x)?;
+        let factors = self.per_channel(constant, x.rank)?;
+        let exponents: Option<Vec<i32>> = factors.iter().map(|f| Some(sign * power_of_two(*f)?)).collect();
+        let exponents =
+            exponents.ok_or_else(|| self.fail("multiplies by a number that is no power of two"))?;
+        let range = x.range.scaled(&exponents);
+        let range = range.ok_or_else(|| self.fail("its factors do not fit the channels"))?;
+        Ok(Known { range, ..*x })
+    }
+
+    /// Edges are inputs, or attributes before opset 11.
+    pub fn clip(&self) -> Result<Known> {
+        let x = self.number(0)?;
+        let edge = |i: usize, attribute: &str, none: f32| match self.optional(i)? {
+            None => Ok(f64::from(self.node.float_or(attribute, none))),
+            Some(edge) if edge.len() == 1 => Ok(edge.sum()),
+            Some(edge) => Err(self.fail(format!("clips at an edge of the shape {:?}", edge.shape()))),
+        };
+        let (low, high) = (edge(1, "min", f32::NEG_INFINITY)?, edge(2, "max", f32::INFINITY)?);
+        let range = x.range.try_map(|c| c.clip(low, high));
+        let range =
+            range.ok_or_else(|| self.fail(format!("clips to [{low}, {high}], which is no interval")))?;
+        Ok(Known { range, ..*x })
+    }
+
+    /// The mean of 2^k numbers: their sum has to be exact. Whether padding counts differs.
+    pub fn average(&self) -> Result<Known> {
+        let x = self.number(0)?;
+        let window: i64 = self.node.ints("kernel_shape").unwrap_or_default().iter().product();
+        let mean = |c: Interval| c.mean(usize::try_from(window).unwrap_or(0));
+        match x.range.try_map(mean).filter(|_| self.inside()) {
+            Some(range) => Ok(Known { range, ..*x }),
+            None => Err(self.fail(format!("averages {window} numbers, or padding: the mean may be rounded"))),
+        }
+    }
+
+    /// Whether every window of a pool lies inside the image.
+    fn inside(&self) -> bool {
+        let unpadded = self.node.ints("pads").unwrap_or_default().iter().all(|p| *p == 0);
+        let auto = self.node.text("auto_pad").unwrap_or("NOTSET");
+        unpadded && !self.node.flag("ceil_mode") && matches!(auto, "" | "NOTSET" | "VALID")
+    }
+
+    /// The greatest of each window; one of padding alone has none, and every runtime its own.
+    pub fn greatest(&self) -> Result<Known> {
+        let kernel = self.node.ints("kernel_shape").unwrap_or_default();
+        let narrow = |pads: &[i64]| pads.iter().zip(kernel.iter().cycle()).all(|(pad, side)| pad < side);
+        let dense = self.node.ints("dilations").unwrap_or_default().iter().all(|d| *d == 1);
+        let padded = narrow(self.node.ints("pads").unwrap_or_default()) && dense;
+        if self.inside() || (padded && !self.node.flag("ceil_mode")) {
+            return self.value(0).cloned();
+        }
+        Err(self.fail("has windows that may lie in padding alone"))
+    }
+
+    /// What is filled in joins the elements; padding along the channels moves them.
+    pub fn pad(&self) -> Result<Known> {
+        let x = self.value(0)?;
+        let fill = match self.optional(2)? {
+            None => Some(f64::from(self.node.float_or("value", 0.0))),
+            Some(fill) if fill.len() == 1 => Some(fill.sum()),
+            Some(_) => None,
+        };
+        let fill = fill.and_then(Interval::of).ok_or_else(|| self.fail("pads with what is no number"))?;
+        let pads = match self.node.ints("pads") {
+            Some(pads) => pads.to_vec(),
+            None => self.constant(1)?.iter().map(|p| *p as i64).collect(),
+        };
+        let (rank, all) = (pads.len() / 2, self.node.input_name(3).is_none());
+        let outer = all && rank == x.rank && rank > 2 && [0, 1, rank, rank + 1].iter().all(|i| pads[*i] == 0);
+        let range = if outer { x.range.clone() } else { x.range.collapse() };
+        Ok(Known { range: range.map(|c| c.join(fill)), ..*x })
+    }
+
+    /// Channels one behind the other, where that is the axis and each value's are told apart.
+    pub fn concat(&self) -> Result<Known> {
+        let parts = (0..self.node.input.len()).map(|i| self.value(i)).collect::<Result<Vec<_>>>()?;
+        let first = self.value(0)?;
+        if parts.iter().any(|p| (p.rank, p.float) != (first.rank, first.float)) {
+            return Err(self.fail("its inputs differ in type or rank"));
+        }
+        let all: Vec<Interval> = parts.iter().flat_map(|p| p.range.channels().iter().copied()).collect();
+        let apart = parts.iter().all(|p| p.range.channels().len() > 1);
+        let joined = Range::of(all).ok_or_else(|| self.fail("has no input"))?;
+        let axis = self.node.int_or("axis", 1);
+        let channels = axis == 1 || axis + first.rank as i64 == 1;
+        Ok(Known { range: if channels && apart { joined } else { joined.collapse() }, ..*first })
+    }
+
+    pub fn cast(&self) -> Result<Known> {
+        match self.node.int("to") {
+            Some(to) if to == i64::from(data_type::FLOAT) => {
+                Ok(Known { float: true, ..self.value(0)?.clone() })
+            }
+            _ => Err(self.fail("casts to another type than float32")),
+        }
+    }
+
+    pub fn dropout(&self) -> Result<Known> {
+        match self.node.input_name(2) {
+            None => self.value(0).cloned(),
+            Some(_) => Err(self.fail("may be told to drop elements")),
+        }
+    }
+}
