@@ -121,6 +121,7 @@ fn convolve<T: Real>(call: &Call<ArrayD<T>>, out: &[usize]) -> Outcome<ArrayD<T>
     let own = filters / groups;
     let kernel = w.to_shape((filters, taps)).map_err(|e| call.fail(e))?;
     let mut y = Array2::zeros((n * filters, oh * ow));
+    check_columns(call, &[taps, oh, ow])?;
     let mut columns = Array2::zeros((taps, oh * ow));
     for image in 0..n {
         for group in 0..groups {
@@ -139,6 +140,14 @@ fn convolve<T: Real>(call: &Call<ArrayD<T>>, out: &[usize]) -> Outcome<ArrayD<T>
     }
     let y = y.into_shape_with_order((n, filters, oh, ow)).map_err(|e| call.fail(e))?;
     Ok(with_bias(call, y))
+}
+
+/// Whether the columns of one image and group can be held.
+fn check_columns<I>(call: &Call<I>, shape: &[usize; 3]) -> Outcome<()> {
+    match super::types::span(shape) > super::LARGEST_RESULT {
+        true => Err(call.fail(format!("its columns {shape:?} are too large to be computed here"))),
+        false => Ok(()),
+    }
 }
 
 /// What each tap sees at each place: `[C·kH·kW, H′·W′]`; 0 beside the image.
@@ -190,6 +199,7 @@ fn convolve_transposed<T: Real>(call: &Call<ArrayD<T>>, out: &[usize]) -> Outcom
     let own = filters / groups;
     let kernel = w.to_shape((filters, taps)).map_err(|e| call.fail(e))?;
     let places = x.to_shape((n, filters, h * width)).map_err(|e| call.fail(e))?;
+    check_columns(call, &[taps, h, width])?;
     let mut y = Array4::zeros((n, channels, oh, ow));
     for image in 0..n {
         for group in 0..groups {

@@ -42,10 +42,10 @@ pub use versions::{highest_opset, version_at};
 use crate::Result;
 use crate::onnx::{DType, Operator};
 use ndarray::ArrayD;
-use types::{LARGEST_VALUE, count};
+use types::{LARGEST_VALUE, span};
 
 /// Results of more elements are not computed here.
-const LARGEST_RESULT: usize = 1 << 31;
+const LARGEST_RESULT: usize = 1 << 28;
 
 /// What an operator means.
 pub fn meaning<T: Real>(operator: Operator) -> Meaning<T> {
@@ -160,7 +160,7 @@ pub fn infer(operator: Operator, call: &Call<Type>) -> Result<Vec<Type>> {
         types.push(Type { dtype, shape, value: None });
     }
     if let Some(first) = types.first_mut()
-        && let Some(sizes) = first.sizes().filter(|sizes| count(sizes) <= LARGEST_VALUE)
+        && let Some(sizes) = first.sizes().filter(|sizes| span(sizes) <= LARGEST_VALUE)
     {
         first.value = value(&meaning, call, &sizes);
     }
@@ -205,7 +205,7 @@ fn results<T: Real>(meaning: &Meaning<T>, call: &Call<ArrayD<T>>) -> Outcome<Vec
     let sizes = shapes.iter().map(|shape| shape.iter().map(Dim::size).collect::<Option<Vec<_>>>());
     let sizes = sizes.collect::<Option<Vec<_>>>().ok_or(Stop::Unknown)?;
     let first = sizes.first().ok_or(Stop::Unknown)?;
-    if count(first) > LARGEST_RESULT {
+    if span(first) > LARGEST_RESULT {
         return Err(call.fail(format!("its result {first:?} is too large to be computed here")));
     }
     let results = match meaning.evaluate {

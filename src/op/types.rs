@@ -34,7 +34,7 @@ impl Type {
         let dtype = DType::from_onnx(tensor.data_type());
         let sizes: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
         let Some(sizes) = sizes else { return Self { dtype, ..Self::default() } };
-        let small = count(&sizes) <= LARGEST_VALUE;
+        let small = span(&sizes) <= LARGEST_VALUE;
         let value = || Some(numbers(tensor).ok()?.mapv(Dim::Known));
         Self { value: small.then(value).flatten(), ..Self::of(dtype, &sizes) }
     }
@@ -74,7 +74,7 @@ impl Type {
     /// The elements of a list of integers, each unknown where only their number is known.
     pub(super) fn elements(&self) -> Option<ArrayD<Dim>> {
         let integers = self.dtype.is_some_and(|d| !d.is_float());
-        let sizes = || self.sizes().filter(|s| integers && count(s) <= LARGEST_VALUE);
+        let sizes = || self.sizes().filter(|s| integers && span(s) <= LARGEST_VALUE);
         self.value.clone().or_else(|| Some(ArrayD::from_elem(IxDyn(&sizes()?), Dim::Unknown)))
     }
 }
@@ -92,6 +92,11 @@ impl fmt::Display for Type {
 /// The number of elements; the largest there is where it is beyond all counting.
 pub(super) fn count(shape: &[usize]) -> usize {
     shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d)).unwrap_or(usize::MAX)
+}
+
+/// As [`count`], with an empty axis counted as 1: no array may span more, not even one that holds nothing.
+pub(super) fn span(shape: &[usize]) -> usize {
+    shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d.max(1))).unwrap_or(usize::MAX)
 }
 
 /// What rules ask of an input, be it a type or a value.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod elementwise;
+mod hostile;
 mod images;
 mod matrices;
 mod moves;
