@@ -1,7 +1,6 @@
 //! Cutting sub-models out of an ONNX graph: between any tensors, with the weights that they need.
 
-use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
-use crate::runtime::Blob;
+use crate::onnx::{GraphProto, ModelProto, NodeProto, Tensor, ValueInfoProto};
 use crate::{Error, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -145,7 +144,7 @@ impl<'a> Wiring<'a> {
     ///
     /// # Errors
     /// As [`Self::needed`].
-    pub fn extract(&self, inputs: &[(String, Blob)], outputs: &[&str]) -> Result<ModelProto> {
+    pub fn extract(&self, inputs: &[(String, Tensor)], outputs: &[&str]) -> Result<ModelProto> {
         let from: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
         let nodes = self.needed(&from, outputs)?;
         let read: HashSet<&str> = nodes.iter().flat_map(|&n| self.reads[n].iter().copied()).collect();

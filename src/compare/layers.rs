@@ -8,8 +8,8 @@
 
 use super::cut::Wiring;
 use super::values::Tolerance;
-use crate::onnx::ModelProto;
-use crate::runtime::{Blob, Engine, Named};
+use crate::onnx::{ModelProto, Tensor};
+use crate::runtime::{Engine, Named};
 use crate::walk::interpreter;
 use crate::{Error, Result};
 use ndarray::{ArrayD, Zip};
@@ -95,7 +95,7 @@ pub struct Layerwise {
     pub nearer: Option<Nearer>,
 }
 
-type Tapped = HashMap<String, Blob>;
+type Tapped = HashMap<String, Tensor>;
 
 /// Runs every node of `models` (the second may be another version of the first) on `a` and `b`.
 ///
@@ -104,7 +104,7 @@ type Tapped = HashMap<String, Blob>;
 pub fn analyse(
     (a, b): (&mut dyn Engine, &mut dyn Engine),
     models: [&ModelProto; 2],
-    inputs: &[(String, Blob)],
+    inputs: &[(String, Tensor)],
     tolerance: Tolerance,
 ) -> Result<Layerwise> {
     let wiring = [Wiring::new(models[0])?, Wiring::new(models[1])?];
@@ -163,11 +163,11 @@ fn pair_nodes(wiring: &[Wiring<'_>; 2]) -> Result<Vec<(usize, usize)>> {
 /// A whole run with every inner tensor shown, and one without.
 struct Taps {
     values: Tapped,
-    shown: Vec<Blob>,
-    plain: Vec<Blob>,
+    shown: Vec<Tensor>,
+    plain: Vec<Tensor>,
 }
 
-fn tap(engine: &mut dyn Engine, wiring: &Wiring<'_>, inputs: &[(String, Blob)]) -> Result<Taps> {
+fn tap(engine: &mut dyn Engine, wiring: &Wiring<'_>, inputs: &[(String, Tensor)]) -> Result<Taps> {
     let outputs = wiring.outputs();
     let plain = engine.run(&wiring.extract(inputs, &outputs)?, inputs)?;
     let mut names = outputs.clone();
@@ -194,7 +194,7 @@ impl Taps {
 struct Study<'a> {
     wiring: &'a [Wiring<'a>; 2],
     taps: [&'a Tapped; 2],
-    inputs: &'a [(String, Blob)],
+    inputs: &'a [(String, Tensor)],
     truth: Option<&'a interpreter::Values>,
 }
 
@@ -208,8 +208,8 @@ struct Alone {
     model: ModelProto,
     /// What it ran on, with the names of the first model.
     inputs: Named,
-    a: Vec<Blob>,
-    b: Vec<Blob>,
+    a: Vec<Tensor>,
+    b: Vec<Tensor>,
 }
 
 impl Study<'_> {
@@ -236,16 +236,16 @@ impl Study<'_> {
     }
 
     /// A tensor's reference value, rounded to its type.
-    fn reset(&self, name: &str) -> Result<Blob> {
+    fn reset(&self, name: &str) -> Result<Tensor> {
         let own = self.value(0, name)?;
         Ok(match self.truth.and_then(|t| t.get(name)) {
-            Some(truth) => Blob::from_f64(truth, own.dtype()),
+            Some(truth) => Tensor::from_f64(truth, own.dtype()),
             None => own.clone(),
         })
     }
 
     /// A tensor as it stood in a whole run.
-    fn value(&self, side: usize, name: &str) -> Result<&Blob> {
+    fn value(&self, side: usize, name: &str) -> Result<&Tensor> {
         let given = self.inputs.iter().find(|(n, _)| n == name).map(|(_, v)| v);
         given.or_else(|| self.taps[side].get(name)).ok_or_else(|| Error::invalid(name, "was not computed"))
     }
@@ -254,10 +254,10 @@ impl Study<'_> {
         let wiring = &self.wiring[0];
         let outputs = [wiring.data_outputs(pair.0), self.wiring[1].data_outputs(pair.1)];
         let tapped = |side: usize| -> Vec<ArrayD<f64>> {
-            outputs[side].iter().filter_map(|name| self.taps[side].get(*name)).map(Blob::to_f64).collect()
+            outputs[side].iter().filter_map(|name| self.taps[side].get(*name)).map(Tensor::to_f64).collect()
         };
         let broken = |side: usize| {
-            outputs[side].iter().filter_map(|n| self.taps[side].get(*n)).map(Blob::non_finite).sum()
+            outputs[side].iter().filter_map(|n| self.taps[side].get(*n)).map(Tensor::non_finite).sum()
         };
         let truth = self
             .truth
@@ -285,7 +285,8 @@ impl Study<'_> {
 
     /// What a node introduced, and what it inherited.
     fn parts(&self, pair: (usize, usize), alone: &Alone) -> (Gaps, Option<Gaps>, Option<String>) {
-        let results = |blobs: &[Blob]| -> Vec<ArrayD<f64>> { blobs.iter().map(Blob::to_f64).collect() };
+        let results =
+            |tensors: &[Tensor]| -> Vec<ArrayD<f64>> { tensors.iter().map(Tensor::to_f64).collect() };
         let (a, b) = (results(&alone.a), results(&alone.b));
         if self.truth.is_none() {
             return (gaps(&a, &b, None), None, None);

@@ -23,7 +23,7 @@ pub fn tower(scale_second: f32) -> ModelProto {
 
 pub fn images() -> Named {
     let pixels = Array::from_shape_fn(IxDyn(&[2, 1, 6, 6]), |i| (i[0] * 31 + i[2] * 17 + i[3] * 5) as u8);
-    vec![("image".into(), Blob::U8(pixels))]
+    vec![("image".into(), Tensor::U8(pixels))]
 }
 
 fn node_of(layers: &Layerwise, place: Option<usize>) -> &NodeGaps {
@@ -93,7 +93,7 @@ fn without_a_reference_the_runtimes_are_still_compared() {
         fn name(&self) -> &str {
             self.0.name()
         }
-        fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
+        fn run(&mut self, model: &ModelProto, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>> {
             let mut known = model.clone();
             for node in &mut known.graph.as_mut().unwrap().node {
                 let named = |n: &&crate::onnx::NodeProto| n.name == node.name;

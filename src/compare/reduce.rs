@@ -8,8 +8,8 @@
 use super::cut::Wiring;
 use super::layers::max_gap;
 use super::values::Tolerance;
-use crate::onnx::ModelProto;
-use crate::runtime::{Blob, Engine, Named};
+use crate::onnx::{ModelProto, Tensor};
+use crate::runtime::{Engine, Named};
 use crate::{Error, Result, files};
 use prost::Message;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct Reduced {
     /// Its inputs.
     pub inputs: Named,
     /// A's outputs.
-    pub outputs: Vec<Blob>,
+    pub outputs: Vec<Tensor>,
     /// What it is, for reports.
     pub summary: Summary,
 }
@@ -54,7 +54,7 @@ pub struct Summary {
 pub fn reduce(
     (a, b): (&mut dyn Engine, &mut dyn Engine),
     models: [&ModelProto; 2],
-    inputs: &[(String, Blob)],
+    inputs: &[(String, Tensor)],
     tolerance: Tolerance,
 ) -> Result<Option<Reduced>> {
     let wiring = [Wiring::new(models[0])?, Wiring::new(models[1])?];
@@ -88,7 +88,7 @@ struct Search<'a> {
     b: &'a mut dyn Engine,
     wiring: &'a [Wiring<'a>; 2],
     /// A's value of every tensor.
-    values: HashMap<String, Blob>,
+    values: HashMap<String, Tensor>,
     tolerance: Tolerance,
 }
 
@@ -96,7 +96,7 @@ struct Trial {
     models: [ModelProto; 2],
     inputs: Named,
     nodes: Vec<usize>,
-    outputs: Vec<Blob>,
+    outputs: Vec<Tensor>,
     gap: f64,
     diverges: bool,
 }
@@ -108,7 +108,7 @@ impl Search<'_> {
 
     /// The first tensor that differs when the whole graph runs with every inner tensor shown; the
     /// final one where only an unobserved run differs.
-    fn first_divergence(&mut self, inputs: &[(String, Blob)]) -> Result<Option<String>> {
+    fn first_divergence(&mut self, inputs: &[(String, Tensor)]) -> Result<Option<String>> {
         let wiring = self.wiring;
         let mut names: Vec<&str> = Vec::new();
         for node in wiring[0].dynamic_nodes() {
@@ -132,7 +132,7 @@ impl Search<'_> {
     }
 
     /// The largest difference of two tensors, and whether it is beyond the tolerance.
-    fn differs(&self, a: &Blob, b: &Blob) -> (f64, bool) {
+    fn differs(&self, a: &Tensor, b: &Tensor) -> (f64, bool) {
         let (x, y) = (a.to_f64(), b.to_f64());
         let Tolerance { atol, rtol } = self.tolerance;
         let beyond = |(x, y): (&f64, &f64)| {

@@ -10,8 +10,8 @@ use super::sample::{Asked, Draw, Images};
 use super::sweep::{Setting, Sweep, exact_settings, in_batches, noise_settings, sweep};
 use super::values::{self, Tolerance, Values};
 use crate::eval;
-use crate::onnx::ModelProto;
-use crate::runtime::{Blob, Named, Options, Runner};
+use crate::onnx::{ModelProto, Tensor};
+use crate::runtime::{Named, Options, Runner};
 use crate::tower::{INPUT, TowerKind, TowerSpec};
 use crate::{Error, Result};
 use ndarray::{Axis, s};
@@ -262,7 +262,7 @@ fn inputs(scope: &Scope<'_>) -> Result<Named> {
     let wanted = scope.layers.clamp(1, count);
     let places: Vec<usize> = (0..wanted).map(|i| i * count / wanted).collect();
     let pixels = scope.images.all().select(Axis(0), &places).into_dyn();
-    Ok(vec![(INPUT.into(), Blob::U8(pixels))])
+    Ok(vec![(INPUT.into(), Tensor::U8(pixels))])
 }
 
 impl Comparison {

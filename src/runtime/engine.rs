@@ -1,12 +1,11 @@
 //! Running any ONNX graph, not only towers: what layer-by-layer comparison and reduction need. Models are
-//! given as messages with static inputs; values cross as [`Blob`]s.
+//! given as messages with static inputs; values cross as [`Tensor`]s.
 
-use super::Blob;
 use crate::Result;
-use crate::onnx::ModelProto;
+use crate::onnx::{ModelProto, Tensor};
 
 /// Named values, in a fixed order.
-pub type Named = Vec<(String, Blob)>;
+pub type Named = Vec<(String, Tensor)>;
 
 /// A runtime that executes whole graphs.
 pub trait Engine {
@@ -17,5 +16,5 @@ pub trait Engine {
     ///
     /// # Errors
     /// Where the runtime refuses the graph or fails to run it; the message names the runtime.
-    fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>>;
+    fn run(&mut self, model: &ModelProto, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>>;
 }

@@ -2,9 +2,9 @@
 //! wrong at one operator: what tests of everything that compares runtimes run on.
 #![allow(clippy::unwrap_used)]
 
-use super::{Backend, Blob, Device, Embedder, Engine, Options, ReadTower, Runner, Runtime, check_images};
+use super::{Backend, Device, Embedder, Engine, Options, ReadTower, Runner, Runtime, check_images};
 use crate::Result;
-use crate::onnx::{DType, ModelProto};
+use crate::onnx::{DType, ModelProto, Tensor};
 use crate::tower::{INPUT, TowerSpec};
 use crate::walk::Interpreter;
 use ndarray::{Array2, ArrayView4, Axis};
@@ -58,14 +58,14 @@ impl Engine for Interpreted {
         self.name
     }
 
-    fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
+    fn run(&mut self, model: &ModelProto, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>> {
         let given = inputs.iter().map(|(name, value)| (name.clone(), value.to_f64())).collect();
         let values = Interpreter::<f64>::new(model)?.trace_with(given, |node, result| {
             let wrong = self.fault.filter(|(op, _)| node.op_type() == *op);
             result.mapv_inplace(|x| f64::from(wrong.map_or(x, |(_, f)| f(x)) as f32));
         })?;
         let outputs = model.graph.iter().flat_map(|g| &g.output).filter_map(|o| values.get(o.name()));
-        Ok(outputs.map(|v| Blob::from_f64(v, DType::F32)).collect())
+        Ok(outputs.map(|v| Tensor::from_f64(v, DType::F32)).collect())
     }
 }
 
@@ -84,7 +84,7 @@ impl Embedder for Tower {
         check_images(&self.spec, &images)?;
         let mut rows = Array2::zeros((images.len_of(Axis(0)), self.spec.dim));
         for (image, mut row) in images.axis_chunks_iter(Axis(0), 1).zip(rows.rows_mut()) {
-            let input = [(INPUT.to_string(), Blob::U8(image.to_owned().into_dyn()))];
+            let input = [(INPUT.to_string(), Tensor::U8(image.to_owned().into_dyn()))];
             let result = self.engine.run(&self.model, &input)?.remove(0).to_f64();
             row.iter_mut().zip(&result).for_each(|(to, from)| *to = *from as f32);
         }

@@ -6,7 +6,6 @@
 //! only; its tests use [`MockEmbedder`].
 
 mod batch;
-mod blob;
 pub mod doctor;
 mod embedder;
 mod engine;
@@ -26,7 +25,6 @@ mod tests;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-pub use blob::Blob;
 pub use embedder::{Embedder, check_images, check_output, in_parts};
 pub use engine::{Engine, Named};
 #[cfg(test)]

@@ -226,10 +226,10 @@ fn engines_plan_with_shapes_that_other_nodes_give() {
     let mut model = g.to_model().unwrap();
     let graph = model.graph.as_mut().unwrap();
     let shape = graph.node[0].input[1].clone();
-    let list = Blob::I64(ndarray::arr1(&[3i64, 2]).into_dyn());
+    let list = Tensor::I64(ndarray::arr1(&[3i64, 2]).into_dyn());
     graph.initializer.clear();
     graph.input.push(list.value_info(&shape));
-    let x = Blob::F32(ndarray::arr2(&[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]).into_dyn());
+    let x = Tensor::F32(ndarray::arr2(&[[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]]).into_dyn());
     let inputs = [("x".to_string(), x), (shape, list)];
     for runner in runners(1) {
         let found = runner.engine().unwrap().run(&model, &inputs).unwrap();
@@ -246,7 +246,7 @@ fn engines_plan_with_shapes_that_other_nodes_give() {
 fn a_graph_that_an_engine_refuses_is_an_error_that_names_the_runtime() {
     let mut model = tower();
     model.graph.as_mut().unwrap().node[1].op_type = Some("NoSuchOperator".into());
-    let inputs = [("image".to_string(), Blob::U8(images(1).into_dyn()))];
+    let inputs = [("image".to_string(), Tensor::U8(images(1).into_dyn()))];
     for runner in runners(1) {
         let error = runner.engine().unwrap().run(&model, &inputs).unwrap_err();
         assert!(error.to_string().contains(runner.runtime().title), "{error}");

@@ -35,7 +35,7 @@ impl<'a> Types<'a> {
     }
 
     /// The element types alone, as far as they can be told of a model that may be broken.
-    pub(super) fn elements(model: &'a ModelProto) -> Self {
+    pub fn elements(model: &'a ModelProto) -> Self {
         let mut types = Self { types: HashMap::new(), opset: opset_of(model) };
         let Some(graph) = &model.graph else { return types };
         let element = |known: Type| Type { dtype: known.dtype, ..Type::default() };

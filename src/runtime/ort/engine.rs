@@ -1,8 +1,8 @@
 //! Whole graphs on ONNX Runtime.
 
 use super::{NAME, SessionOptions, session};
-use crate::onnx::ModelProto;
-use crate::runtime::{Blob, Engine, Lookup, ORT};
+use crate::onnx::{self, ModelProto};
+use crate::runtime::{Engine, Lookup, ORT};
 use crate::{Error, Result};
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor, TensorElementType};
@@ -21,7 +21,7 @@ impl Engine for OrtEngine {
         ORT.name
     }
 
-    fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
+    fn run(&mut self, model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
         let mut session = session(&self.library, &self.options, &model.encode_to_vec(), "a sub-model")?;
         let names: Vec<String> = session.outputs().iter().map(|o| o.name().to_string()).collect();
         let values =
@@ -30,7 +30,7 @@ impl Engine for OrtEngine {
         let results = session.run(values).map_err(failed)?;
         let result = |name: &String| {
             let value = results.get(name).ok_or_else(|| Error::invalid(NAME, format!("gives no {name}")))?;
-            blob(value)
+            read(value)
         };
         names.iter().map(result).collect()
     }
@@ -40,28 +40,42 @@ fn failed(source: ort::Error) -> Error {
     Error::Runtime { runtime: NAME, action: "run a graph".into(), source: Box::new(source) }
 }
 
-fn tensor(value: &Blob) -> ort::Result<DynValue> {
+fn tensor(value: &onnx::Tensor) -> ort::Result<DynValue> {
     Ok(match value {
-        Blob::F32(a) => Tensor::from_array(a.clone())?.into_dyn(),
-        Blob::F64(a) => Tensor::from_array(a.clone())?.into_dyn(),
-        Blob::U8(a) => Tensor::from_array(a.clone())?.into_dyn(),
-        Blob::I8(a) => Tensor::from_array(a.clone())?.into_dyn(),
-        Blob::I32(a) => Tensor::from_array(a.clone())?.into_dyn(),
-        Blob::I64(a) => Tensor::from_array(a.clone())?.into_dyn(),
-        Blob::Bool(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        onnx::Tensor::F32(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        onnx::Tensor::F64(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        onnx::Tensor::U8(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        onnx::Tensor::I8(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        onnx::Tensor::I32(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        onnx::Tensor::I64(a) => Tensor::from_array(a.clone())?.into_dyn(),
+        onnx::Tensor::Bool(a) => Tensor::from_array(a.clone())?.into_dyn(),
     })
 }
 
-fn blob(value: &DynValue) -> Result<Blob> {
+fn read(value: &DynValue) -> Result<onnx::Tensor> {
     let kind = value.dtype().tensor_type();
     let array = match kind {
-        Some(TensorElementType::Float32) => value.try_extract_array::<f32>().map(|a| Blob::F32(a.to_owned())),
-        Some(TensorElementType::Float64) => value.try_extract_array::<f64>().map(|a| Blob::F64(a.to_owned())),
-        Some(TensorElementType::Uint8) => value.try_extract_array::<u8>().map(|a| Blob::U8(a.to_owned())),
-        Some(TensorElementType::Int8) => value.try_extract_array::<i8>().map(|a| Blob::I8(a.to_owned())),
-        Some(TensorElementType::Int32) => value.try_extract_array::<i32>().map(|a| Blob::I32(a.to_owned())),
-        Some(TensorElementType::Int64) => value.try_extract_array::<i64>().map(|a| Blob::I64(a.to_owned())),
-        Some(TensorElementType::Bool) => value.try_extract_array::<bool>().map(|a| Blob::Bool(a.to_owned())),
+        Some(TensorElementType::Float32) => {
+            value.try_extract_array::<f32>().map(|a| onnx::Tensor::F32(a.to_owned()))
+        }
+        Some(TensorElementType::Float64) => {
+            value.try_extract_array::<f64>().map(|a| onnx::Tensor::F64(a.to_owned()))
+        }
+        Some(TensorElementType::Uint8) => {
+            value.try_extract_array::<u8>().map(|a| onnx::Tensor::U8(a.to_owned()))
+        }
+        Some(TensorElementType::Int8) => {
+            value.try_extract_array::<i8>().map(|a| onnx::Tensor::I8(a.to_owned()))
+        }
+        Some(TensorElementType::Int32) => {
+            value.try_extract_array::<i32>().map(|a| onnx::Tensor::I32(a.to_owned()))
+        }
+        Some(TensorElementType::Int64) => {
+            value.try_extract_array::<i64>().map(|a| onnx::Tensor::I64(a.to_owned()))
+        }
+        Some(TensorElementType::Bool) => {
+            value.try_extract_array::<bool>().map(|a| onnx::Tensor::Bool(a.to_owned()))
+        }
         other => {
             let why = format!("gives a tensor of type {other:?}, which is not compared");
             return Err(Error::invalid(NAME, why));

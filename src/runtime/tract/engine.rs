@@ -1,9 +1,8 @@
 //! Whole graphs on tract.
 
 use super::{NAME, optimised};
-use crate::graph::DType;
-use crate::onnx::ModelProto;
-use crate::runtime::{Blob, Engine, TRACT};
+use crate::onnx::{self, DType, ModelProto};
+use crate::runtime::{Engine, TRACT};
 use crate::{Error, Result};
 use prost::Message;
 use tract_onnx::prelude::*;
@@ -17,23 +16,23 @@ impl Engine for TractEngine {
         TRACT.name
     }
 
-    fn run(&mut self, model: &ModelProto, inputs: &[(String, Blob)]) -> Result<Vec<Blob>> {
+    fn run(&mut self, model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
         let results = execute(model, inputs).map_err(|source| Error::Runtime {
             runtime: NAME,
             action: "run a graph".into(),
             source: source.into(),
         })?;
-        results.iter().map(blob).collect()
+        results.iter().map(read).collect()
     }
 }
 
 /// Whole numbers in a row, as the shape that a `Reshape` reads: tract plans with their values.
-fn is_list(value: &Blob) -> bool {
-    matches!(value, Blob::I64(list) if list.ndim() <= 1)
+fn is_list(value: &onnx::Tensor) -> bool {
+    matches!(value, onnx::Tensor::I64(list) if list.ndim() <= 1)
 }
 
 /// The model with some of its inputs as weights.
-fn holding(model: &ModelProto, fixed: &[&(String, Blob)]) -> ModelProto {
+fn holding(model: &ModelProto, fixed: &[&(String, onnx::Tensor)]) -> ModelProto {
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {
         graph.input.retain(|input| fixed.iter().all(|(name, _)| name != input.name()));
@@ -42,7 +41,7 @@ fn holding(model: &ModelProto, fixed: &[&(String, Blob)]) -> ModelProto {
     model
 }
 
-fn execute(model: &ModelProto, inputs: &[(String, Blob)]) -> TractResult<Vec<Tensor>> {
+fn execute(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> TractResult<Vec<Tensor>> {
     let all = inputs.iter().all(|(_, value)| is_list(value));
     let (fixed, given): (Vec<_>, Vec<_>) = inputs.iter().partition(|(_, value)| !all && is_list(value));
     let typed = onnx()
@@ -64,19 +63,19 @@ fn numeric(tensor: Tensor) -> TractResult<Tensor> {
     Ok(tensor)
 }
 
-fn tensor(value: &Blob) -> TractResult<Tensor> {
+fn tensor(value: &onnx::Tensor) -> TractResult<Tensor> {
     Ok(match value {
-        Blob::F32(a) => a.clone().into_tensor(),
-        Blob::F64(a) => a.clone().into_tensor(),
-        Blob::U8(a) => a.clone().into_tensor(),
-        Blob::I8(a) => a.clone().into_tensor(),
-        Blob::I32(a) => a.clone().into_tensor(),
-        Blob::I64(a) => a.clone().into_tensor(),
-        Blob::Bool(a) => a.clone().into_tensor(),
+        onnx::Tensor::F32(a) => a.clone().into_tensor(),
+        onnx::Tensor::F64(a) => a.clone().into_tensor(),
+        onnx::Tensor::U8(a) => a.clone().into_tensor(),
+        onnx::Tensor::I8(a) => a.clone().into_tensor(),
+        onnx::Tensor::I32(a) => a.clone().into_tensor(),
+        onnx::Tensor::I64(a) => a.clone().into_tensor(),
+        onnx::Tensor::Bool(a) => a.clone().into_tensor(),
     })
 }
 
-fn blob(tensor: &Tensor) -> Result<Blob> {
+fn read(tensor: &Tensor) -> Result<onnx::Tensor> {
     let kinds = [
         (f32::datum_type(), DType::F32),
         (f64::datum_type(), DType::F64),
@@ -91,5 +90,5 @@ fn blob(tensor: &Tensor) -> Result<Blob> {
         let why = format!("gives a tensor of type {:?}, which is not compared", tensor.datum_type());
         return Err(Error::invalid(NAME, why));
     };
-    Blob::from_bytes(*dtype, tensor.shape(), tensor.as_bytes())
+    onnx::Tensor::from_bytes(*dtype, tensor.shape(), tensor.as_bytes())
 }
