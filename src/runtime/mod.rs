@@ -18,6 +18,8 @@ pub mod ort;
 #[cfg(feature = "ort")]
 pub mod provision;
 mod row;
+#[cfg(feature = "rten")]
+mod rten;
 mod runner;
 pub mod support;
 #[cfg(test)]
@@ -70,8 +72,19 @@ pub static TRACT: Runtime = Runtime {
     backend: built_in!("tract", tract::Tract),
 };
 
+/// rten.
+pub static RTEN: Runtime = Runtime {
+    name: "rten",
+    title: "rten",
+    about: "rten, pure Rust",
+    devices: &[Device::Cpu],
+    levels: &[OptLevel::Off, OptLevel::All],
+    library: false,
+    backend: built_in!("rten", rten::Rten),
+};
+
 /// Every runtime, also those that this build does not have; references and comparisons begin with the first.
-pub static RUNTIMES: [&Runtime; 2] = [&ORT, &TRACT];
+pub static RUNTIMES: [&Runtime; 3] = [&ORT, &TRACT, &RTEN];
 
 /// What is used unless told otherwise, where it is built in: it starts fastest.
 static PREFERRED: &Runtime = &TRACT;
