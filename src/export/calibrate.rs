@@ -1,16 +1,14 @@
 //! What the float tower's activations are like, from calibration images.
 
 use super::float;
+use crate::Result;
 use crate::exactness::ACTIVATION_MAX;
-use crate::graph::{Expr, Graph};
+use crate::graph::Graph;
 use crate::model::{Params, Recipe};
-use crate::onnx::ModelProto;
 use crate::tower::INPUT;
 use crate::walk::{Interpreter, Values};
-use crate::{Error, Result};
 use ndarray::{ArrayD, ArrayView4, Axis};
 use rayon::prelude::*;
-use std::collections::HashMap;
 
 /// Share of activations that may be clipped.
 const CLIPPED: f64 = 0.001;
@@ -46,18 +44,27 @@ impl Statistics {
     pub fn gather(recipe: &Recipe, folded: &Params, images: ArrayView4<'_, u8>) -> Result<Self> {
         let g = Graph::new("calibration");
         let parts = float::build(&g, recipe, folded)?.parts;
-        // A normalisation that is folded gives the value of its product.
-        let same = |part: &Expr<'_>| parts.iter().position(|p| p == part).unwrap_or_default();
-        let names: Vec<String> = parts.iter().map(|part| format!("part {}", same(part))).collect();
-        for (place, part) in parts.iter().enumerate().filter(|(place, part)| same(part) == *place) {
-            g.output(&names[place], *part);
+        let names: Vec<String> = (0..parts.len()).map(|place| format!("part {place}")).collect();
+        parts.iter().zip(&names).for_each(|(part, name)| g.output(name, *part));
+        let channels: Vec<usize> = parts.iter().map(|part| part.dim(1)).collect();
+        let model = g.to_model_batched("N")?;
+        let interpreter = Interpreter::<f32>::new(&model)?;
+        let nothing = || channels.iter().map(|&channels| Spread::new(channels)).collect::<Vec<_>>();
+        let spread = |images: ArrayView4<'_, u8>| -> Result<Vec<Spread>> {
+            let mut spreads = nothing();
+            for image in images.axis_chunks_iter(Axis(0), 1) {
+                let given = Values::from([(INPUT.to_string(), image.mapv(f32::from).into_dyn())]);
+                let results = interpreter.trace(given)?;
+                spreads.iter_mut().zip(&names).for_each(|(spread, name)| spread.add(&results[name]));
+            }
+            Ok(spreads)
+        };
+        let tasks: Vec<_> = images.axis_chunks_iter(Axis(0), TASK).collect();
+        let mut all = nothing();
+        for task in tasks.into_par_iter().map(spread).collect::<Result<Vec<_>>>()? {
+            all.iter_mut().zip(&task).for_each(|(sum, spread)| sum.merge(spread));
         }
-        let spreads = spreads(&g.to_model_batched("N")?, images)?;
-        let observed = names.iter().map(|name| match spreads.get(name) {
-            Some(spread) => Ok(spread.observed()),
-            None => Err(Error::invalid("the calibration", format!("did not compute {name}"))),
-        });
-        Ok(Self(observed.collect::<Result<_>>()?))
+        Ok(Self(all.iter().map(Spread::observed).collect()))
     }
 
     /// The exponent of the unit of a part's result: the smallest for which 99.9 % of its elements are at
@@ -66,38 +73,10 @@ impl Statistics {
         self.0[place].exponent
     }
 
-    /// The mean of each channel (axis 0 of one image's result).
+    /// The mean of each channel of a part's result.
     pub fn means(&self, place: usize) -> &[f64] {
         &self.0[place].means
     }
-}
-
-/// How the model's outputs are spread over the images.
-fn spreads(model: &ModelProto, images: ArrayView4<'_, u8>) -> Result<HashMap<String, Spread>> {
-    let outputs = || model.graph.iter().flat_map(|g| &g.output).map(|output| output.name());
-    let interpreter = Interpreter::<f32>::new(model)?;
-    let tally = |images: ArrayView4<'_, u8>| {
-        let mut tally: HashMap<String, Spread> = HashMap::new();
-        for image in images.axis_chunks_iter(Axis(0), 1) {
-            let given = image.mapv(f32::from).into_dyn();
-            let values = interpreter.trace(Values::from([(INPUT.to_string(), given)]))?;
-            for (name, value) in outputs().filter_map(|name| values.get_key_value(name)) {
-                let empty = || Spread::new(value.shape()[1]);
-                tally.entry(name.clone()).or_insert_with(empty).add(value);
-            }
-        }
-        Ok(tally)
-    };
-    let tasks: Vec<_> = images.axis_chunks_iter(Axis(0), TASK).collect();
-    let tallies: Vec<HashMap<String, Spread>> = tasks.into_par_iter().map(tally).collect::<Result<_>>()?;
-    let mut all: HashMap<String, Spread> = HashMap::new();
-    for (name, spread) in tallies.into_iter().flatten() {
-        match all.get_mut(&name) {
-            Some(sum) => sum.merge(&spread),
-            None => drop(all.insert(name, spread)),
-        }
-    }
-    Ok(all)
 }
 
 impl Spread {
