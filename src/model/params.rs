@@ -138,7 +138,7 @@ fn verified(params: &Params, mut facts: Map<String, Value>) -> Result<Value> {
 /// Reads the parameters of the recipe's tower, and the facts beside them.
 ///
 /// # Errors
-/// As [`read_params`]; as [`check`].
+/// As [`read_params`]; a parameter that the tower needs is missing, of another shape, or not finite.
 pub fn read_tower(recipe: &Recipe, path: &Path) -> Result<(Params, Value)> {
     let (params, facts) = read_params(path)?;
     check(recipe, &params).map_err(|e| e.at(&path.display().to_string()))?;

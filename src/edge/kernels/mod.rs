@@ -1,6 +1,6 @@
 //! The inner loops, one set for each kind of CPU, chosen when the program runs.
 //!
-//! A set is a file and a row of [`sets!`]: its micro-kernels (the products of a tile of outputs that stay
+//! A set is a file and a row of `sets!`: its micro-kernels (the products of a tile of outputs that stay
 //! in registers) and the CPU features for which the element-wise passes are compiled once more.
 //!
 //! This is the only place with `unsafe` code of the room. A [`Kernels`] can only be had from
