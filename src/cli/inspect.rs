@@ -154,11 +154,11 @@ fn placement(i: &Inspection, nodes: bool) -> Vec<String> {
 #[cfg(feature = "tract")]
 fn lowering(coverage: &crate::edge::Coverage, nodes: bool) -> Vec<String> {
     let (lowered, left) = (coverage.lowered.len(), &coverage.left);
-    let all = lowered + left.len();
-    let mut lines = vec![format!(
-        "  lowering    on tract: {lowered} of {all} nodes in one program, {} apart",
-        left.len()
-    )];
+    let share = match left.len() {
+        0 => format!("all {lowered} nodes in one program"),
+        apart => format!("{lowered} of {} nodes in one program, {apart} apart", lowered + apart),
+    };
+    let mut lines = vec![format!("  lowering    on tract: {share}")];
     if nodes {
         lines.extend(left.iter().map(|refusal| format!("    {refusal}")));
         return lines;

@@ -325,7 +325,9 @@ fn what_is_not_known_is_left_to_tract() {
     g.output(OUTPUT, ((-pooled).abs() + pooled).flatten(1));
     let model = g.to_model_batched("N").unwrap();
     let images = images(1, 3, [1, 12, 12]);
-    let left = program(&model, size(&images), Kernels::best()).unwrap_err();
+    let Coverage { lowered, left } = coverage(&model).unwrap();
+    assert_eq!(lowered, ["Cast_0", "Conv_1", "Relu_2", "MaxPool_3"]);
+    assert_eq!(program(&model, size(&images), Kernels::best()).unwrap_err(), left);
     let reasons: Vec<(&str, Why)> = left.iter().map(|refusal| (refusal.op.as_str(), refusal.why)).collect();
     let expected =
         [("Neg", Why::Function), ("Abs", Why::Function), ("Add", Why::Input), ("Flatten", Why::Input)];

@@ -136,7 +136,7 @@ impl<'a> Lowering<'a> {
             Flatten => self.flatten(node)?,
             Reshape => self.reshape(node)?,
             Cast if node.int("to") != Some(i64::from(data_type::FLOAT)) => return Err(Why::Type),
-            Dropout if node.input_name(2).is_some() => return Err(Why::Training),
+            Dropout if self.drops(node) => return Err(Why::Training),
             Cast | Dropout | Identity => self.alias(node)?,
             Abs | Ceil | Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | Mish | Neg
             | PRelu | Pow | Reciprocal | Round | Selu | Sign | Softplus | Softsign | Sqrt | Tanh => {

@@ -13,6 +13,12 @@ impl<'a> Lowering<'a> {
         Ok(LoweredValue { open: value.open.filter(|_| alone), ..value })
     }
 
+    /// Whether a `Dropout` may be told that it trains.
+    pub(super) fn drops(&self, node: &NodeProto) -> bool {
+        let off = self.constant(node, 2).is_ok_and(|training| training.iter().all(|x| *x == 0.0));
+        node.input_name(2).is_some() && !off
+    }
+
     pub(super) fn flatten(&mut self, node: &'a NodeProto) -> Lowered {
         match node.int_or("axis", 1) {
             1 => Ok(LoweredValue { flat: true, ..self.alias(node)? }),

@@ -262,9 +262,9 @@ impl<'a> Operands<'a> {
     }
 
     pub fn dropout(&self) -> Result<Known> {
-        match self.node.input_name(2) {
-            None => self.value(0).cloned(),
-            Some(_) => Err(self.fail("may be told to drop elements")),
+        match self.optional(2)?.is_none_or(|training| training.iter().all(|x| *x == 0.0)) {
+            true => self.value(0).cloned(),
+            false => Err(self.fail("drops elements")),
         }
     }
 }
