@@ -86,7 +86,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let library = context.library(false);
     let device = arguments.device.device(&library, |text| note(text))?;
     if arguments.tf32 && device != Device::Cuda {
-        return Err(Error::invalid("--tf32", "is a way of CUDA's, and this training would run on the CPU"));
+        return Err(Error::invalid(
+            "--tf32",
+            "is how CUDA may round, and this training would run on the CPU; leave it out",
+        ));
     }
     let stop = Arc::new(AtomicBool::new(false));
     let training = Training {
