@@ -118,7 +118,7 @@ impl Interval {
         n.is_power_of_two().then(|| self.total(n).scaled(-(n.trailing_zeros() as i32)))
     }
 
-    /// What a monotone function to the integers that leaves integers alone gives: floor, ceiling, round.
+    /// What a monotone function to the integers that leaves integers alone gives: floor, ceiling.
     /// Its ends come from the ends; a whole step means that nothing changes.
     pub fn rounded(self, function: fn(f64) -> f64) -> Self {
         Self::new(function(self.low), function(self.high), self.step.max(0))

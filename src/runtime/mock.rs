@@ -26,13 +26,6 @@ impl MockEmbedder {
         };
         Self { spec }
     }
-
-    /// The same with another distance.
-    #[must_use]
-    pub fn with_distance(mut self, distance: Distance) -> Self {
-        self.spec.distance = distance;
-        self
-    }
 }
 
 /// A weight in [−1, 1), the same on every machine: SplitMix64 of both indices.

@@ -158,7 +158,6 @@ impl<'r> Growth<'r> {
                 | Operator::Relu
                 | Operator::Floor
                 | Operator::Ceil
-                | Operator::Round
                 | Operator::Identity
                 | Operator::Dropout,
                 _,

@@ -8,7 +8,7 @@ use growth::{Growth, Rule};
 use ndarray::ArrayD;
 
 /// The operators that have a rule.
-const RULED: [Operator; 26] = {
+const RULED: [Operator; 25] = {
     use Operator::*;
     [
         Abs,
@@ -34,7 +34,6 @@ const RULED: [Operator; 26] = {
         Pad,
         Relu,
         Reshape,
-        Round,
         Sub,
         Sum,
     ]
