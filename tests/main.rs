@@ -1,6 +1,7 @@
 //! The one integration-test binary; a module a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+mod alone;
 mod bench;
 mod data;
 mod demo;

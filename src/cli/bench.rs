@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The tower.
+    /// The tower: a file, or a shipped one's name.
     #[arg(required_unless_present = "criterion")]
     tower: Option<PathBuf>,
     /// Its exact version [default: tower.exact.onnx beside tower.onnx, if it is there].

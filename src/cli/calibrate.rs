@@ -23,8 +23,8 @@ pub struct Arguments {
     /// Which set of the data folder.
     #[arg(long, value_enum, requires = "data")]
     set: Option<Set>,
-    /// The tower [default: the one that the gallery was made with].
-    #[arg(long, value_name = "FILE")]
+    /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact].
+    #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// Where the threshold is put: `eer` (equal error rate), or a false accept rate such as 0.001.
     #[arg(long, default_value = "eer", value_name = "eer|RATE")]

@@ -16,8 +16,8 @@ pub struct Arguments {
     /// Pictures, folders, or - for a list of paths on stdin.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The tower [default: the one that the gallery was made with].
-    #[arg(long, value_name = "FILE")]
+    /// The tower: a file, or a shipped one's name [default: the gallery's].
+    #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// The nearest classes to tell.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// The tower.
+    /// The tower: a file, or a shipped one's name.
     tower: PathBuf,
     /// Pictures to compare on: files, folders of pictures, or a folder of class folders.
     images: Vec<PathBuf>,

@@ -1,9 +1,11 @@
 //! `siamese completions SHELL`: a completion script on stdout.
 
 use super::output::print;
-use super::{Cli, Outcome};
-use crate::Result;
-use clap::{Args, CommandFactory};
+use super::{Outcome, command};
+use crate::model::SHIPPED;
+use crate::{Result, tower};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 /// Arguments of `completions`.
@@ -16,7 +18,21 @@ pub struct Arguments {
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "siamese", &mut script);
+    clap_complete::generate(arguments.shell, &mut with_names(command()), "siamese", &mut script);
     print(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Yes)
+}
+
+/// The command with the names inside the program for its recipes and towers, so that shells complete them;
+/// where none fits they complete files.
+fn with_names(command: Command) -> Command {
+    let recipes = || PossibleValuesParser::new(SHIPPED.iter().map(|(name, _)| *name));
+    let towers = || PossibleValuesParser::new(tower::SHIPPED.iter().map(|tower| tower.name));
+    command.mut_subcommands(|verb| {
+        verb.mut_args(|argument| match argument.get_id().as_str() {
+            "recipe" => argument.value_parser(recipes()),
+            "tower" => argument.value_parser(towers()),
+            _ => argument,
+        })
+    })
 }

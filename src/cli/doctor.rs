@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A tower to check on every runtime.
+    /// A tower to check on every runtime: a file, or a shipped one's name.
     tower: Option<PathBuf>,
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of `embed`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The tower.
+    /// The tower: a file, or a shipped one's name.
     tower: PathBuf,
     /// Pictures, folders, or - for a list of paths on stdin.
     #[arg(required_unless_present = "data", conflicts_with = "data")]

@@ -17,8 +17,8 @@ pub struct Arguments {
     /// - for a list of paths on stdin.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The tower [default: the one that the gallery was made with].
-    #[arg(long, value_name = "FILE")]
+    /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact].
+    #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// The label of all these pictures.
     #[arg(long)]

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The tower.
+    /// The tower: a file, or a shipped one's name.
     tower: PathBuf,
     /// The protocol.
     #[arg(long, value_enum)]

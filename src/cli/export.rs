@@ -11,12 +11,13 @@ use std::path::PathBuf;
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The folder of a training run.
+    /// The folder of a training run, or a shipped tower's name.
     run: PathBuf,
     /// Make an exact tower: integers that give the same bits on every runtime.
     #[arg(long)]
     exact: bool,
-    /// The file to write [default: tower.onnx or tower.exact.onnx in the run's folder].
+    /// The file to write [default: tower.onnx or tower.exact.onnx in the run's folder; of a shipped tower
+    /// NAME.onnx here].
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Training images from which the scales of an exact tower are chosen.

@@ -12,13 +12,16 @@ mod doctor;
 mod embed;
 mod enroll;
 mod eval;
+mod examples;
 mod export;
 mod gallery;
 mod import;
 mod inspect;
 mod interrupt;
+mod man;
 mod output;
 mod progress;
+mod recipes;
 #[cfg(feature = "ort")]
 mod runtime;
 #[cfg(feature = "serve")]
@@ -91,6 +94,10 @@ enum Verb {
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
+    /// Write manual pages.
+    Man(man::Arguments),
+    /// Tell the recipes and towers inside the program.
+    Recipes(recipes::Arguments),
     /// Measure a tower's accuracy by a protocol of the field.
     Eval(eval::Arguments),
     /// Turn pictures or a data set into embeddings: .npy, .safetensors, .parquet, JSON lines.
@@ -128,12 +135,17 @@ impl Context {
     }
 }
 
+/// All verbs, their options and examples.
+fn command() -> clap::Command {
+    examples::add(Cli::command())
+}
+
 /// Runs the verb that the process's arguments name; exits where they cannot be used.
 ///
 /// # Errors
 /// Those of the verb, and where what it tells cannot be written.
 pub fn run() -> Result<Outcome> {
-    let mut command = Cli::command();
+    let mut command = command();
     // The long version looks for libraries, which takes longer than parsing: only when asked.
     if std::env::args_os().any(|argument| argument == "--version") {
         command = command.long_version(&*versions().leak());
@@ -160,6 +172,8 @@ impl Cli {
             Verb::Runtime(command) => runtime::run(&self.context, command),
             Verb::Doctor(arguments) => doctor::run(&self.context, arguments),
             Verb::Completions(arguments) => completions::run(arguments),
+            Verb::Man(arguments) => man::run(&self.context, arguments),
+            Verb::Recipes(arguments) => recipes::run(&self.context, arguments),
             Verb::Eval(arguments) => eval::run(&self.context, arguments),
             Verb::Embed(arguments) => embed::run(&self.context, arguments),
             Verb::Enroll(arguments) => enroll::run(&self.context, arguments),

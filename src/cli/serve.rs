@@ -4,18 +4,18 @@ use super::interrupt::on_interrupt;
 use super::output::{note, show};
 use super::shared::{self, RuntimeArgs};
 use super::{Context, Outcome};
-use crate::Result;
 use crate::gallery::{Gallery, Limit, Location, Shots};
 use crate::runtime::Embedder;
 use crate::serve::{Options, Recogniser, Server};
+use crate::{Result, tower};
 use serde::Serialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The gallery; with --edit and --tower it is made where there is none.
+    /// The gallery; with --edit it is made where there is none.
     gallery: Location,
     /// The address and port to listen to; port 0 is any free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
@@ -23,8 +23,8 @@ pub struct Arguments {
     /// Let requests enrol and remove, not only ask.
     #[arg(long)]
     edit: bool,
-    /// The tower [default: the one that the gallery was made with].
-    #[arg(long, value_name = "FILE")]
+    /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact].
+    #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// Beyond this distance a picture is unknown: `auto` (as calibrated), `none`, or a number
     /// [default: as calibrated, where it was].
@@ -68,19 +68,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Yes)
 }
 
-/// The gallery and its tower; with --edit and --tower a new gallery where there is none.
+/// The gallery and its tower; with --edit a new gallery where there is none.
 fn opened(context: &Context, arguments: &Arguments) -> Result<(Gallery, Box<dyn Embedder>)> {
-    let (at, tower) = (&arguments.gallery, arguments.tower.as_deref());
-    let gallery = match (tower, arguments.edit) {
-        (Some(tower), true) => match Gallery::find(at)? {
-            Some(gallery) => gallery,
-            None => {
-                let embedder = arguments.runtime.load(context, tower)?;
-                return Ok((Gallery::create(at, embedder.spec(), tower)?, embedder));
-            }
-        },
-        _ => Gallery::open(at)?,
-    };
-    let embedder = shared::embedder(context, &arguments.runtime, Some(&gallery), tower)?;
+    let (at, given) = (&arguments.gallery, arguments.tower.as_deref());
+    if arguments.edit && Gallery::find(at)?.is_none() {
+        let tower = given.unwrap_or(Path::new(tower::DEFAULT));
+        let embedder = arguments.runtime.load(context, tower)?;
+        return Ok((Gallery::create(at, embedder.spec(), tower)?, embedder));
+    }
+    let gallery = Gallery::open(at)?;
+    let embedder = shared::embedder(context, &arguments.runtime, Some(&gallery), given)?;
     Ok((gallery, embedder))
 }

@@ -7,7 +7,7 @@ use crate::embed::{Listed, PictureFile, PictureFiles};
 use crate::gallery::{Gallery, Limit};
 use crate::image::Preprocessing;
 use crate::runtime::{Embedder, Options, Runner, Runtime};
-use crate::{Error, Result};
+use crate::{Error, Result, tower};
 use clap::Args;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl RuntimeArgs {
     }
 }
 
-/// The tower of a gallery, or the one named.
+/// The tower of a gallery, or the one named, or the shipped one.
 pub fn embedder(
     context: &Context,
     runtime: &RuntimeArgs,
@@ -46,8 +46,7 @@ pub fn embedder(
     let load = |path: &Path| runtime.load(context, path);
     match (gallery, tower) {
         (Some(gallery), _) => gallery.embedder(tower, load),
-        (None, Some(tower)) => load(tower),
-        (None, None) => Err(Error::invalid("the tower", "is not named; give a gallery or --tower")),
+        (None, tower) => load(tower.unwrap_or(Path::new(tower::DEFAULT))),
     }
 }
 

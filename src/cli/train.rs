@@ -21,8 +21,9 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Train a recipe on ONNX Runtime.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// A shipped recipe's name, or a recipe.json.
-    recipe: String,
+    /// A shipped recipe's name (`siamese recipes` lists them), or a recipe.json.
+    #[arg(required_unless_present = "resume")]
+    recipe: Option<String>,
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
@@ -38,17 +39,19 @@ pub struct Arguments {
     /// Seed of the first weights and the batches, in place of the recipe's.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Start layers of the same name and shape (of the recipe's `init_layers`, where it has some) from this run,
-    /// in place of the recipe's `init_from`.
+    /// Start layers of the same name and shape (of the recipe's `init_layers`, where it has some) from this run
+    /// or shipped tower (omniglot-edge), in place of the recipe's `init_from`.
     #[arg(long, value_name = "RUN")]
     init_from: Option<String>,
-    /// Go on from the run's newest checkpoint.
-    #[arg(long)]
-    resume: bool,
+    /// Go on from the newest checkpoint: of this run, which needs no recipe beside it, or of the recipe's.
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    #[allow(clippy::option_option)]
+    resume: Option<Option<PathBuf>>,
     /// The run's folder [default: runs/<recipe>].
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// The data folder [default: SIAMESE_DATA, else the cache].
+    /// The data folder, or class folders to train on in place of the recipe's data
+    /// [default: SIAMESE_DATA, else the cache].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Threads of ONNX Runtime; 0 for one a core, or with --resume as many as before.
@@ -76,10 +79,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         seed: arguments.seed,
         init_from: arguments.init_from.clone(),
     };
-    let recipe = changes.recipe(&arguments.recipe)?;
+    let (which, run) = arguments.what()?;
+    let recipe = changes.recipe(&which)?;
     let dir = data::data_dir(arguments.data.as_deref())?;
     if arguments.graph_only {
-        let graph = write_graph(&recipe, &dir, arguments.device.of_graph(), arguments.out.as_deref())?;
+        let graph = write_graph(&recipe, &dir, arguments.device.of_graph(), run.as_deref())?;
         show(context, &graph, |g| format!("{}\n", g.graph.display()))?;
         return Ok(Outcome::Yes);
     }
@@ -107,12 +111,39 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         stop: &stop,
     };
     stop_on_signal(Arc::clone(&stop))?;
-    let folder = Folder::new(arguments.out.clone().unwrap_or_else(|| run_folder(&recipe)));
+    let folder = Folder::new(run.unwrap_or_else(|| run_folder(&recipe)));
     let mut watch = TrainingBar { bar: ProgressBar::hidden(), steps: 0, told: None };
-    let finished = training.run(&recipe, &folder, arguments.resume, &mut watch);
+    let finished = training.run(&recipe, &folder, arguments.resume.is_some(), &mut watch);
     watch.bar.finish_and_clear();
     show(context, &finished?, text)?;
     Ok(Outcome::Yes)
+}
+
+impl Arguments {
+    /// The recipe, and the run's folder where one is named. A run that goes on has its recipe in its folder.
+    fn what(&self) -> Result<(String, Option<PathBuf>)> {
+        let resumed = self.resume.iter().flatten().next();
+        if let (Some(run), Some(out)) = (resumed, &self.out) {
+            let why = format!("names another run than --resume {}; give one of them", run.display());
+            return Err(Error::invalid(format!("--out {}", out.display()), why));
+        }
+        let which = match (&self.recipe, resumed) {
+            (Some(recipe), _) => recipe.clone(),
+            (None, Some(run)) if run.join("recipe.json").is_file() => run.to_string_lossy().into_owned(),
+            (None, Some(run)) => {
+                let why = "is no run, for it holds no recipe.json; `siamese train RECIPE --resume` goes on with \
+                           the run of a recipe";
+                return Err(Error::invalid(run.display(), why));
+            }
+            (None, None) => {
+                return Err(Error::invalid(
+                    "--resume",
+                    "goes on with which run? Name its folder, or its recipe",
+                ));
+            }
+        };
+        Ok((which, resumed.or(self.out.as_ref()).cloned()))
+    }
 }
 
 fn stop_on_signal(stop: Arc<AtomicBool>) -> Result<()> {

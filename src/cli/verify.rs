@@ -15,8 +15,8 @@ pub struct Arguments {
     /// Pictures to compare it with: files, folders, or - for a list of paths on stdin.
     #[arg(required = true)]
     b: Vec<PathBuf>,
-    /// The tower.
-    #[arg(long, value_name = "FILE", required_unless_present = "gallery")]
+    /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact].
+    #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// A gallery, whose tower and calibrated threshold decide.
     #[arg(long)]

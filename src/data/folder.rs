@@ -36,6 +36,11 @@ pub(super) fn nested(
     Ok(set)
 }
 
+/// Whether a folder holds class folders with pictures.
+pub fn is_class_folders(dir: &Path) -> bool {
+    pictures(dir).is_ok_and(|found| !found.is_empty())
+}
+
 struct Picture {
     alphabet: String,
     class: String,

@@ -18,7 +18,7 @@ pub mod sheet;
 #[cfg(test)]
 mod tests;
 
-pub use folder::folder;
+pub use folder::{folder, is_class_folders};
 pub use info::{Held, Info, Runs, Total, info};
 pub use lake::{LakeRun, LakeRuns, lake};
 pub use mnist::mnist;
@@ -242,6 +242,17 @@ pub fn load(recipe: &Recipe, dir: &Path) -> Result<Dataset> {
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
             glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, &how)
         }
+    }
+}
+
+/// Whether a folder holds the data set that a recipe names, or the recipe names its own folder.
+pub fn has(recipe: &Recipe, dir: &Path) -> bool {
+    match recipe.data {
+        recipe::Data::Mnist => mnist::has(dir, mnist::Part::Train),
+        recipe::Data::Omniglot { .. } => omniglot::has(dir, omniglot::Part::Background),
+        recipe::Data::Folder { .. } => true,
+        // They are made, and stand in for what a folder holds.
+        recipe::Data::Glyphs { .. } => false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The folder of a training run → a tower in a file.
 
 use super::{Calibration, DataFacts, Trained, calibration_images, exact, float, save, trained};
-use crate::tower::{Provenance, TowerSpec};
-use crate::{Error, Result, data};
+use crate::onnx::ModelProto;
+use crate::tower::{Provenance, Shipped, TowerSpec};
+use crate::{Error, Result, data, files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -32,12 +33,16 @@ pub struct Exported {
     pub bound_log2: Option<f64>,
 }
 
-/// Makes a tower of a run, an exact one with options: in `out`, else in the run's folder.
+/// Makes a tower of a run, an exact one with options: in `out`, else in the run's folder. Of a shipped
+/// tower's name it is that tower, in `out`, else in the current folder.
 ///
 /// # Errors
 /// A run that cannot be read, or is not finished; other data than it was trained on; a file that cannot be
 /// written.
 pub fn export_run(run: &Path, exactly: Option<&ExactOptions>, out: Option<&Path>) -> Result<Exported> {
+    if let Some(tower) = shipped(run, exactly.is_some()) {
+        return export_shipped(tower, out);
+    }
     let Trained { recipe, params, mut told } = trained(run)?;
     let (model, name) = match exactly {
         None => (float(&recipe, &params, &told)?, "tower.onnx"),
@@ -51,8 +56,28 @@ pub fn export_run(run: &Path, exactly: Option<&ExactOptions>, out: Option<&Path>
     };
     let file = out.map_or_else(|| run.join(name), Path::to_path_buf);
     let spec = save(&model, &file)?;
+    exported(file, spec, &model)
+}
+
+/// The shipped tower of a name, of which the exact one may be asked for.
+fn shipped(name: &Path, exact: bool) -> Option<&'static Shipped> {
+    if name.is_dir() {
+        return None;
+    }
+    let exact_one = || Shipped::find(Path::new(&format!("{}-exact", name.display())));
+    if exact { exact_one().or_else(|| Shipped::find(name)) } else { Shipped::find(name) }
+}
+
+fn export_shipped(tower: &Shipped, out: Option<&Path>) -> Result<Exported> {
+    let file = out.map_or_else(|| PathBuf::from(format!("{}.onnx", tower.name)), Path::to_path_buf);
+    let (spec, model) = TowerSpec::from_bytes(tower.bytes, tower.name)?;
+    files::replace(&file, tower.bytes)?;
+    exported(file, spec, &model)
+}
+
+fn exported(file: PathBuf, spec: TowerSpec, model: &ModelProto) -> Result<Exported> {
     let bytes = std::fs::metadata(&file).map_err(Error::io("read", &file))?.len();
-    let greatest = Provenance::read(&model)?.bounds.iter().map(|b| b.bound).reduce(f64::max);
+    let greatest = Provenance::read(model)?.bounds.iter().map(|b| b.bound).reduce(f64::max);
     Ok(Exported { file, bytes, spec, bound_log2: greatest.map(f64::log2) })
 }
 

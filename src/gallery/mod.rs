@@ -20,7 +20,7 @@ pub use pictures::{
 pub use store::Location;
 
 use crate::runtime::Embedder;
-use crate::tower::{Distance, TowerKind, TowerSpec};
+use crate::tower::{self, Distance, TowerKind, TowerSpec};
 use crate::{Error, Result};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,14 @@ use store::{Packing, Store};
 
 /// The longest label, bytes.
 pub const MAX_LABEL_BYTES: usize = 256;
+
+/// A tower's path or name, so that it means the same in every folder.
+fn lasting(tower: &Path) -> PathBuf {
+    match tower.canonicalize() {
+        Ok(path) if tower::Shipped::find(tower).is_none() => path,
+        _ => tower.into(),
+    }
+}
 
 /// A tower that was loaded, or why it could not be.
 type Loading = Result<Box<dyn Embedder>>;
@@ -154,7 +162,7 @@ impl Gallery {
             tower: tower.name.clone(),
             tower_sha256: tower.sha256.clone(),
             kind: tower.kind,
-            tower_path: tower_path.canonicalize().unwrap_or_else(|_| tower_path.into()),
+            tower_path: lasting(tower_path),
             dim: tower.dim,
             distance: tower.distance.clone(),
             threshold: None,
@@ -196,7 +204,7 @@ impl Gallery {
     /// Where that file is no longer there; a tower that is not the gallery's; those of `load`.
     pub fn embedder(&self, given: Option<&Path>, load: impl FnOnce(&Path) -> Loading) -> Loading {
         let made_with = &self.facts.tower_path;
-        if given.is_none() && !made_with.exists() {
+        if given.is_none() && !tower::exists(made_with) {
             let why = format!(
                 "was made with the tower {}, which is no longer there; name it with --tower (SHA-256 {})",
                 made_with.display(),

@@ -5,6 +5,7 @@ use super::{Answer, Classifier, Example, Gallery, Loading, Location, Shots, chec
 use crate::embed::{self, PictureFile, PictureFiles, Tally};
 use crate::eval::between;
 use crate::runtime::Embedder;
+use crate::tower;
 use crate::{Error, Result};
 use ndarray::{Array1, Array3};
 use serde::Serialize;
@@ -92,12 +93,11 @@ pub struct Verified {
     pub distance: f32,
 }
 
-/// Enrols pictures into a gallery, which is made where there is none: all of them, or none. Each gets the
-/// label given, else the one that its place tells.
+/// Enrols pictures into a gallery, which is made where there is none, of the tower given or else the shipped
+/// one: all of them, or none. Each gets the label given, else the one that its place tells.
 ///
 /// # Errors
-/// A picture that cannot be used, a label that cannot be kept; a new gallery without a tower; those of
-/// [`Gallery::open`] and `load`.
+/// A picture that cannot be used, a label that cannot be kept; those of [`Gallery::open`] and `load`.
 pub fn enroll(
     at: &Location,
     tower: Option<&Path>,
@@ -108,19 +108,15 @@ pub fn enroll(
 ) -> Result<Enrolment> {
     label.map_or(Ok(()), check_label)?;
     let existing = Gallery::find(at)?;
-    let made_with = existing.as_ref().map(|gallery| gallery.facts().tower_path.as_path());
-    let Some(file) = tower.or(made_with) else {
-        let why = "does not exist yet; name the tower of the new gallery with --tower";
-        return Err(Error::invalid(at, why));
-    };
+    let of_new = tower.unwrap_or(Path::new(tower::DEFAULT));
     let mut embedder = match &existing {
         Some(gallery) => gallery.embedder(tower, load)?,
-        None => load(file)?,
+        None => load(of_new)?,
     };
     let examples = examples(pictures, embedder.as_mut(), label, seen)?;
     let mut gallery = match existing {
         Some(gallery) => gallery,
-        None => Gallery::create(at, embedder.spec(), file)?,
+        None => Gallery::create(at, embedder.spec(), of_new)?,
     };
     let done = gallery.enroll(&examples)?;
     let entries = gallery.classes()?;

@@ -24,10 +24,10 @@ pub use fold::fold;
 pub(crate) use forward::unit_length;
 pub use forward::{Forward, MaskSpec, Mode, forward, forward_with};
 pub use init::{initialise, seeded};
-pub use params::{Params, read_params, read_tower, shaped, write_params};
+pub use params::{Params, parse_params, read_params, read_tower, shaped, write_params};
 pub use plan::{Kind, Part, Product, plan};
 pub use recipe::Recipe;
-pub use shipped::SHIPPED;
+pub use shipped::{SHIPPED, shipped_params};
 pub use specs::{ParamSpec, Role, param_specs};
 
 use crate::image::Preprocessing;

@@ -84,30 +84,32 @@ fn append(sum: u32, name: &str, array: &ArrayD<f32>) -> u32 {
 /// # Errors
 /// A file that is missing, cut short, changed (the array is named), or of other contents.
 pub fn read_params(path: &Path) -> Result<(Params, Value)> {
-    let bytes = files::read(path, MAX_BYTES, "a file of parameters")?;
-    let broken = |e| {
-        Error::invalid_because(
-            path.display(),
-            "is not a safetensors file, or one that is cut off or changed",
-            e,
-        )
-    };
-    let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let params = file.iter().map(|(name, view)| {
-        let fault = |why| Error::invalid(format!("{}: parameter {name}", path.display()), why);
+    parse_params(&files::read(path, MAX_BYTES, "a file of parameters")?, &path.display().to_string())
+}
+
+/// As [`read_params`], of a file's bytes; `name` stands in messages.
+///
+/// # Errors
+/// As [`read_params`].
+pub fn parse_params(bytes: &[u8], name: &str) -> Result<(Params, Value)> {
+    let broken =
+        |e| Error::invalid_because(name, "is not a safetensors file, or one that is cut off or changed", e);
+    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let params = file.iter().map(|(param, view)| {
+        let fault = |why| Error::invalid(format!("{name}: parameter {param}"), why);
         if view.dtype() != Dtype::F32 {
             return Err(fault(format!("is {:?}, not float32", view.dtype())));
         }
         let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let array = ArrayD::from_shape_vec(IxDyn(view.shape()), values).map_err(|e| fault(e.to_string()))?;
-        Ok((name.to_string(), array))
+        Ok((param.to_string(), array))
     });
     let params = params.collect::<Result<Params>>()?;
-    let (_, head) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
+    let (_, head) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let facts = head.metadata().as_ref().and_then(|m| m.get(KEY)).map_or("{}", String::as_str);
-    let facts: Map<String, Value> = serde_json::from_str(facts)
-        .map_err(|e| Error::invalid_because(path.display(), "its facts are no JSON", e))?;
-    let facts = verified(&params, facts).map_err(|e| e.at(&path.display().to_string()))?;
+    let facts: Map<String, Value> =
+        serde_json::from_str(facts).map_err(|e| Error::invalid_because(name, "its facts are no JSON", e))?;
+    let facts = verified(&params, facts).map_err(|e| e.at(name))?;
     Ok((params, facts))
 }
 

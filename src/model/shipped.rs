@@ -1,6 +1,6 @@
 //! The recipes in the repository's `onnx/`, inside the program, so that a name is enough anywhere.
 
-use super::Recipe;
+use super::{Params, Recipe, parse_params};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -28,6 +28,21 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "omniglot-koch",
     "omniglot-koch-framed",
 ];
+
+/// The trained parameters of a recipe, where they are inside the program: what another training can start
+/// from. The edge build, which trains nothing, has none.
+///
+/// # Errors
+/// Those of [`parse_params`], which would be this program's fault.
+pub fn shipped_params(name: &str) -> Option<Result<Params>> {
+    #[cfg(feature = "ort")]
+    const PARAMS: &[(&str, &[u8])] =
+        &[("omniglot-edge", include_bytes!("../../onnx/omniglot-edge/params.safetensors"))];
+    #[cfg(not(feature = "ort"))]
+    const PARAMS: &[(&str, &[u8])] = &[];
+    let (_, bytes) = PARAMS.iter().find(|(shipped, _)| *shipped == name)?;
+    Some(parse_params(bytes, &format!("shipped parameters {name}")).map(|(params, _)| params))
+}
 
 impl Recipe {
     /// The recipe in a file, in the folder of that file, or the shipped one of a name.

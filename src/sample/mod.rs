@@ -7,6 +7,7 @@
 mod augment;
 mod episodes;
 mod epochs;
+mod fit;
 mod plan;
 mod pool;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod variant;
 
 pub use augment::Distortion;
 pub use episodes::{Episode, EpisodeSampler, EpisodeSpec, episodes};
+pub use fit::fitted;
 pub use variant::{Variants, siblings};
 
 use crate::data::Dataset;

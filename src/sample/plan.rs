@@ -98,7 +98,7 @@ impl ListedPairs {
 }
 
 /// All pairs of different drawings of one class.
-fn similar_pairs(pool: &Pool) -> Vec<(u32, u32)> {
+pub(super) fn similar_pairs(pool: &Pool) -> Vec<(u32, u32)> {
     let mut pairs = Vec::new();
     for members in &pool.members {
         for (i, &a) in members.iter().enumerate() {

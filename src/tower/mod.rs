@@ -8,6 +8,7 @@ pub(crate) mod contract;
 mod distance;
 mod metadata;
 mod proof;
+mod shipped;
 #[cfg(test)]
 pub(crate) mod tests;
 mod weights;
@@ -15,11 +16,12 @@ mod weights;
 pub use distance::Distance;
 pub use metadata::{Accuracy, FORMAT, Provenance};
 pub use proof::{LayerBound, prove};
+pub use shipped::{DEFAULT, SHIPPED, Shipped, exists, read_bytes};
 pub use weights::finite;
 
 use crate::image::Preprocessing;
 use crate::onnx::ModelProto;
-use crate::{Error, Result, files};
+use crate::{Error, Result};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -116,14 +118,6 @@ impl TowerSpec {
         self.distance.fits(self.dim)?;
         metadata::write(self, model)
     }
-}
-
-/// The bytes of a model file.
-///
-/// # Errors
-/// A file that cannot be read, or is longer than the format allows.
-pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    files::read(path, MAX_BYTES, "an ONNX file")
 }
 
 /// Decodes an ONNX file; `name` stands in messages.

@@ -1,8 +1,10 @@
 //! A recipe's stages, one after another, each into its run folder: the recipe that another one starts from
 //! is trained first, beside it, unless it has been.
 
-use super::{Checkpoints, Evaluator, FinishedRun, Folder, Job, Material, Observer, graph, material, train};
-use crate::model::{Params, Recipe, read_params};
+use super::{
+    Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, fitted, graph, train,
+};
+use crate::model::{Params, Recipe, read_params, shipped_params};
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Device, Lookup, Options};
@@ -97,7 +99,9 @@ impl Training<'_> {
         resume: bool,
         observer: &mut dyn Observer,
     ) -> Result<FinishedRun> {
-        let material = material(recipe, self.data)?;
+        let Fitted { recipe, material, notes } = fitted(recipe, self.data)?;
+        let recipe = &recipe;
+        notes.iter().for_each(|text| observer.note(text));
         if !resume {
             folder.refuse_to_overwrite()?;
         }
@@ -155,17 +159,20 @@ impl Training<'_> {
         Evaluator::new(recipe, material, runtime).map_err(tell).ok()
     }
 
-    /// The parameters of what `from` names: a run's folder, or a recipe, which is trained now, beside
-    /// the folder `main` of the run that starts from it, unless it has been.
+    /// The parameters of what `from` names: a run's folder, a recipe whose parameters are shipped, or another
+    /// one, which is trained now, beside the folder `main` of the run that starts from it, unless it has been.
     fn first_stage(&self, from: &str, main: &Path, observer: &mut dyn Observer) -> Result<Params> {
         let given = Folder::new(from);
         if given.params().exists() {
             return Ok(read_params(&given.params())?.0);
         }
+        if let Some(shipped) = shipped_params(from) {
+            return shipped;
+        }
         let recipe = self.changes.of_first_stage().recipe(from)?;
         let folder = Folder::new(main.parent().unwrap_or(Path::new("")).join(&recipe.name));
         if folder.params().exists() {
-            must_be_trained_by(&recipe, &folder)?;
+            must_be_trained_by(&fitted(&recipe, self.data)?.recipe, &folder)?;
         } else {
             self.run(&recipe, &folder, folder.has_checkpoint(), observer)?;
         }
@@ -208,12 +215,13 @@ pub struct GraphFile {
 /// Writes a recipe's training graph: into `out`, else its folder of the repository, else its run folder.
 ///
 /// # Errors
-/// As [`material`] and [`graph`]; a folder that cannot be written.
+/// As [`fitted`] and [`graph`]; a folder that cannot be written.
 pub fn write_graph(recipe: &Recipe, data: &Path, device: Device, out: Option<&Path>) -> Result<GraphFile> {
-    let graph = graph(recipe, &material(recipe, data)?, device)?;
+    let Fitted { recipe, material, .. } = fitted(recipe, data)?;
+    let graph = graph(&recipe, &material, device)?;
     let shipped = Path::new("onnx").join(&recipe.name);
     let shipped = Some(shipped).filter(|folder| folder.join("recipe.json").exists());
-    let folder = out.map(Path::to_path_buf).or(shipped).unwrap_or_else(|| run_folder(recipe));
+    let folder = out.map(Path::to_path_buf).or(shipped).unwrap_or_else(|| run_folder(&recipe));
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     let path = folder.join("train.onnx");
     files::replace(&path, &graph.model.encode_to_vec())?;

@@ -6,7 +6,7 @@ use crate::model::recipe::{Data, Sampling};
 use crate::model::{Params, Recipe};
 use crate::sample::{Sampler, sampler, siblings};
 use crate::step::{StepGraph, TrainingClasses, initial_state};
-use crate::{Error, Result};
+use crate::{Error, Result, sample};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,16 +24,43 @@ pub struct Material {
     pub classes: TrainingClasses,
 }
 
-/// Reads a recipe's data from the data folder.
+/// A recipe made to fit its data.
+pub struct Fitted {
+    /// The recipe that is trained.
+    pub recipe: Recipe,
+    /// Its material.
+    pub material: Material,
+    /// What of the recipe was changed, in words.
+    pub notes: Vec<String>,
+}
+
+/// Reads a recipe's data from the data folder. Where that holds class folders and not the data set that the
+/// recipe names, these are trained on; batches larger than the data are reduced.
 ///
 /// # Errors
-/// Data that is missing or broken, or that cannot fill the recipe's batches.
-pub fn material(recipe: &Recipe, dir: &Path) -> Result<Material> {
-    Material::new(recipe, data::load(recipe, dir)?)
+/// Data that is missing or broken, or that cannot fill any batch.
+pub fn fitted(recipe: &Recipe, dir: &Path) -> Result<Fitted> {
+    let mut recipe = recipe.clone();
+    let mut notes = Vec::new();
+    if !data::has(&recipe, dir) && data::is_class_folders(dir) {
+        let path = dir.canonicalize().map_err(Error::io("read the folder", dir))?;
+        notes.push(format!("training on the class folders of {}", path.display()));
+        recipe.data = Data::Folder { path };
+    }
+    let all = data::load(&recipe, dir)?;
+    let sampling = sample::fitted(&recipe.sampling, &all);
+    if sampling != recipe.sampling {
+        let told = |sampling| serde_json::to_string(sampling).unwrap_or_default();
+        let (large, small) = (told(&recipe.sampling), told(&sampling));
+        notes.push(format!("the data are too few for the batches {large}; they are {small}"));
+        recipe.sampling = sampling;
+    }
+    let material = Material::new(&recipe, all)?;
+    Ok(Fitted { recipe, material, notes })
 }
 
 impl Material {
-    /// As [`material`], of data in memory.
+    /// Of data in memory.
     ///
     /// # Errors
     /// Data that cannot fill the recipe's batches.

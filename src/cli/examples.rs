@@ -1,0 +1,106 @@
+//! What stands at the end of each verb's `--help`: commands that work.
+
+use clap::Command;
+
+/// Verb, and commands with what they do.
+const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
+    ("demo", &[("siamese demo", "train, export, prove, recognise; then open siamese-demo.html")]),
+    (
+        "data",
+        &[
+            ("siamese data get omniglot", "fetch Omniglot into the cache"),
+            ("siamese data info pictures", "what class folders hold"),
+        ],
+    ),
+    (
+        "train",
+        &[
+            ("siamese train glyphs-demo", "a small tower, in half a minute"),
+            (
+                "siamese train omniglot-edge-base --init-from omniglot-edge --data pictures --steps 500 --out runs/mine",
+                "go on from the shipped tower with class folders of your own",
+            ),
+            ("siamese train --resume runs/mine", "go on where that stopped"),
+        ],
+    ),
+    (
+        "export",
+        &[
+            ("siamese export runs/mine --exact", "integers: the same bits on every machine"),
+            ("siamese export omniglot-edge", "the shipped tower as a file"),
+        ],
+    ),
+    (
+        "import",
+        &[(
+            "siamese import model.onnx --size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o tower.onnx",
+            "a model of your own becomes a tower",
+        )],
+    ),
+    ("inspect", &[("siamese inspect omniglot-edge-exact", "what it is made of; its proof again")]),
+    ("runtime", &[("siamese runtime install", "ONNX Runtime, into the cache")]),
+    ("doctor", &[("siamese doctor omniglot-edge-exact", "can this machine run it?")]),
+    ("completions", &[("siamese completions bash > ~/.local/share/bash-completion/completions/siamese", "")]),
+    ("man", &[("siamese man ~/.local/share/man/man1", "then `man siamese-enroll`")]),
+    ("recipes", &[("siamese recipes --json", "the same for programs")]),
+    ("eval", &[("siamese eval omniglot-edge-exact --protocol lake", "one-shot accuracy as published")]),
+    ("embed", &[("siamese embed omniglot-edge-exact pictures -o out.npy", "one row of numbers a picture")]),
+    (
+        "enroll",
+        &[
+            ("siamese enroll mine pictures", "folders of pictures/<class>/ become known"),
+            ("siamese enroll mine new.png --label alpha", "one more example of one class"),
+        ],
+    ),
+    ("list", &[("siamese list mine --examples", "")]),
+    ("remove", &[("siamese remove mine alpha", "")]),
+    ("merge", &[("siamese merge mine theirs", "")]),
+    ("classify", &[("siamese classify mine new/*.png", "the nearest class of each picture")]),
+    ("serve", &[("siamese serve mine --edit", "then open http://127.0.0.1:8080")]),
+    ("verify", &[("siamese verify a.png b.png --gallery mine", "exit code 0: the same, 1: not")]),
+    ("calibrate", &[("siamese calibrate mine", "from which distance on a picture is unknown")]),
+    ("compare", &[("siamese compare omniglot-edge", "do ONNX Runtime and tract answer alike?")]),
+    ("bench", &[("siamese bench omniglot-edge-exact", "latency, throughput, memory on this machine")]),
+];
+
+/// The command with examples at the end of each verb's help.
+pub(super) fn add(command: Command) -> Command {
+    command.mut_subcommands(|verb| match EXAMPLES.iter().find(|(name, _)| *name == verb.get_name()) {
+        Some((_, examples)) => verb.after_help(text(examples)),
+        None => verb,
+    })
+}
+
+fn text(examples: &[(&str, &str)]) -> String {
+    let line = |(command, does): &(&str, &str)| {
+        let about = if does.is_empty() { String::new() } else { format!("    # {does}\n") };
+        format!("{about}    {command}")
+    };
+    let lines: Vec<String> = examples.iter().map(line).collect();
+    format!("Examples:\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::{Cli, command};
+    use clap::FromArgMatches;
+
+    #[test]
+    fn every_verb_has_an_example_and_every_example_can_be_parsed() {
+        for verb in command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let name = verb.get_name();
+            assert!(EXAMPLES.iter().any(|(of, _)| *of == name), "{name} has no example");
+        }
+        let known = |name: &str| command().get_subcommands().any(|verb| verb.get_name() == name);
+        for (verb, examples) in EXAMPLES.iter().filter(|(verb, _)| known(verb)) {
+            for (line, _) in *examples {
+                let words = line.split(" > ").next().unwrap().split_whitespace();
+                let matches = command().try_get_matches_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+                assert_eq!(matches.subcommand_name(), Some(*verb));
+                Cli::from_arg_matches(&matches).unwrap_or_else(|e| panic!("{line}: {e}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The towers inside the program: where a file is asked for, their name is enough, in any folder.
+
+use super::MAX_BYTES;
+use crate::{Error, Result, files};
+use serde::Serialize;
+use std::path::Path;
+
+/// A tower inside the program.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Shipped {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Its file.
+    #[serde(skip)]
+    pub bytes: &'static [u8],
+}
+
+/// The tower of a new gallery for which none is named.
+pub const DEFAULT: &str = "omniglot-edge-exact";
+
+/// All of them. The edge build holds exact ones alone.
+pub const SHIPPED: &[Shipped] = &[
+    Shipped {
+        name: DEFAULT,
+        about: "drawn characters and signs, any size and place; exact: the same bits on every machine",
+        bytes: include_bytes!("../../onnx/omniglot-edge/tower.exact.onnx"),
+    },
+    #[cfg(feature = "ort")]
+    Shipped {
+        name: "omniglot-edge",
+        about: "the same in floating point, as it was trained",
+        bytes: include_bytes!("../../onnx/omniglot-edge/tower.onnx"),
+    },
+];
+
+impl Shipped {
+    /// The tower that a path means: a shipped one's name, where there is no file of that name.
+    pub fn find(path: &Path) -> Option<&'static Self> {
+        let shipped = SHIPPED.iter().find(|tower| path == Path::new(tower.name))?;
+        (!path.is_file()).then_some(shipped)
+    }
+}
+
+/// Whether [`read_bytes`] would find something.
+pub fn exists(path: &Path) -> bool {
+    path.exists() || Shipped::find(path).is_some()
+}
+
+/// The bytes of a model file, or of the shipped tower of that name.
+///
+/// # Errors
+/// A file that cannot be read, or is longer than the format allows; of what could be a name, those of the
+/// shipped towers are told.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    if let Some(tower) = Shipped::find(path) {
+        return Ok(tower.bytes.to_vec());
+    }
+    if !path.exists() && is_name(path) {
+        let names: Vec<&str> = SHIPPED.iter().map(|tower| tower.name).collect();
+        let why = format!("is neither a file nor a shipped tower; shipped are {}", names.join(", "));
+        return Err(Error::invalid(path.display(), why));
+    }
+    files::read(path, MAX_BYTES, "an ONNX file")
+}
+
+/// Whether it could be meant as a name: in no folder, without an extension.
+fn is_name(path: &Path) -> bool {
+    path.extension().is_none() && path.components().count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::tower::{TowerKind, TowerSpec};
+
+    #[test]
+    fn shipped_towers_are_whole_and_as_their_names_say() {
+        for tower in SHIPPED {
+            let (spec, _) = TowerSpec::read(tower.name).unwrap();
+            let exact = tower.name.ends_with("-exact");
+            assert_eq!(spec.kind == TowerKind::Exact, exact, "{}", tower.name);
+            assert!(exists(Path::new(tower.name)));
+        }
+        assert!(SHIPPED.iter().any(|tower| tower.name == DEFAULT));
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_names() {
+        let said = TowerSpec::read("omniglot-egde").unwrap_err().to_string();
+        assert!(said.contains(DEFAULT), "{said}");
+        let said = TowerSpec::read("nowhere/tower.onnx").unwrap_err().to_string();
+        assert!(!said.contains(DEFAULT), "{said}");
+    }
+}
