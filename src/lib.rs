@@ -48,6 +48,8 @@ pub mod train;
 
 pub mod gallery;
 
+pub mod learn;
+
 pub mod compare;
 
 pub mod bench;

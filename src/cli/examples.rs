@@ -45,6 +45,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("recipes", &[("siamese recipes --json", "the same for programs")]),
     ("eval", &[("siamese eval omniglot-edge-exact --protocol lake", "one-shot accuracy as published")]),
     ("embed", &[("siamese embed omniglot-edge-exact pictures -o out.npy", "one row of numbers a picture")]),
+    ("learn", &[("siamese learn pictures", "then `siamese classify learned/gallery new/*.png`")]),
     (
         "enroll",
         &[

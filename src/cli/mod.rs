@@ -18,6 +18,7 @@ mod gallery;
 mod import;
 mod inspect;
 mod interrupt;
+mod learn;
 mod man;
 mod output;
 mod progress;
@@ -102,6 +103,8 @@ enum Verb {
     Eval(eval::Arguments),
     /// Turn pictures or a data set into embeddings: .npy, .safetensors, .parquet, JSON lines.
     Embed(embed::Arguments),
+    /// Make a recogniser of class folders: towers, a gallery, a report.
+    Learn(learn::Arguments),
     /// Make pictures known to a gallery.
     Enroll(enroll::Arguments),
     /// Tell what a gallery holds.
@@ -176,6 +179,7 @@ impl Cli {
             Verb::Recipes(arguments) => recipes::run(&self.context, arguments),
             Verb::Eval(arguments) => eval::run(&self.context, arguments),
             Verb::Embed(arguments) => embed::run(&self.context, arguments),
+            Verb::Learn(arguments) => learn::run(&self.context, arguments),
             Verb::Enroll(arguments) => enroll::run(&self.context, arguments),
             Verb::List(arguments) => gallery::list(&self.context, arguments),
             Verb::Remove(arguments) => gallery::remove(&self.context, arguments),

@@ -10,12 +10,14 @@ mod sink;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod within;
 mod write;
 
 pub use format::{Format, create};
 pub use inputs::{Listed, PictureFile, PictureFiles};
 pub use lines::{names, stream};
 pub use sink::{Sink, Tee};
+pub use within::{rounding_matrix, within_class};
 pub use write::{Tally, write_pictures, write_set};
 
 use crate::image::{self, Preprocessing};

@@ -2,7 +2,7 @@
 //!
 //! [`float()`] folds batch normalisation and keeps the arithmetic of training; [`exact()`] turns a tower
 //! into integers, so that no runtime can differ in a bit; [`import()`] wraps a foreign model;
-//! [`inspect()`] tells what is in a file.
+//! [`project()`] puts a learned map of embeddings behind a tower; [`inspect()`] tells what is in a file.
 
 mod batch;
 mod calibrate;
@@ -14,6 +14,7 @@ mod import;
 #[cfg(test)]
 mod import_tests;
 mod inspect;
+mod project;
 mod quantise;
 mod rewrite;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
 pub use import::{ImportOptions, Imported, ImportedFile, Pixels, import, import_file};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
+pub use project::{Projection, project};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};
 
 use crate::onnx::ModelProto;

@@ -1,17 +1,12 @@
-//! Within-class covariance normalisation of a trained embedding.
-//!
-//! Hatch, Kajarekar, Stolcke 2006, "Within-class covariance normalization for SVM-based speaker
-//! recognition": directions in which drawings of one class differ say little about the class, so they are
-//! made to count less. With W the covariance of training embeddings about their classes' means, smoothed by
-//! a share of its mean variance, the embedding is multiplied by M with `MᵀM ∝ W⁻¹`.
+//! Within-class covariance normalisation of a trained embedding (see [`crate::embed::within_class`]).
 
 use crate::data::Dataset;
+use crate::embed::{rounding_matrix, within_class};
 use crate::export::float;
 use crate::model::{DistanceKind, Params, Recipe, WCCN};
 use crate::runtime::{ORT, Options};
 use crate::tower::Provenance;
 use crate::{Error, Result};
-use ndarray::{Array2, Axis};
 use prost::Message;
 
 /// Finds M by the undistorted training images and adds it to the parameters, where the recipe asks for it.
@@ -29,99 +24,8 @@ pub(super) fn add(recipe: &Recipe, params: &mut Params, training: &Dataset, runt
     let fault = |why| Error::invalid(format!("recipe {}: wccn", recipe.name), why);
     let within = within_class(embeddings, &training.by_class())
         .ok_or_else(|| fault("needs classes of two drawings or more"))?;
-    let matrix = matrix(within, f64::from(smoothing))
+    let matrix = rounding_matrix(within, f64::from(smoothing))
         .ok_or_else(|| fault("found no variance within classes; the embedding collapsed"))?;
     params.insert(WCCN.into(), matrix.mapv(|x| x as f32).into_dyn());
     Ok(())
-}
-
-/// The covariance of rows `[N, D]` about the means of their classes; none where no class has two.
-fn within_class(mut rows: Array2<f64>, classes: &[Vec<usize>]) -> Option<Array2<f64>> {
-    let mut freedom = 0;
-    for members in classes.iter().filter(|m| !m.is_empty()) {
-        let mean = rows.select(Axis(0), members).mean_axis(Axis(0))?;
-        for &i in members {
-            let mut row = rows.row_mut(i);
-            row -= &mean;
-        }
-        freedom += members.len() - 1;
-    }
-    (freedom > 0).then(|| rows.t().dot(&rows) / freedom as f64)
-}
-
-/// M of a covariance: the inverse of its Cholesky factor once it is smoothed, at a scale that leaves the
-/// mean variance as it is. None where it is no covariance of anything.
-fn matrix(mut within: Array2<f64>, smoothing: f64) -> Option<Array2<f64>> {
-    let mean = within.diag().mean().filter(|&m| m.is_normal())?;
-    within.diag_mut().map_inplace(|v| *v += smoothing * mean);
-    let mut inverse = inverse_of_lower(&cholesky(&within)?);
-    inverse *= ((1.0 + smoothing) * mean).sqrt();
-    Some(inverse)
-}
-
-/// L with `L·Lᵀ = a`; none where `a` is not positive definite.
-fn cholesky(a: &Array2<f64>) -> Option<Array2<f64>> {
-    let n = a.nrows();
-    let mut l = Array2::<f64>::zeros((n, n));
-    for i in 0..n {
-        for j in 0..=i {
-            let rest = a[[i, j]] - l.slice(ndarray::s![i, ..j]).dot(&l.slice(ndarray::s![j, ..j]));
-            l[[i, j]] = match i == j {
-                true if rest > 0.0 => rest.sqrt(),
-                true => return None,
-                false => rest / l[[j, j]],
-            };
-        }
-    }
-    Some(l)
-}
-
-/// The inverse of a lower triangular matrix, row by row: row i of `L·X = I`.
-fn inverse_of_lower(l: &Array2<f64>) -> Array2<f64> {
-    let n = l.nrows();
-    let mut x = Array2::<f64>::eye(n);
-    for i in 0..n {
-        let known = l.slice(ndarray::s![i, ..i]).dot(&x.slice(ndarray::s![..i, ..]));
-        let mut row = x.row_mut(i);
-        row -= &known;
-        row /= l[[i, i]];
-    }
-    x
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use ndarray::arr2;
-
-    /// Two classes that differ along the second axis and scatter along the first.
-    fn scattered() -> (Array2<f64>, Vec<Vec<usize>>) {
-        let rows = arr2(&[[3.0, 1.0], [-3.0, 1.2], [0.0, 0.8], [2.0, -1.0], [-2.0, -1.1], [0.0, -0.9]]);
-        (rows, vec![vec![0, 1, 2], vec![3, 4, 5]])
-    }
-
-    #[test]
-    fn the_covariance_is_about_the_classes_means() {
-        let (rows, classes) = scattered();
-        let within = within_class(rows, &classes).unwrap();
-        // 6 rows less 2 means: (9 + 9 + 4 + 4) / 4, (0.04 + 0.04 + 0.01 + 0.01) / 4, (−0.6 + 0.2) / 4.
-        for (at, expected) in [([0, 0], 6.5), ([1, 1], 0.025), ([0, 1], -0.1), ([1, 0], -0.1)] {
-            assert!((within[at] - expected).abs() < 1e-12, "{at:?}: {}", within[at]);
-        }
-        assert!(within_class(arr2(&[[1.0], [2.0]]), &[vec![0], vec![1]]).is_none());
-    }
-
-    #[test]
-    fn the_matrix_makes_the_smoothed_covariance_round() {
-        let (rows, classes) = scattered();
-        let within = within_class(rows, &classes).unwrap();
-        let mean = (6.5 + 0.025) / 2.0;
-        let m = matrix(within.clone(), 0.5).unwrap();
-        let smoothed = within + Array2::<f64>::eye(2) * (0.5 * mean);
-        let round = m.dot(&smoothed).dot(&m.t());
-        assert!((round - Array2::<f64>::eye(2) * (1.5 * mean)).iter().all(|x| x.abs() < 1e-12));
-        assert!(matrix(Array2::zeros((2, 2)), 1.0).is_none());
-        assert!(matrix(Array2::from_elem((2, 2), f64::NAN), 1.0).is_none());
-    }
 }

@@ -1,0 +1,97 @@
+//! `siamese learn`: class folders → a recogniser of one's own.
+
+use super::output::{note, show};
+use super::shared::{self, RuntimeArgs, percent};
+use super::{Context, Outcome};
+use crate::gallery::{self, Enrolment, Location};
+use crate::learn::{Candidate, Learned, Task, Watch, learn};
+use crate::{Result, tower};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `learn`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Class folders: DIR/<class>/<picture>, or DIR/<group>/<class>/<picture>.
+    pictures: PathBuf,
+    /// The tower to begin with: a file, or a shipped one's name [default: the shipped one].
+    #[arg(long, value_name = "TOWER")]
+    tower: Option<PathBuf>,
+    /// The folder for the towers, the gallery and the report.
+    #[arg(long, short, value_name = "DIR", default_value = "learned")]
+    out: PathBuf,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+/// What was learned, and the gallery of all pictures.
+#[derive(Debug, Serialize)]
+struct Recogniser {
+    #[serde(flatten)]
+    learned: Learned,
+    gallery: Enrolment,
+}
+
+struct Notes;
+
+impl Watch for Notes {
+    fn say(&mut self, text: &str) {
+        note(text);
+    }
+}
+
+/// Runs the verb.
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let runner = arguments.runtime.runner(context)?;
+    let tower = arguments.tower.as_deref().unwrap_or_else(|| Path::new(shipped()));
+    let task = Task { pictures: &arguments.pictures, tower, runner: &runner, out: &arguments.out };
+    let learned = learn(&task, &mut Notes)?;
+    let gallery = enrolled(context, arguments, &learned)?;
+    show(context, &Recogniser { learned, gallery }, text)?;
+    Ok(Outcome::Yes)
+}
+
+/// The shipped tower to begin with, which has an exact one beside it, or is exact.
+fn shipped() -> &'static str {
+    let float = tower::SHIPPED.iter().find(|t| tower::DEFAULT.strip_suffix("-exact") == Some(t.name));
+    float.map_or(tower::DEFAULT, |t| t.name)
+}
+
+/// All pictures in a new gallery of the best tower that was written: the exact one, where there is one.
+fn enrolled(context: &Context, arguments: &Arguments, learned: &Learned) -> Result<Enrolment> {
+    let at = Location::from(arguments.out.join("gallery").as_path());
+    note("enrolling all pictures");
+    let pictures = shared::inputs(std::slice::from_ref(&arguments.pictures))?;
+    let tower = learned.towers.last().map(PathBuf::as_path);
+    gallery::enroll(&at, tower, None, pictures, |tower| arguments.runtime.load(context, tower), || ())
+}
+
+fn text(recogniser: &Recogniser) -> String {
+    let Recogniser { learned, gallery } = recogniser;
+    let mut text = String::from("                                                    unseen     unseen\n");
+    text += "tried                                              classes   examples   gain (95 % interval)\n";
+    for (place, c) in learned.candidates.iter().enumerate() {
+        text += &line(c, place == learned.kept);
+    }
+    for tower in &learned.towers {
+        text += &format!("tower    {}\n", tower.display());
+    }
+    text += &format!(
+        "gallery  {}: {} examples of {} classes\n",
+        gallery.gallery, gallery.examples, gallery.classes
+    );
+    text + &format!("report   {}\n", learned.report.display())
+}
+
+fn line(c: &Candidate, kept: bool) -> String {
+    let share = |x: Option<f64>| x.map_or("–".into(), |x| format!("{} %", percent(x)));
+    let [low, high] = c.gain_interval_95.map(|x| 100.0 * x);
+    let mark = if kept { "  ← kept" } else { "" };
+    format!(
+        "{:48} {:>9} {:>10}  {:+5.1} ({low:+.1} to {high:+.1}){mark}\n",
+        c.name,
+        share(c.one_shot),
+        share(c.known_classes),
+        100.0 * c.gain
+    )
+}

@@ -1,0 +1,252 @@
+//! From class folders to a recogniser: what a tower knows already is measured, then what can be learned from
+//! the folders themselves is tried on classes and examples held out, and kept where it is surely better.
+//!
+//! What can be learned: a projection of the embeddings, of any tower, by the within-class covariance
+//! ([`closed`]) and by a contrastive step after it ([`contrast`]). It becomes part of the tower's graph.
+//! Whatever is not better, beyond what chance explains, leaves the tower as it was.
+
+mod closed;
+mod contrast;
+mod page;
+mod survey;
+mod trial;
+
+pub use survey::Survey;
+
+use crate::data::{self, Dataset};
+use crate::embed;
+use crate::export::{self, Projection, project};
+use crate::onnx::ModelProto;
+use crate::report::html::Page;
+use crate::runtime::{Embedder, Runner};
+use crate::tower::{self, Shipped, TowerKind, TowerSpec};
+use crate::{Error, Result, files};
+use contrast::Contrast;
+use ndarray::Array2;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use trial::{Fold, Shares, folds, gain, measure};
+
+/// Shares of the mean variance that are added to the within-class covariance.
+const SMOOTHINGS: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
+/// The seed of folds.
+const SEED: u64 = 0;
+
+/// What to learn from.
+pub struct Task<'a> {
+    /// Class folders.
+    pub pictures: &'a Path,
+    /// The tower to begin with: a file, or a shipped one's name.
+    pub tower: &'a Path,
+    /// The runtime that embeds.
+    pub runner: &'a Runner,
+    /// The folder for towers and report.
+    pub out: &'a Path,
+}
+
+/// What is told meanwhile.
+pub trait Watch {
+    /// What begins now.
+    fn say(&mut self, text: &str);
+}
+
+/// What was tried.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// What it is.
+    pub name: String,
+    /// Mean accuracy by class on held-out classes, from one example of each; none where there are too few.
+    pub one_shot: Option<f64>,
+    /// Mean accuracy by class on held-out examples of known classes.
+    pub known_classes: Option<f64>,
+    /// How much better than the tower as it was, both together.
+    pub gain: f64,
+    /// Its 95 % interval, by a bootstrap over classes.
+    pub gain_interval_95: [f64; 2],
+}
+
+/// What came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Learned {
+    /// What the pictures are.
+    pub survey: Survey,
+    /// The tower that was begun with.
+    pub tower: String,
+    /// What was tried, the tower as it was first.
+    pub candidates: Vec<Candidate>,
+    /// The place of what was kept.
+    pub kept: usize,
+    /// The towers that were written.
+    pub towers: Vec<PathBuf>,
+    /// The page.
+    pub report: PathBuf,
+}
+
+/// A tower with what it makes of the pictures.
+struct Material {
+    name: String,
+    spec: TowerSpec,
+    model: ModelProto,
+    /// Embeddings `[N, D]`.
+    embeddings: Array2<f32>,
+    /// The same as a projection takes them.
+    rows: Array2<f32>,
+    labels: Vec<u32>,
+}
+
+/// A way to learn a projection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Way {
+    smoothing: f64,
+    contrast: Option<Contrast>,
+}
+
+impl Way {
+    fn learn(&self, rows: &Array2<f32>, classes: &[Vec<usize>]) -> Option<Projection> {
+        let closed = closed::closed(rows.view(), classes, self.smoothing)?;
+        Some(match &self.contrast {
+            Some(contrast) => contrast.learn(rows.view(), classes, closed),
+            None => closed,
+        })
+    }
+
+    fn name(&self) -> String {
+        let then = if self.contrast.is_some() { ", then contrast" } else { "" };
+        format!("within-class covariance, smoothed by {}{then}", self.smoothing)
+    }
+}
+
+/// Learns from class folders.
+///
+/// # Errors
+/// A tower or pictures that cannot be used; a folder that cannot be written.
+pub fn learn(task: &Task<'_>, watch: &mut dyn Watch) -> Result<Learned> {
+    let (spec, _) = TowerSpec::read(task.tower)?;
+    watch.say(&format!("reading {} as {} sees it", task.pictures.display(), spec.name));
+    let data = data::folder(task.pictures, &spec.preprocessing)?;
+    let survey = Survey::of(&data);
+    watch.say(&told(&survey));
+    let material = Material::of(task.tower, task.runner, &data)?;
+    let members = data.by_class();
+    let (ways, candidates) = tried(&material, &members, watch);
+    let kept = best(&candidates);
+    let way = kept.checked_sub(1).map(|place| ways[place]);
+    std::fs::create_dir_all(task.out).map_err(Error::io("create", task.out))?;
+    watch.say(&format!("keeping {}", candidates[kept].name));
+    let mut towers = vec![write(&material, way, &members, task.out)?];
+    if let Some(exact) = exact_sibling(task.tower) {
+        towers.push(write(&Material::of(&exact, task.runner, &data)?, way, &members, task.out)?);
+    }
+    let report = task.out.join("report.html");
+    let learned = Learned { survey, tower: spec.name, candidates, kept, towers, report };
+    let page: Page = page::page(&learned, &data)?;
+    page.write(&learned.report)?;
+    Ok(learned)
+}
+
+impl Material {
+    fn of(tower: &Path, runner: &Runner, data: &Dataset) -> Result<Self> {
+        let (spec, model) = TowerSpec::read(tower)?;
+        let mut embedder: Box<dyn Embedder> = runner.load(tower)?;
+        let embeddings = embed::images(data.images.view(), embedder.as_mut(), |_| ())?;
+        let rows = Projection::seen(&spec, embeddings.view());
+        let name = tower.display().to_string();
+        Ok(Self { name, spec, model, embeddings, rows, labels: data.labels.clone() })
+    }
+}
+
+fn told(survey: &Survey) -> String {
+    let Survey { classes, pictures, fewest, most, single, duplicates } = survey;
+    let mut text = format!("{pictures} pictures of {classes} classes, {fewest} to {most} of each");
+    if !single.is_empty() {
+        let few: Vec<&str> = single.iter().take(3).map(String::as_str).collect();
+        text += &format!("; {} classes of one picture teach nothing ({}…)", single.len(), few.join(", "));
+    }
+    if !duplicates.is_empty() {
+        text += &format!("; {} pictures are the same as others to the tower", duplicates.len());
+    }
+    text
+}
+
+/// The ways that were tried, and what came of each, the tower as it was first.
+fn tried(material: &Material, members: &[Vec<usize>], watch: &mut dyn Watch) -> (Vec<Way>, Vec<Candidate>) {
+    let folds = folds(members, SEED);
+    let (distance, of_projected) = (&material.spec.distance, Projection::distance(&material.spec));
+    let as_is =
+        measure(material, &folds, distance, |_| Some(material.embeddings.clone())).unwrap_or_default();
+    let mut candidates = vec![candidate("the tower as it was".into(), &as_is, &as_is)];
+    let mut ways = Vec::new();
+    let attempt = |way: Way| {
+        measure(material, &folds, &of_projected, |fold: &Fold| {
+            Some(way.learn(&material.rows, &fold.learn)?.apply(material.rows.view()))
+        })
+    };
+    let mut add = |way: Way, candidates: &mut Vec<Candidate>| {
+        if let Some(shares) = attempt(way) {
+            candidates.push(candidate(way.name(), &as_is, &shares));
+            ways.push(way);
+        }
+    };
+    watch.say("trying projections by the within-class covariance");
+    for smoothing in SMOOTHINGS {
+        add(Way { smoothing, contrast: None }, &mut candidates);
+    }
+    let closest = (1..candidates.len()).max_by(|&a, &b| candidates[a].gain.total_cmp(&candidates[b].gain));
+    if let Some(closest) = closest {
+        watch.say("trying a contrastive step after it");
+        let smoothing = SMOOTHINGS[closest - 1];
+        add(Way { smoothing, contrast: Some(Contrast::default()) }, &mut candidates);
+    }
+    (ways, candidates)
+}
+
+fn candidate(name: String, as_is: &Shares, shares: &Shares) -> Candidate {
+    let (gain, gain_interval_95) = gain(as_is, shares);
+    let (one_shot, known_classes) = (Shares::mean(&shares.classes), Shares::mean(&shares.examples));
+    Candidate { name, one_shot, known_classes, gain, gain_interval_95 }
+}
+
+/// The place of the candidate with the greatest gain among those whose gain chance does not explain; 0 is the
+/// tower as it was.
+fn best(candidates: &[Candidate]) -> usize {
+    let surely = |place: &usize| candidates[*place].gain_interval_95[0] > 0.0;
+    let gain = |place: usize| candidates[place].gain;
+    (1..candidates.len()).filter(surely).max_by(|&a, &b| gain(a).total_cmp(&gain(b))).unwrap_or(0)
+}
+
+/// The exact tower that is shipped beside a float one.
+fn exact_sibling(tower: &Path) -> Option<PathBuf> {
+    Shipped::find(tower)?;
+    let exact = PathBuf::from(format!("{}-exact", tower.display()));
+    Shipped::find(&exact).map(|_| exact)
+}
+
+/// Writes the tower with what was learned of all pictures.
+fn write(material: &Material, way: Option<Way>, members: &[Vec<usize>], out: &Path) -> Result<PathBuf> {
+    let exact = material.spec.kind == TowerKind::Exact;
+    let file = out.join(if exact { "tower.exact.onnx" } else { "tower.onnx" });
+    let Some(map) = way.and_then(|way| way.learn(&material.rows, members)) else {
+        files::replace(&file, &tower::read_bytes(Path::new(&material.name))?)?;
+        return Ok(file);
+    };
+    let largest = map.apply(material.rows.view()).iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));
+    export::save(&project(&material.model, &material.spec, &map, largest)?, &file)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(gain: f64, low: f64) -> Candidate {
+        let (one_shot, known_classes) = (None, None);
+        Candidate { name: String::new(), one_shot, known_classes, gain, gain_interval_95: [low, gain] }
+    }
+
+    #[test]
+    fn only_what_is_surely_better_is_kept() {
+        assert_eq!(best(&[candidate(0.0, 0.0), candidate(0.05, -0.01), candidate(0.02, 0.0)]), 0);
+        assert_eq!(best(&[candidate(0.0, 0.0), candidate(0.05, 0.01), candidate(0.06, 0.02)]), 2);
+        assert_eq!(best(&[candidate(0.0, 0.0)]), 0);
+    }
+}
