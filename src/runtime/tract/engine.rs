@@ -49,7 +49,7 @@ fn execute(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> TractResult
         .with_ignore_value_info(true)
         .model_for_read(&mut holding(model, &fixed).encode_to_vec().as_slice())?
         .into_typed()?;
-    let plan = optimised(&typed)?.into_runnable()?;
+    let plan = optimised(typed)?.into_runnable()?;
     let values =
         given.iter().map(|(_, value)| Ok(tensor(value)?.into_tvalue())).collect::<TractResult<TVec<_>>>()?;
     plan.run(values)?.into_iter().map(|value| numeric(value.into_tensor())).collect()
