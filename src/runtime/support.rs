@@ -63,7 +63,7 @@ fn walk(nodes: &[NodeProto], own: &HashSet<(String, String)>, found: &mut Found)
 }
 
 /// A node's name, or its first output's where it has none.
-fn label(node: &NodeProto) -> String {
+pub fn label(node: &NodeProto) -> String {
     let name = Some(node.name()).filter(|name| !name.is_empty());
     name.or(node.output.first().map(String::as_str)).unwrap_or("without a name").into()
 }

@@ -3,6 +3,10 @@
 
 mod anew;
 mod engine;
+mod faults;
+#[cfg(test)]
+mod faults_tests;
+mod mend;
 
 use super::batch::Workers;
 use super::{Backend, Embedder, Engine, Options, ReadTower, TRACT, check_images, check_output, support};
@@ -10,6 +14,8 @@ use crate::edge;
 use crate::tower::{OUTPUT, TowerSpec};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView3, ArrayView4};
+use prost::Message;
+use std::borrow::Cow;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
@@ -121,17 +127,18 @@ fn run(
     image: ArrayView3<'_, u8>,
     row: &mut [f32],
 ) -> Result<()> {
-    let failed = |e: TractError| Error::Runtime {
+    let told = |source: support::Cause| Error::Runtime {
         runtime: NAME,
         action: format!("embed an image with {}", spec.name),
-        source: e.into(),
+        source,
     };
+    let failed = |e: TractError| told(e.into());
     let pixels = image.as_standard_layout();
     let shape = [1, image.shape()[0], image.shape()[1], image.shape()[2]];
     // In standard layout there is always a slice.
     let pixels = pixels.as_slice().unwrap_or_default();
     let input = Tensor::from_shape(&shape, pixels).map_err(failed)?;
-    let outputs = plan(tvec!(input.into())).map_err(failed)?;
+    let outputs = support::caught(|| plan(tvec!(input.into()))).map_err(told)?;
     let output = outputs.first().ok_or_else(|| Error::invalid(&spec.name, "gave no output"))?;
     check_output(spec, 1, output.shape())?;
     row.copy_from_slice(output.try_as_plain_ram().and_then(|t| t.as_slice::<f32>()).map_err(failed)?);
@@ -149,6 +156,7 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
     if !lacking.is_empty() {
         return Err(support::refusal(NAME, tower, &lacking, support::advice(&lacking), None));
     }
+    faults::check(tower.model, tower.name)?;
     support::caught(|| build(&onnx, tower)).map_err(|source| {
         let advice = if tower.model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
             format!(
@@ -164,9 +172,12 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
 fn build(onnx: &tract_onnx::Onnx, tower: &ReadTower<'_>) -> TractResult<Arc<TypedSimplePlan>> {
     let how = &tower.spec.preprocessing;
     let image = u8::fact([1, how.channels(), how.size(), how.size()]);
-    let mut bytes = tower.bytes;
+    let bytes = match mend::mended(tower.model) {
+        Cow::Borrowed(_) => Cow::Borrowed(tower.bytes),
+        Cow::Owned(model) => Cow::Owned(model.encode_to_vec()),
+    };
     let typed = onnx
-        .model_for_read(&mut bytes)?
+        .model_for_read(&mut &*bytes)?
         .with_outputs_by_name([OUTPUT])?
         .with_input_fact(0, image.into())?
         .into_typed()?;
