@@ -80,7 +80,10 @@ fn told(
 /// Right is what the interpreter says.
 fn interpreted(opset: i64, nodes: Vec<NodeProto>, x: ArrayD<f64>, weights: &[(&str, Tensor)]) -> Case {
     let (model, input) = model(opset, nodes, &x, weights);
-    let right = interpreter::run(&model, interpreter::Values::from_iter([("x".to_string(), x)])).unwrap().remove("y").unwrap();
+    let right = interpreter::run(&model, interpreter::Values::from_iter([("x".to_string(), x)]))
+        .unwrap()
+        .remove("y")
+        .unwrap();
     Case { model, input, right: right.iter().copied().collect() }
 }
 
@@ -263,12 +266,15 @@ fn shown() -> Vec<(&'static str, Case)> {
                     "GridSample",
                     &["x", "grid"],
                     "y",
-                    vec![AttributeProto::text("mode", "bicubic"), AttributeProto::text("padding_mode", "border")],
+                    vec![
+                        AttributeProto::text("mode", "bicubic"),
+                        AttributeProto::text("padding_mode", "border"),
+                    ],
                 )],
-                array(&[1, 1, 4, 4], &(0..16).map(f64::from).collect::<Vec<_>>()),
-                &[("grid", floats(array(&[1, 1, 2, 2], &[-1.0, -1.0, 0.9, 0.2])))],
-                // As PyTorch and ONNX Runtime have it.
-                &[-0.46875, 10.566_256],
+                array(&[1, 1, 4, 4], &(0..16).map(|i| f64::from(i * i) / 16.0).collect::<Vec<_>>()),
+                &[("grid", floats(array(&[1, 1, 2, 2], &[-1.4, -1.2, 1.3, 0.2])))],
+                // As PyTorch and ONNX Runtime have it, outside the picture too.
+                &[-0.006_750_1, 6.815_5],
             ),
         ),
         (
