@@ -20,7 +20,7 @@ struct Case {
 
 fn node(op: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>) -> NodeProto {
     NodeProto {
-        name: Some(format!("/{op}")),
+        name: Some(format!("/{op}/{output}")),
         op_type: Some(op.into()),
         input: inputs.iter().map(|&name| name.into()).collect(),
         output: output.split(' ').map(|name| name.replace('-', "")).collect(),
@@ -383,6 +383,14 @@ fn what_tract_gets_wrong_is_written_so_that_it_gets_it_right() {
         let off = case.off(&mend::mended(&case.model));
         assert!(off < 1e-4, "{op}: {off} off");
     }
+}
+
+#[test]
+fn nodes_of_one_name_are_told_apart() {
+    let mut nodes = vec![node("Neg", &["x"], "less", Vec::new()), node("Abs", &["less"], "y", Vec::new())];
+    nodes.iter_mut().for_each(|node| node.name = Some("same".into()));
+    let case = told(13, nodes, array(&[2], &[1.0, -2.0]), &[], &[1.0, 2.0]);
+    assert_eq!(case.off(&mend::mended(&case.model)), 0.0);
 }
 
 #[test]

@@ -9,7 +9,14 @@ pub fn mended(model: &ModelProto) -> Cow<'_, ModelProto> {
     let opset = model.opset().unwrap_or(i64::MAX);
     let Some(graph) = &model.graph else { return Cow::Borrowed(model) };
     let summed = summed(&graph.node);
-    let each = graph.node.iter().map(|node| replaced(node, opset, &summed)).collect::<Vec<_>>();
+    let mut names = HashSet::new();
+    let each = graph.node.iter().enumerate().map(|(place, node)| {
+        let new = replaced(node, opset, &summed);
+        // tract takes each name once only.
+        let taken = !node.name().is_empty() && !names.insert(node.name());
+        if taken { Some(renamed(new.unwrap_or_else(|| vec![node.clone()]), place)) } else { new }
+    });
+    let each = each.collect::<Vec<_>>();
     if each.iter().all(Option::is_none) {
         return Cow::Borrowed(model);
     }
@@ -21,6 +28,12 @@ pub fn mended(model: &ModelProto) -> Cow<'_, ModelProto> {
         graph.node = nodes;
     }
     Cow::Owned(model)
+}
+
+/// Nodes with names that no others have.
+fn renamed(mut nodes: Vec<NodeProto>, place: usize) -> Vec<NodeProto> {
+    nodes.iter_mut().for_each(|node| node.name = Some(format!("{}#{place}", node.name())));
+    nodes
 }
 
 /// What stands in a node's place, where it cannot stay.
