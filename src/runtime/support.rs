@@ -204,8 +204,8 @@ pub fn check_inference(model: &ModelProto, name: &str) -> Result<()> {
         | "RandomUniformLike" => Some("draws numbers: an embedding would depend on chance"),
         _ => None,
     };
-    let standard = graph.node.iter().filter(|node| is_standard(node.domain()));
-    match standard.filter_map(|node| Some((node, fault(node)?))).next() {
+    let mut standard = graph.node.iter().filter(|node| is_standard(node.domain()));
+    match standard.find_map(|node| Some((node, fault(node)?))) {
         Some((node, why)) => {
             let why = format!(
                 "node {} ({}) {why}; export the model for inference (`model.eval()` in PyTorch)",
