@@ -43,12 +43,15 @@ pub struct Compare {
     /// Let the second runtime run this other version of the tower.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Numbers agree where |a−b| ≤ atol + rtol·|b|.
+    /// Numbers agree where |a−b| ≤ atol + rtol·s, s being the root mean square of the embeddings of B.
     #[arg(long, default_value_t = Tolerance::default().atol)]
     atol: f64,
     /// See --atol.
     #[arg(long, default_value_t = Tolerance::default().rtol)]
     rtol: f64,
+    /// Differ also where numbers are outside the tolerance, though no answer changes.
+    #[arg(long)]
+    strict: bool,
     /// One-shot episodes on which predictions are compared.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     episodes: u64,
@@ -67,7 +70,8 @@ pub struct Compare {
     /// Write the smallest sub-model that differs beyond the tolerance, with its inputs.
     #[arg(long, value_name = "DIR")]
     reduce: Option<PathBuf>,
-    /// Leave out the runs with other threads, batches and optimisation levels.
+    /// Leave out most runs under other settings: those that remain (another batch, another order, 16 images) still
+    /// show whether embeddings depend on more than their picture.
     #[arg(long)]
     quick: bool,
     /// Write a page with pictures of the most fragile episodes.
@@ -104,6 +108,7 @@ pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
         },
         images: &images,
         tolerance: Tolerance { atol: arguments.atol, rtol: arguments.rtol },
+        strict: arguments.strict,
         settings: !arguments.quick,
         layers: arguments.layers.unwrap_or(0),
         reduce: arguments.reduce.as_deref(),

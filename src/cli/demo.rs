@@ -79,11 +79,7 @@ fn agreement(summary: &Demonstration) -> String {
     for c in &summary.comparisons {
         let (p, kind) = (&c.predictions, c.tower.spec.kind.name());
         let certified = 100.0 * p.certified as f64 / p.queries.max(1) as f64;
-        let bits = if c.settings.as_ref().is_some_and(|s| s.sha256.is_some()) {
-            "; one SHA-256 everywhere"
-        } else {
-            ""
-        };
+        let bits = if c.settings.sha256.is_some() { "; one SHA-256 everywhere" } else { "" };
         text += &format!(
             "{kind}: {} flips in {} predictions on {} and {}, {certified:.3} % certified{bits}\n",
             p.flipped, p.queries, c.a.setting.runtime, c.b.setting.runtime

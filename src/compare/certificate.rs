@@ -3,13 +3,28 @@
 //! Let d_A be the distances as runtime A computes them, and e(c) = ‖Δq‖ + ‖Δs_c‖ + ρ(c) the bound on
 //! how far the distance of class c can be from B's (see [`super::metric`]; ρ covers the rounding of
 //! both computed distances). Where d_A(c) − d_A(best) > e(c) + e(best) for every other class c, B
-//! must name the same class: the query is *certified*.
+//! must name the same class: the query is *certified*. A runtime also differs from itself when batches, order,
+//! threads or optimisation change ([`Noise`]); what was seen of that is added to ‖Δ‖ of every image, so that the
+//! answer holds under the other settings too.
+//!
+//! Where A and B do answer differently, one may be as right as the other: if the two classes are no further apart
+//! for A, or for B, than its own noise and roundings can move them, the query is a *tie*, and no flip.
 
 use super::metric::{divergence, rounding};
 use super::pair::{Pair, Sides, nearest, sole_nearest};
 use crate::sample::Episode;
 use rayon::prelude::*;
 use serde::Serialize;
+
+/// How far an embedding of each runtime moves, in the norm that bounds the distance, when only the runtime's own
+/// settings change; 0 where that was not looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Noise {
+    /// A's.
+    pub a: f64,
+    /// B's.
+    pub b: f64,
+}
 
 /// What two runtimes said over many queries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,7 +35,9 @@ pub struct Predictions {
     pub queries: usize,
     /// Queries to which both gave the same class.
     pub agreed: usize,
-    /// Queries to which they gave different classes.
+    /// Queries to which they gave different classes that are one or the other within a runtime's own noise.
+    pub ties: usize,
+    /// Queries to which they gave different classes, and no tie explains it.
     pub flipped: usize,
     /// Queries whose agreement is proved by the margin.
     pub certified: usize,
@@ -60,6 +77,8 @@ pub struct Fragile {
     pub bound: f64,
     /// Whether B names another class.
     pub flipped: bool,
+    /// Whether that is a tie within the noise.
+    pub tie: bool,
 }
 
 impl Fragile {
@@ -80,6 +99,7 @@ pub const KEPT: usize = 12;
 /// whether an episode's truth means anything.
 pub fn predictions(
     pair: &Pair<'_>,
+    noise: Noise,
     episodes: u64,
     labelled: bool,
     draw: impl Fn(u64) -> Episode + Sync,
@@ -89,7 +109,7 @@ pub fn predictions(
     let add = |mut tally: Tally, k| {
         let episode = draw(k);
         let sides = pair.sides(&episode);
-        let judge = Judge { pair, episode: &episode, sides, moved: &moved };
+        let judge = Judge { pair, episode: &episode, sides, moved: &moved, noise };
         judge.judge(&mut tally);
         tally
     };
@@ -99,6 +119,7 @@ pub fn predictions(
 /// What is known after some episodes.
 struct Tally {
     queries: usize,
+    ties: usize,
     flipped: usize,
     certified: usize,
     correct: Option<[usize; 2]>,
@@ -112,6 +133,7 @@ impl Default for Tally {
     fn default() -> Self {
         Self {
             queries: 0,
+            ties: 0,
             flipped: 0,
             certified: 0,
             correct: None,
@@ -140,6 +162,7 @@ impl Tally {
 
     fn merge(mut self, other: Self) -> Self {
         self.queries += other.queries;
+        self.ties += other.ties;
         self.flipped += other.flipped;
         self.certified += other.certified;
         self.correct = self.correct.zip(other.correct).map(|(x, y)| [x[0] + y[0], x[1] + y[1]]);
@@ -154,7 +177,8 @@ impl Tally {
         Predictions {
             episodes,
             queries: self.queries,
-            agreed: self.queries - self.flipped,
+            agreed: self.queries - self.flipped - self.ties,
+            ties: self.ties,
             flipped: self.flipped,
             certified: self.certified,
             correct: self.correct,
@@ -181,6 +205,7 @@ struct Judge<'a> {
     sides: Sides,
     /// ‖Δ‖ of each image.
     moved: &'a [f64],
+    noise: Noise,
 }
 
 impl Judge<'_> {
@@ -196,7 +221,8 @@ impl Judge<'_> {
                 .map(|c| {
                     let of_a = rounding(distance, q_a, &self.sides.a[c], d_a[c]);
                     let of_b = rounding(distance, q_b, &self.sides.b[c], d_b[c]);
-                    self.moved[image] + supports_moved[c] + of_a + of_b
+                    let own = 2.0 * (self.noise.a + self.noise.b);
+                    self.moved[image] + supports_moved[c] + own + of_a + of_b
                 })
                 .collect();
             tally.queries += 1;
@@ -207,8 +233,13 @@ impl Judge<'_> {
             let apart = d_a.iter().zip(&d_b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
             tally.largest_divergence = tally.largest_divergence.max(apart);
             tally.largest_bound = bounds.iter().copied().fold(tally.largest_bound, f64::max);
-            let fragile = self.fragility(image, &d_a, &bounds, (nearest(&d_a), nearest(&d_b)));
-            tally.flipped += usize::from(fragile.flipped);
+            let answers = (nearest(&d_a), nearest(&d_b));
+            let tie = answers.0 != answers.1
+                && (self.pair.tied(self.noise.a, q_a, &self.sides.a, &d_a, answers)
+                    || self.pair.tied(self.noise.b, q_b, &self.sides.b, &d_b, answers));
+            let fragile = Fragile { tie, ..self.fragility(image, &d_a, &bounds, answers) };
+            tally.ties += usize::from(tie);
+            tally.flipped += usize::from(fragile.flipped && !tie);
             // NaN is never above a bound.
             tally.certified += usize::from(fragile.margin > fragile.bound);
             let runner_up = |&best: &usize| (0..d_a.len()).filter(move |&c| c != best);
@@ -229,6 +260,7 @@ impl Judge<'_> {
             margin: d[c] - d[best],
             bound: bounds[c] + bounds[best],
             flipped: best != best_b,
+            tie: false,
         };
         let rivals = (0..d.len()).filter(|&c| c != best).map(against);
         rivals.min_by(|x, y| x.safety().total_cmp(&y.safety())).unwrap_or_else(|| against(best))
@@ -244,7 +276,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn said(a: &Array2<f32>, b: &Array2<f32>, distance: &Distance, episode: &Episode) -> Predictions {
-        predictions(&Pair::new(a.view(), b.view(), distance), 1, true, |_| episode.clone())
+        predictions(&Pair::new(a.view(), b.view(), distance), Noise::default(), 1, true, |_| episode.clone())
     }
 
     fn episode() -> Episode {
@@ -269,6 +301,25 @@ mod tests {
         let a = array![[0.0f32, 0.0], [2.0, 0.0], [1.0, 0.0]];
         let tie = said(&a, &a, &Distance::L2, &episode());
         assert_eq!((tie.certified, tie.correct), (0, Some([0, 0])));
+    }
+
+    #[test]
+    fn a_flip_within_a_runtimes_own_noise_is_a_tie_and_the_noise_is_part_of_the_bound() {
+        let a = array![[0.0f32, 0.0], [4.0, 0.0], [1.99, 0.0]];
+        let b = array![[0.0f32, 0.0], [4.0, 0.0], [2.01, 0.0]];
+        let pair = Pair::new(a.view(), b.view(), &Distance::L2);
+        let count = |noise| {
+            let said = predictions(&pair, noise, 1, true, |_| episode());
+            (said.agreed, said.ties, said.flipped)
+        };
+        assert_eq!(count(Noise::default()), (0, 0, 1));
+        assert_eq!(count(Noise { a: 0.0, b: 0.001 }), (0, 0, 1));
+        assert_eq!(count(Noise { a: 0.0, b: 0.01 }), (0, 1, 0));
+        assert_eq!(count(Noise { a: 0.01, b: 0.0 }), (0, 1, 0));
+        // What the runtimes agree on is certified only where their own noise cannot turn it either.
+        let same = Pair::new(a.view(), a.view(), &Distance::L2);
+        let certified = |b| predictions(&same, Noise { a: 0.0, b }, 1, true, |_| episode()).certified;
+        assert_eq!([0.0, 0.001, 0.01].map(certified), [1, 1, 0]);
     }
 
     #[test]

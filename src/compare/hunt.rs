@@ -111,6 +111,7 @@ impl Hunter<'_> {
                 margin: f64::from(far) - f64::from(near),
                 bound: error(best, near, b_best) + error(rival, far, b_rival),
                 flipped: b_rival < b_best || (b_rival == b_best) != (near == far),
+                tie: false,
             };
             found.triplets += 1;
             found.turned += usize::from(triplet.flipped);

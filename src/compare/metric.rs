@@ -52,6 +52,19 @@ pub fn rounding(distance: &Distance, q: &[f32], s: &[f32], computed: f64) -> f64
     (UNIT_32 * (computed.abs() + sums) + sums) * SLACK + f64::from(f32::MIN_POSITIVE)
 }
 
+/// By how much an embedding moves where each of its numbers is rounded once more.
+pub fn resolution(distance: &Distance, embedding: &[f32]) -> f64 {
+    2.0 * UNIT_32 * length(distance, embedding)
+}
+
+/// The length of an embedding, in the norm that bounds `distance`; 1 for the cosine distance, which sees directions.
+pub fn length(distance: &Distance, embedding: &[f32]) -> f64 {
+    match distance {
+        Distance::Cosine => 1.0,
+        _ => divergence(distance, embedding, &vec![0.0; embedding.len()]),
+    }
+}
+
 fn norm(v: &[f32]) -> f64 {
     v.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
 }

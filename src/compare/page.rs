@@ -1,9 +1,11 @@
 //! A comparison as a page.
 
 use super::certificate::Fragile;
-use super::run::Comparison;
+use super::run::{Comparison, Verdict};
 use super::sample::Images;
-use super::text::{COLLAPSED, cells, layer_cells, number, ratio, share, side, suspicion, tolerance, ulps};
+use super::text::{
+    self, HUNT, PORTABILITY, cells, layer_cells, number, ratio, share, side, suspicion, tolerance, ulps,
+};
 use crate::Result;
 use crate::report::html::Page;
 use crate::report::picture;
@@ -24,16 +26,20 @@ pub fn page(c: &Comparison, images: &Images) -> Result<Page> {
         c.images,
         c.data
     );
-    let mut page = Page::new(if c.agrees { "The runtimes agree" } else { "The runtimes differ" }, &about);
-    c.faults.iter().for_each(|fault| {
-        page.text(fault);
+    let title = match c.verdict {
+        Verdict::Agree => "The runtimes agree",
+        Verdict::Differ => "The runtimes differ",
+        Verdict::NoAnswers => "There are no answers to agree on",
+    };
+    let mut page = Page::new(title, &about);
+    page.text(&text::verdict(c));
+    c.remarks.iter().for_each(|remark| {
+        page.text(&format!("Note: {remark}"));
     });
-    if c.collapsed {
-        page.text(COLLAPSED);
-    }
     let p = &c.predictions;
     page.figures([
         (p.flipped.to_string(), "predictions flipped"),
+        (p.ties.to_string(), "ties within the noise"),
         (share(p.agreed, p.queries), "agreed"),
         (share(p.certified, p.queries), "certified: a flip is impossible"),
         (number(c.values.max_abs), "largest |a−b|"),
@@ -59,8 +65,14 @@ pub fn page(c: &Comparison, images: &Images) -> Result<Page> {
     }
     values(&mut page, c);
     decisions(&mut page, c);
-    fragile(&mut page, "The most fragile episodes drawn", &p.fragile, images)?;
-    fragile(&mut page, "The most fragile decisions searched for", &c.hunt.narrowest, images)?;
+    fragile(&mut page, "The most fragile episodes drawn", &p.fragile, images, "FLIPPED")?;
+    fragile(
+        &mut page,
+        "The most fragile decisions searched for",
+        &c.hunt.narrowest,
+        images,
+        "turned, not counted",
+    )?;
     settings(&mut page, c);
     layers(&mut page, c);
     Ok(page)
@@ -95,7 +107,7 @@ fn values(page: &mut Page, c: &Comparison) {
 fn decisions(page: &mut Page, c: &Comparison) {
     let p = &c.predictions;
     page.section("Predictions");
-    page.text(&format!("{} episodes of {} classes, {} shot, {} predictions. A prediction is certified where its margin exceeds the bound |d_A − d_B| ≤ ‖Δq‖ + ‖Δs‖ + rounding of the best class and of every rival: then the other runtime must give the same answer.", p.episodes, c.way_shot[0], c.way_shot[1], p.queries));
+    page.text(&format!("{} episodes of {} classes, {} shot, {} predictions. A prediction is certified where its margin exceeds the bound |d_A − d_B| ≤ ‖Δq‖ + ‖Δs‖ + rounding of the best class and of every rival: then the other runtime must give the same answer{}. A tie is a query that they answer differently, but by less than a runtime's own noise; a flip is beyond that.", p.episodes, c.way_shot[0], c.way_shot[1], p.queries, text::own_noise(c)));
     page.table(
         &["", ""],
         [
@@ -107,6 +119,7 @@ fn decisions(page: &mut Page, c: &Comparison) {
     );
     let right = |n: Option<usize>, of: usize| n.map_or(String::new(), |n| share(n, of));
     page.section("Galleries that travel");
+    page.text(&format!("Here one looks {PORTABILITY}."));
     page.table(
         &["supports, queries by", "as AA", "right"],
         c.portability
@@ -114,11 +127,14 @@ fn decisions(page: &mut Page, c: &Comparison) {
             .map(|x| [x.who.to_string(), share(x.as_aa, x.queries), right(x.correct, x.queries)]),
     );
     let h = &c.hunt;
-    page.text(&format!("Searched on purpose: {} decisions between neighbours of different classes around {} images; {} certified, {} turned.", h.triplets, h.images, h.certified, h.turned));
+    page.text(&format!(
+        "Then {HUNT}. {} choices around {} images; {} certified, {} turned.",
+        h.triplets, h.images, h.certified, h.turned
+    ));
 }
 
 /// Query, best and rival side by side.
-fn fragile(page: &mut Page, heading: &str, found: &[Fragile], images: &Images) -> Result<()> {
+fn fragile(page: &mut Page, heading: &str, found: &[Fragile], images: &Images, turned: &str) -> Result<()> {
     if found.is_empty() {
         return Ok(());
     }
@@ -130,7 +146,11 @@ fn fragile(page: &mut Page, heading: &str, found: &[Fragile], images: &Images) -
         let zoom = (84 / row[0].shape()[1].max(1)).max(1);
         let names = [f.query, f.best, f.rival].map(|i| images.class(i).unwrap_or_default());
         let named = if names[0].is_empty() { String::new() } else { format!("{} · ", names.join(" | ")) };
-        let flipped = if f.flipped { " · FLIPPED" } else { "" };
+        let flipped = match (f.flipped, f.tie) {
+            (true, true) => " · a tie within the noise".into(),
+            (true, false) => format!(" · {turned}"),
+            (false, _) => String::new(),
+        };
         let caption = format!("{named}margin {}, bound {}{flipped}", number(f.margin), number(f.bound));
         drawn.push((picture::sheet(&[row], zoom)?, caption));
     }
@@ -139,7 +159,7 @@ fn fragile(page: &mut Page, heading: &str, found: &[Fragile], images: &Images) -
 }
 
 fn settings(page: &mut Page, c: &Comparison) {
-    let Some(sweep) = &c.settings else { return };
+    let sweep = &c.settings;
     if c.tower.spec.kind == TowerKind::Exact {
         page.section("Bits");
         page.text(&sweep.sha256.as_ref().map_or("The settings differ.".into(), |sha| {
@@ -151,10 +171,11 @@ fn settings(page: &mut Page, c: &Comparison) {
     }
     let rows = sweep.runs.iter().map(|run| {
         let mut row = cells(run).to_vec();
+        row.push(if run.setting.reversed { "last to first" } else { "" }.into());
         row.push(run.sha256[..16].to_string());
         row
     });
-    page.table(&["runtime", "threads", "batch", "level", "repeat", "|Δ|", "SHA-256"], rows);
+    page.table(&["runtime", "threads", "batch", "level", "repeat", "|Δ|", "order", "SHA-256"], rows);
 }
 
 fn layers(page: &mut Page, c: &Comparison) {

@@ -1,6 +1,6 @@
 //! Embeddings of the same images by two runtimes, and episodes over them.
 
-use super::metric::divergence;
+use super::metric::{divergence, resolution, rounding};
 use crate::sample::Episode;
 use crate::tower::Distance;
 use ndarray::{Array2, ArrayView2};
@@ -62,6 +62,23 @@ impl<'a> Pair<'a> {
     pub fn sides(&self, episode: &Episode) -> Sides {
         let of = |side: &Array2<f32>| episode.supports.iter().map(|images| prototype(side, images)).collect();
         Sides { a: of(&self.a), b: of(&self.b) }
+    }
+
+    /// Whether a runtime's own noise, and the roundings of its embeddings and distances, can move two classes past
+    /// each other; `distances` are those of `query` to the prototypes.
+    pub fn tied(
+        &self,
+        noise: f64,
+        query: &[f32],
+        prototypes: &[Vec<f32>],
+        distances: &[f64],
+        (x, y): (usize, usize),
+    ) -> bool {
+        let own = |row: &[f32]| noise.max(resolution(self.distance, row));
+        let moves = |c: usize| {
+            own(query) + own(&prototypes[c]) + rounding(self.distance, query, &prototypes[c], distances[c])
+        };
+        (distances[x] - distances[y]).abs() <= moves(x) + moves(y)
     }
 
     /// Distances of a query to all prototypes, as the runtimes' callers compute them.

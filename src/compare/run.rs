@@ -1,20 +1,19 @@
 //! The whole comparison: what is asked, in which order it is done, and what came out.
 
-use super::certificate::{self, Predictions};
+use super::certificate::{self, Noise, Predictions};
 use super::hunt::{Hunt, hunt};
 use super::layers::{self, Layerwise};
 use super::pair::Pair;
 use super::portability::{self, Cell};
 use super::reduce::{self, Summary};
 use super::sample::{Asked, Draw, Images};
-use super::sweep::{Setting, Sweep, exact_settings, in_batches, noise_settings, sweep};
+use super::sweep::{Run, Setting, Sweep, exact_settings, in_batches, noise_settings, quick_settings, sweep};
 use super::values::{self, Tolerance, Values};
-use crate::eval;
 use crate::onnx::{ModelProto, Tensor};
 use crate::runtime::{Named, Options, Runner};
-use crate::tower::{INPUT, TowerKind, TowerSpec};
+use crate::tower::{Finding, INPUT, TowerKind, TowerSpec, diagnose};
 use crate::{Error, Result};
-use ndarray::{Axis, s};
+use ndarray::{ArrayView2, Axis, s};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -53,9 +52,12 @@ pub struct Scope<'a> {
     pub images: &'a Images,
     /// The episodes.
     pub asked: Asked,
-    /// What counts as equal.
+    /// What counts as equal numbers.
     pub tolerance: Tolerance,
-    /// Whether to measure the noise floors (of a float tower) or all bits (of an exact one).
+    /// Whether numbers outside the tolerance are a negative answer too.
+    pub strict: bool,
+    /// Whether to run every setting: for the noise floors of a float tower, for all bits of an exact one. Otherwise
+    /// just a few, which show whether embeddings depend on more than their picture.
     pub settings: bool,
     /// How many images to run through every node; 0 for none.
     pub layers: usize,
@@ -87,13 +89,41 @@ pub struct SideFacts {
     pub embed_ms: f64,
 }
 
+/// What is wrong with the embeddings of a side.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SideFinding {
+    /// `A`, `B`, or `A and B`.
+    pub side: &'static str,
+    /// What it is.
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+/// The answer to the whole question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No answer depends on which runtime gives it.
+    Agree,
+    /// Some do.
+    Differ,
+    /// The embeddings are such that no answer means anything.
+    NoAnswers,
+}
+
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Whether everything agrees: see [`Comparison::faults`].
+    /// The answer to the whole question.
+    pub verdict: Verdict,
+    /// Whether that is [`Verdict::Agree`].
     pub agrees: bool,
-    /// What does not agree.
+    /// What makes the answer negative.
     pub faults: Vec<String>,
+    /// What else is to be known, and was not counted.
+    pub remarks: Vec<String>,
+    /// Whether numbers outside the tolerance count.
+    pub strict: bool,
     /// The tower.
     pub tower: TowerFacts,
     /// The file that B ran, where it is another.
@@ -108,8 +138,10 @@ pub struct Comparison {
     pub images: usize,
     /// The numbers.
     pub values: Values,
-    /// Whether A maps all images to nearly one point, so that agreement shows little.
-    pub collapsed: bool,
+    /// What is wrong with the embeddings, whoever made them.
+    pub findings: Vec<SideFinding>,
+    /// How far each runtime is from itself, as far as was looked: part of the certificate and of what is a tie.
+    pub noise: Noise,
     /// The episodes.
     pub predictions: Predictions,
     /// Classes of an episode, and known drawings of each.
@@ -118,8 +150,9 @@ pub struct Comparison {
     pub portability: Vec<Cell>,
     /// The most fragile triplets.
     pub hunt: Hunt,
-    /// All settings: one SHA-256 for an exact tower, the noise floors of a float one.
-    pub settings: Option<Sweep>,
+    /// Both runtimes under several settings, or under all: one SHA-256 for an exact tower, the noise floors of a
+    /// float one.
+    pub settings: Sweep,
     /// Every node.
     pub layers: Option<Layerwise>,
     /// The smallest diverging sub-model; none where nothing diverges or none was asked for.
@@ -130,6 +163,8 @@ pub struct Comparison {
 
 /// Images by which a float runtime is compared with itself.
 const NOISE_IMAGES: usize = 64;
+/// The same where little time is to be taken.
+const QUICK_IMAGES: usize = 16;
 
 /// Does what is asked.
 ///
@@ -149,19 +184,27 @@ pub fn compare(scope: &Scope<'_>) -> Result<Comparison> {
     let [(a, a_facts), (b, b_facts)] =
         <[_; 2]>::try_from(embedded).map_err(|_| Error::invalid("compare", "takes two runtimes"))?;
     let values = values::compare(a.view(), b.view(), scope.tolerance);
+    let labels = labels(scope);
+    let settings = all_settings(scope, other, &labels)?;
+    let [noise_a, noise_b] = [0, 1].map(|side| settings.noise(&labels[side]));
+    let noise = Noise { a: noise_a, b: noise_b };
+    let floors = [0, 1].map(|side| settings.floor(&labels[side]));
+    let findings = findings([a.view(), b.view()], floors);
     (scope.progress)(&format!("{} episodes", scope.asked.episodes));
     let pair = Pair::new(a.view(), b.view(), &scope.tower.spec.distance);
     let (count, labelled) = (scope.asked.episodes, draw.labelled());
-    let predictions = certificate::predictions(&pair, count, labelled, |k| draw.episode(k));
-    let portability = portability::matrix(&pair, count.min(1_000), labelled, |k| draw.episode(k));
+    let predictions = certificate::predictions(&pair, noise, count, labelled, |k| draw.episode(k));
+    let portability = portability::matrix(&pair, noise, count.min(1_000), labelled, |k| draw.episode(k));
     (scope.progress)("the most fragile triplets");
     let hunt = hunt(&pair, scope.images.labels());
-    let settings = if scope.settings { Some(all_settings(scope)?) } else { None };
     let (layers, reduced) = graphs(scope, other)?;
     let facts = |tower: &Tower| TowerFacts { file: tower.path.clone(), spec: tower.spec.clone() };
     let mut result = Comparison {
+        verdict: Verdict::Agree,
         agrees: true,
         faults: Vec::new(),
+        remarks: Vec::new(),
+        strict: scope.strict,
         tower: facts(scope.tower),
         against: scope.against.map(facts),
         a: a_facts,
@@ -169,7 +212,8 @@ pub fn compare(scope: &Scope<'_>) -> Result<Comparison> {
         data: scope.images.name().into(),
         images: scope.images.len(),
         values,
-        collapsed: eval::collapsed(a.view()),
+        findings,
+        noise,
         predictions,
         way_shot: [scope.asked.way, scope.asked.shot],
         portability,
@@ -179,8 +223,7 @@ pub fn compare(scope: &Scope<'_>) -> Result<Comparison> {
         reduced,
         seconds: start.elapsed().as_secs_f64(),
     };
-    result.faults = result.find_faults();
-    result.agrees = result.faults.is_empty();
+    result.judge(&labels);
     Ok(result)
 }
 
@@ -211,26 +254,55 @@ fn embed(side: &Runner, file: &Path, images: &Images) -> Result<(ndarray::Array2
     Ok((embeddings, facts))
 }
 
-/// Every setting of both runtimes, on all images (exact) or a few (float).
-fn all_settings(scope: &Scope<'_>) -> Result<Sweep> {
+/// What the runs under several settings call each side: its runtime, and the side where A and B are one runtime on
+/// two files.
+fn labels(scope: &Scope<'_>) -> [String; 2] {
+    let [a, b] = scope.sides.map(Runner::name);
+    let apart = a == b && scope.against.is_some();
+    [a, if apart { format!("{b} (B)") } else { b }]
+}
+
+/// Both runtimes under several settings: all of them on all images (exact) or a few (float), or a few settings.
+fn all_settings(scope: &Scope<'_>, other: &Tower, labels: &[String; 2]) -> Result<Sweep> {
     let exact = scope.tower.spec.kind == TowerKind::Exact;
     (scope.progress)(if exact { "bits under every setting" } else { "the noise floor of each runtime" });
+    let make = match (scope.settings, exact) {
+        (false, _) => quick_settings,
+        (true, true) => exact_settings,
+        (true, false) => noise_settings,
+    };
     let mut settings = Vec::new();
-    for (place, side) in scope.sides.iter().enumerate() {
-        if place == 1 && side.name() == scope.sides[0].name() {
-            continue;
+    for (side, label) in scope.sides.iter().zip(labels) {
+        if settings.iter().all(|setting: &Setting| setting.runtime != *label) {
+            settings.extend(make(label, side.runtime().levels));
         }
-        let make = if exact { exact_settings } else { noise_settings };
-        settings.extend(make(&side.name(), side.runtime().levels));
     }
     let mut open = |setting: &Setting| {
-        let side = scope.sides.iter().find(|side| side.name() == setting.runtime);
-        let side = side.unwrap_or(&scope.sides[0]);
+        let place = usize::from(setting.runtime != labels[0]);
+        let (side, tower) = (scope.sides[place], [scope.tower, other][place]);
         let options = Options { threads: setting.threads, level: setting.level, ..side.options().clone() };
-        side.with(options)?.load(&scope.tower.path)
+        side.with(options)?.load(&tower.path)
     };
-    let count = if exact { scope.images.len() } else { scope.images.len().min(NOISE_IMAGES) };
-    sweep(settings, &mut open, scope.images.all().slice(s![..count, .., .., ..]))
+    let most = match (scope.settings, exact) {
+        (false, _) => QUICK_IMAGES,
+        (true, true) => scope.images.len(),
+        (true, false) => NOISE_IMAGES,
+    };
+    let count = scope.images.len().min(most);
+    let images = scope.images.all().slice(s![..count, .., .., ..]);
+    sweep(settings, &mut open, images, &scope.tower.spec.distance)
+}
+
+/// What is wrong with either side's embeddings; `floors` tell how far its numbers move by themselves.
+fn findings(sides: [ArrayView2<'_, f32>; 2], floors: [f64; 2]) -> Vec<SideFinding> {
+    let [a, b] = [0, 1].map(|side| diagnose(sides[side], floors[side]));
+    let shared =
+        |finding: &Finding, others: &[Finding]| others.iter().any(|other| other.what == finding.what);
+    let of_b: Vec<Finding> = b.iter().filter(|finding| !shared(finding, &a)).cloned().collect();
+    let of_a = a
+        .into_iter()
+        .map(|finding| SideFinding { side: if shared(&finding, &b) { "A and B" } else { "A" }, finding });
+    of_a.chain(of_b.into_iter().map(|finding| SideFinding { side: "B", finding })).collect()
 }
 
 /// The parts that run whole graphs.
@@ -266,29 +338,93 @@ fn inputs(scope: &Scope<'_>) -> Result<Named> {
 }
 
 impl Comparison {
-    /// What makes the answer negative: numbers outside the tolerance, flipped predictions, bits of an
-    /// exact tower that differ.
-    fn find_faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        if !self.values.passes() {
-            faults.push(format!(
-                "{} of {} numbers are outside the tolerance",
-                self.values.offenders, self.values.elements
-            ));
-        }
-        if self.values.non_finite > 0 {
-            faults.push(format!("{} numbers are NaN or infinite", self.values.non_finite));
-        }
-        if self.predictions.flipped > 0 {
-            let of = self.predictions.queries;
-            faults.push(format!("{} of {of} predictions are flipped", self.predictions.flipped));
-        }
-        if self.tower.spec.kind == TowerKind::Exact {
-            let one = self.settings.as_ref().is_none_or(|sweep| sweep.sha256.is_some());
-            if !self.values.bit_equal || !one {
-                faults.push("the tower is exact, but its bits differ".into());
+    /// Finds the verdict, and what to say of it.
+    fn judge(&mut self, labels: &[String; 2]) {
+        let fatal = self.findings.iter().any(|found| found.finding.fatal);
+        self.faults = self.find_faults(labels);
+        self.remarks = self.find_remarks();
+        self.verdict = match (fatal, self.faults.is_empty()) {
+            (true, _) => Verdict::NoAnswers,
+            (false, true) => Verdict::Agree,
+            (false, false) => Verdict::Differ,
+        };
+        self.agrees = self.verdict == Verdict::Agree;
+    }
+
+    /// What makes the answer negative: embeddings that mean nothing, or that depend on more than their picture;
+    /// flipped predictions; bits of an exact tower that differ; numbers, where they are to count.
+    fn find_faults(&self, labels: &[String; 2]) -> Vec<String> {
+        let fatal = self.findings.iter().filter(|found| found.finding.fatal);
+        let mut faults: Vec<String> =
+            fatal.map(|found| format!("{}: {}", found.side, found.finding.words)).collect();
+        for (side, label) in labels.iter().enumerate() {
+            if side == 0 || label != &labels[0] {
+                faults.extend(self.settings.dependence(label).map(|run| self.dependence(label, run)));
             }
         }
+        let p = &self.predictions;
+        if p.flipped > 0 {
+            faults.push(format!(
+                "{} of {} predictions are flipped (numbers are up to {:.1e} apart)",
+                p.flipped, p.queries, self.values.max_abs
+            ));
+        } else if let Some(cell) = self.portability.iter().find(|cell| cell.flipped > 0) {
+            faults.push(format!(
+                "a gallery does not travel: {} of {} answers change where one runtime embeds the known images and the \
+                 other the query ({})",
+                cell.flipped, cell.queries, cell.who
+            ));
+        }
+        if self.tower.spec.kind == TowerKind::Exact
+            && (!self.values.bit_equal || self.against.is_none() && self.settings.sha256.is_none())
+        {
+            faults.push("the tower is exact, but its bits differ".into());
+        }
+        if self.strict && !self.values.passes() {
+            faults.push(self.outside());
+        }
         faults
+    }
+
+    /// What was seen and not counted.
+    fn find_remarks(&self) -> Vec<String> {
+        let told = self.findings.iter().filter(|found| !found.finding.fatal);
+        let mut remarks: Vec<String> =
+            told.map(|found| format!("{}: {}", found.side, found.finding.words)).collect();
+        if !self.strict && !self.values.passes() {
+            remarks.push(format!("{}; --strict counts them", self.outside()));
+        }
+        remarks
+    }
+
+    fn outside(&self) -> String {
+        format!("{} of {} numbers are outside the tolerance", self.values.offenders, self.values.elements)
+    }
+
+    fn dependence(&self, label: &str, run: &Run) -> String {
+        let mut changed = Vec::new();
+        if run.setting.reversed {
+            changed.push("the order of the images".to_string());
+        }
+        if let Some(first) =
+            self.settings.runs.iter().find(|first| first.setting.runtime == run.setting.runtime)
+        {
+            if run.setting.batch != first.setting.batch {
+                changed.push(format!("the batch ({} instead of {})", run.setting.batch, first.setting.batch));
+            }
+            if run.setting.threads != first.setting.threads {
+                changed.push("the number of threads".into());
+            }
+        }
+        let when = if changed.is_empty() {
+            "it runs again".into()
+        } else {
+            format!("{} changes", changed.join(" and "))
+        };
+        format!(
+            "{label} gives no function of the picture: {} of {} embeddings change, by up to {:.1e} in a number, when {when}; \
+             rows depend on others of their batch or on what came before (training mode, a mean over the batch, a state)",
+            run.strayed, self.settings.images, run.max_abs
+        )
     }
 }

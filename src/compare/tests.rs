@@ -1,7 +1,7 @@
 //! Whole comparisons on mock runtimes.
 #![allow(clippy::unwrap_used)]
 
-use super::run::{Comparison, Scope, Tower, compare};
+use super::run::{Comparison, Scope, Tower, Verdict, compare};
 use super::sample::{Asked, Images};
 use super::values::Tolerance;
 use super::{page, text};
@@ -31,7 +31,17 @@ fn said(
     b: Interpreted,
     reduce: Option<&Path>,
 ) -> (Comparison, Images) {
-    let a = Interpreted::sound("a").runner();
+    both(tower, against, [Interpreted::sound("a"), b], reduce, false)
+}
+
+fn both(
+    tower: &Tower,
+    against: Option<&Tower>,
+    [a, b]: [Interpreted; 2],
+    reduce: Option<&Path>,
+    strict: bool,
+) -> (Comparison, Images) {
+    let a = a.runner();
     let images = Images::random(40, 1, 4, 1);
     let scope = Scope {
         tower,
@@ -40,6 +50,7 @@ fn said(
         images: &images,
         asked: Asked { episodes: 200, way: 5, shot: 1, seed: 1 },
         tolerance: Tolerance::default(),
+        strict,
         settings: true,
         layers: 2,
         reduce,
@@ -53,11 +64,11 @@ fn equal_runtimes_agree_on_an_exact_tower_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let tower = written(folder.path(), &tower::tests::exact_model(), "t.onnx");
     let (result, images) = said(&tower, None, Interpreted::sound("b"), None);
-    assert!(result.agrees && result.values.bit_equal && result.settings.as_ref().unwrap().sha256.is_some());
+    assert!(result.agrees && result.values.bit_equal && result.settings.sha256.is_some());
     assert_eq!(result.predictions.flipped, 0);
     let text = text::summary(&result);
     assert!(text.contains("AGREE") && text.contains("one SHA-256 under 12 settings"), "{text}");
-    assert!(text.contains("|a−b| ≤ atol + rtol·|b|"));
+    assert!(text.contains("|a−b| ≤ atol + rtol·s"));
     let html = page::page(&result, &images).unwrap().render();
     assert!(html.contains("The runtimes agree") && html.contains("data:image/png"));
 }
@@ -75,6 +86,37 @@ fn a_runtime_that_flips_predictions_is_a_negative_answer() {
     assert_eq!(layers.layers[layers.suspect.unwrap()].op, "Floor");
     let text = text::summary(&result);
     assert!(text.contains("DIFFER") && text.contains("first offender"), "{text}");
+}
+
+#[test]
+fn numbers_that_change_no_answer_are_told_and_count_only_where_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let tower = written(folder.path(), &float_model(), "t.onnx");
+    let sides = [Interpreted::sound("a"), Interpreted { name: "b", fault: Some(("Flatten", |x| x * 1.001)) }];
+    let (result, images) = both(&tower, None, sides, None, false);
+    assert!(
+        result.agrees && result.predictions.flipped == 0 && result.values.offenders > 0,
+        "{:?}",
+        result.faults
+    );
+    assert!(result.remarks.iter().any(|remark| remark.contains("--strict")), "{:?}", result.remarks);
+    assert!(text::summary(&result).contains("AGREE  0 of"));
+    assert!(!page::page(&result, &images).unwrap().render().contains("FLIPPED"));
+    let (strict, _) = both(&tower, None, sides, None, true);
+    assert_eq!(strict.verdict, Verdict::Differ);
+    assert!(strict.faults.iter().any(|fault| fault.contains("outside the tolerance")), "{:?}", strict.faults);
+}
+
+#[test]
+fn where_all_embeddings_are_equal_there_is_nothing_to_agree_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tower = written(folder.path(), &float_model(), "t.onnx");
+    let flat = |name| Interpreted { name, fault: Some(("Flatten", |_| 3.0)) };
+    let (result, images) = both(&tower, None, [flat("a"), flat("b")], None, false);
+    assert!(result.verdict == Verdict::NoAnswers && !result.agrees);
+    let text = text::summary(&result);
+    assert!(text.contains("NO ANSWERS  A and B: the embeddings of 40 images are all equal"), "{text}");
+    assert!(page::page(&result, &images).unwrap().render().contains("no answers to agree on"));
 }
 
 #[test]
@@ -120,6 +162,7 @@ fn images_that_do_not_fit_are_refused() {
         images: &images,
         asked: Asked { episodes: 1, way: 2, shot: 1, seed: 1 },
         tolerance: Tolerance::default(),
+        strict: false,
         settings: false,
         layers: 0,
         reduce: None,
@@ -154,6 +197,7 @@ fn runtimes_agree_on_the_shipped_towers() {
                     images: &images,
                     asked: Asked { episodes: 200, way: 20, shot: 1, seed: 1 },
                     tolerance: Tolerance::default(),
+                    strict: true,
                     settings: true,
                     layers: 1,
                     reduce: None,
@@ -165,7 +209,7 @@ fn runtimes_agree_on_the_shipped_towers() {
                 let layers = said.layers.unwrap().layers;
                 assert!(layers.iter().all(|layer| layer.failed.is_none()), "{names}: {layers:?}");
                 if kind == TowerKind::Exact {
-                    assert!(said.settings.unwrap().sha256.is_some(), "{names}");
+                    assert!(said.settings.sha256.is_some(), "{names}");
                     assert!(
                         layers.iter().all(|layer| layer.introduced.between == 0.0),
                         "{names}: {layers:?}"

@@ -1,30 +1,29 @@
 //! A comparison as readable text.
 
-use super::certificate::Predictions;
+use super::certificate::{Noise, Predictions};
 use super::layers::{Layerwise, NodeGaps};
-use super::run::{Comparison, SideFacts};
+use super::run::{Comparison, SideFacts, Verdict};
 use super::sweep::{Run, Sweep};
 use super::values::Values;
 use crate::runtime::OptLevel;
 use crate::tower::TowerKind;
 use std::fmt::Write as _;
 
-/// What to know where every image has nearly the same embedding.
-pub const COLLAPSED: &str = "the tower maps all these images to nearly one point: that the runtimes agree on it shows little; \
-                             compare on images that it tells apart";
+/// What the cells of the portability matrix are called after.
+pub const PORTABILITY: &str =
+    "whether a gallery may travel; in XY, X embedded the known images and Y the query";
+/// What the hunt is, and what of it counts.
+pub const HUNT: &str = "the narrowest choices that these images can pose, searched for on purpose: two neighbours of different \
+                        classes around a query. Turned: B has the two in the other order. Random episodes say how often \
+                        a user meets one; these do not count";
 
 /// The whole summary.
 pub fn summary(c: &Comparison) -> String {
     let mut text = String::new();
     head(&mut text, c);
     numbers(&mut text, &c.values);
-    if c.collapsed {
-        line(&mut text, "collapsed", COLLAPSED);
-    }
     decisions(&mut text, c);
-    if let Some(settings) = &c.settings {
-        sweep(&mut text, settings, c);
-    }
+    sweep(&mut text, &c.settings, c);
     if let Some(found) = &c.layers {
         layers(&mut text, found);
     }
@@ -43,12 +42,32 @@ pub fn summary(c: &Comparison) -> String {
         );
     }
     text.push('\n');
-    if c.agrees {
-        let _ = writeln!(text, "AGREE  ({:.1} s)", c.seconds);
-    } else {
-        let _ = writeln!(text, "DIFFER  {}  ({:.1} s)", c.faults.join("; "), c.seconds);
+    for remark in &c.remarks {
+        line(&mut text, "note", remark);
     }
+    let _ = writeln!(text, "{}  {}  ({:.1} s)", headline(c.verdict), verdict(c), c.seconds);
     text
+}
+
+/// The verdict in a word or two.
+pub fn headline(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Agree => "AGREE",
+        Verdict::Differ => "DIFFER",
+        Verdict::NoAnswers => "NO ANSWERS",
+    }
+}
+
+/// The reason of the verdict.
+pub fn verdict(c: &Comparison) -> String {
+    let p = &c.predictions;
+    if c.agrees {
+        let ties =
+            if p.ties > 0 { format!(" ({} are ties within the noise)", p.ties) } else { String::new() };
+        format!("0 of {} predictions flipped{ties}, {} proven", p.queries, share(p.certified, p.queries))
+    } else {
+        c.faults.join("; ")
+    }
 }
 
 fn line(text: &mut String, what: &str, said: impl std::fmt::Display) {
@@ -129,10 +148,12 @@ pub fn tolerance(v: &Values) -> String {
         None => "none".into(),
     };
     format!(
-        "|a−b| ≤ atol + rtol·|b|, atol {}, rtol {}: {} outside; smallest that pass: atol {} with this rtol, rtol {rtol} with this atol",
+        "|a−b| ≤ atol + rtol·s, s = {} (root mean square of b), atol {}, rtol {}: {} of {} outside; smallest that pass: atol {} with this rtol, rtol {rtol} with this atol",
+        number(v.scale),
         number(t.atol),
         number(t.rtol),
         v.offenders,
+        v.elements,
         number(v.smallest_atol)
     )
 }
@@ -149,14 +170,16 @@ fn decisions(text: &mut String, c: &Comparison) {
         ),
     );
     line(text, "agreed", format!("{}  ({})", p.agreed, share(p.agreed, p.queries)));
-    line(text, "flipped", p.flipped);
+    line(text, "ties", format!("{}: answered otherwise, but by less than a runtime's own noise", p.ties));
+    line(text, "flipped", format!("{}: answered otherwise, beyond any noise", p.flipped));
     line(
         text,
         "certified",
         format!(
-            "{}  ({}): margin above the bound on all movement, so no flip is possible",
+            "{}  ({}): margin above the bound on all movement, so no flip is possible{}",
             p.certified,
-            share(p.certified, p.queries)
+            share(p.certified, p.queries),
+            own_noise(c)
         ),
     );
     line(
@@ -183,19 +206,29 @@ fn decisions(text: &mut String, c: &Comparison) {
             format!("{} {} as AA{right}", cell.who, share(cell.as_aa, cell.queries))
         })
         .collect();
-    line(text, "portability", cells.join("; "));
+    line(text, "portability", format!("{PORTABILITY}: {}", cells.join("; ")));
     let h = &c.hunt;
     line(
         text,
         "hunt",
         format!(
-            "{} decisions between neighbours of different classes: {} certified, {} turned, narrowest gap {}",
+            "{HUNT}. {} choices: {} certified, {} turned, narrowest gap {}",
             h.triplets,
             h.certified,
             h.turned,
             h.narrowest.first().map_or("none".into(), |f| number(f.margin))
         ),
     );
+}
+
+/// What of each runtime's own noise is part of the bounds.
+pub fn own_noise(c: &Comparison) -> String {
+    let Noise { a, b } = c.noise;
+    if a == 0.0 && b == 0.0 {
+        String::new()
+    } else {
+        format!("; with their own noise, A {}, B {}", number(a), number(b))
+    }
 }
 
 fn sweep(text: &mut String, s: &Sweep, c: &Comparison) {
@@ -231,8 +264,9 @@ fn sweep(text: &mut String, s: &Sweep, c: &Comparison) {
 fn setting(run: &Run) -> String {
     let [runtime, threads, batch, level, repeat, apart] = cells(run);
     format!(
-        "{runtime:6} {threads} thread(s)  batch {batch:>2}  {level:9} repeat {repeat}  {}  |Δ| {apart}",
-        &run.sha256[..16]
+        "{runtime:6} {threads} thread(s)  batch {batch:>2}  {level:9} repeat {repeat}  {}  |Δ| {apart}{}",
+        &run.sha256[..16],
+        if run.setting.reversed { "  last to first" } else { "" }
     )
 }
 

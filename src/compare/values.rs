@@ -3,26 +3,27 @@
 use ndarray::{ArrayView2, Zip};
 use serde::Serialize;
 
-/// `|a − b| ≤ atol + rtol·|b|`.
+/// `|a − b| ≤ atol + rtol·s`, where s, the scale, is the root mean square of all of b: a number near 0 among
+/// large ones need not be right to its last digit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tolerance {
-    /// Absolute part.
+    /// Absolute part, in the numbers' own unit.
     pub atol: f64,
-    /// Share of |b|.
+    /// Share of the scale.
     pub rtol: f64,
 }
 
 impl Default for Tolerance {
-    /// Ten times the spread seen between the runtimes on float towers of this project.
+    /// A hundred times the spread seen between the runtimes on float towers of this project.
     fn default() -> Self {
-        Self { atol: 1e-5, rtol: 1e-4 }
+        Self { atol: 0.0, rtol: 1e-4 }
     }
 }
 
 impl Tolerance {
-    fn allows(self, a: f32, b: f32) -> bool {
-        let (a, b) = (f64::from(a), f64::from(b));
-        a == b || (a - b).abs() <= self.atol + self.rtol * b.abs()
+    /// Whether two finite numbers agree among numbers of this scale.
+    fn allows(self, a: f32, b: f32, scale: f64) -> bool {
+        a == b || (f64::from(a) - f64::from(b)).abs() <= self.atol + self.rtol * scale
     }
 }
 
@@ -50,6 +51,8 @@ pub struct Values {
     pub max_ulp: u64,
     /// Counts by distance in units in the last place.
     pub ulp_histogram: Vec<UlpBin>,
+    /// Root mean square of the finite numbers of `b`.
+    pub scale: f64,
     /// The tolerance in force.
     pub tolerance: Tolerance,
     /// Numbers outside the tolerance.
@@ -58,7 +61,7 @@ pub struct Values {
     pub first_offender: Option<Offender>,
     /// The smallest `atol` that passes with this `rtol`.
     pub smallest_atol: f64,
-    /// The smallest `rtol` that passes with this `atol`; none where some b = 0 needs more `atol`.
+    /// The smallest `rtol` that passes with this `atol`; none where all of b is 0 and needs more `atol`.
     pub smallest_rtol: Option<f64>,
     /// NaNs and infinities on either side; each is an offender, unless both are the same infinity.
     pub non_finite: usize,
@@ -99,7 +102,8 @@ impl Values {
 /// Where the shapes differ; the callers make both from the same images and tower.
 pub fn compare(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, tolerance: Tolerance) -> Values {
     assert_eq!(a.dim(), b.dim(), "compared arrays have one shape");
-    let mut tally = Tally::default();
+    let scale = root_mean_square(b);
+    let mut tally = Tally { scale, ..Tally::default() };
     let mut first_offender = None;
     for ((row, column), &x) in a.indexed_iter() {
         let y = b[(row, column)];
@@ -120,9 +124,7 @@ struct Tally {
     max_ulp: u64,
     bins: [usize; ULP_BINS.len() + 1],
     offenders: usize,
-    atol: f64,
-    rtol: f64,
-    zero_needs_atol: bool,
+    scale: f64,
     non_finite: usize,
     unequal_bits: usize,
 }
@@ -137,28 +139,24 @@ impl Tally {
             self.offenders += usize::from(!same);
             return same;
         }
-        self.add_finite(f64::from(x), f64::from(y), tolerance);
+        self.add_finite(f64::from(x), f64::from(y));
         let ulps = ulp_distance(x, y);
         self.max_ulp = self.max_ulp.max(ulps);
         self.bins[ULP_BINS.iter().position(|&end| ulps <= end).unwrap_or(ULP_BINS.len())] += 1;
-        let inside = tolerance.allows(x, y);
+        let inside = tolerance.allows(x, y, self.scale);
         self.offenders += usize::from(!inside);
         inside
     }
 
-    fn add_finite(&mut self, x: f64, y: f64, tolerance: Tolerance) {
+    fn add_finite(&mut self, x: f64, y: f64) {
         let abs = (x - y).abs();
         self.max_abs = self.max_abs.max(abs);
         self.sum_abs += abs;
-        self.atol = self.atol.max(abs - tolerance.rtol * y.abs());
         if y != 0.0 {
             let rel = abs / y.abs();
             self.max_rel = self.max_rel.max(rel);
             self.sum_rel += rel;
             self.relatives += 1;
-            self.rtol = self.rtol.max((abs - tolerance.atol) / y.abs());
-        } else if abs > tolerance.atol {
-            self.zero_needs_atol = true;
         }
     }
 
@@ -169,6 +167,7 @@ impl Tally {
         first_offender: Option<Offender>,
         min_cosine: f64,
     ) -> Values {
+        let beyond = (self.max_abs - tolerance.atol).max(0.0);
         let ends = ULP_BINS.iter().map(|&end| Some(end)).chain([None]);
         Values {
             elements,
@@ -180,14 +179,22 @@ impl Tally {
             min_cosine,
             max_ulp: self.max_ulp,
             ulp_histogram: ends.zip(self.bins).map(|(up_to, count)| UlpBin { up_to, count }).collect(),
+            scale: self.scale,
             tolerance,
             offenders: self.offenders,
             first_offender,
-            smallest_atol: self.atol,
-            smallest_rtol: (!self.zero_needs_atol).then_some(self.rtol),
+            smallest_atol: (self.max_abs - tolerance.rtol * self.scale).max(0.0),
+            smallest_rtol: (self.scale > 0.0 || beyond == 0.0)
+                .then(|| beyond / self.scale.max(f64::MIN_POSITIVE)),
             non_finite: self.non_finite,
         }
     }
+}
+
+fn root_mean_square(numbers: ArrayView2<'_, f32>) -> f64 {
+    let finite = numbers.iter().filter(|x| x.is_finite());
+    let (sum, count) = finite.fold((0.0, 0usize), |(sum, n), &x| (sum + f64::from(x).powi(2), n + 1));
+    (sum / count.max(1) as f64).sqrt()
 }
 
 /// The number of float32 values between `x` and `y`; +0 and −0 are one.
@@ -239,6 +246,18 @@ mod tests {
         assert!(wider.passes());
         let tighter = compare(a.view(), b.view(), Tolerance { atol: v.smallest_atol * 0.999, rtol: 0.0 });
         assert!(!tighter.passes());
+    }
+
+    #[test]
+    fn a_small_number_among_large_ones_is_measured_by_their_scale() {
+        let b = array![[0.0f32, 30.0], [1e-6, 40.0]];
+        let a = &b + &array![[1e-4f32, 0.0], [0.0, 0.0]];
+        let said = compare(a.view(), b.view(), Tolerance { atol: 0.0, rtol: 1e-5 });
+        assert!(said.passes() && (said.scale - 25.0).abs() < 1e-9, "{said:?}");
+        assert!((said.smallest_rtol.unwrap_or_default() - 4e-6).abs() < 1e-9);
+        // The same in another unit.
+        let said = compare((&a * 1e-8).view(), (&b * 1e-8).view(), Tolerance { atol: 0.0, rtol: 3e-6 });
+        assert_eq!(said.offenders, 1);
     }
 
     #[test]

@@ -194,6 +194,7 @@ fn compare(
                 images: &images,
                 asked: Asked { episodes: 2_000, way: UNSEEN.characters, shot: 1, seed: 1 },
                 tolerance: Tolerance::default(),
+                strict: false,
                 settings: true,
                 layers: 0,
                 reduce: None,

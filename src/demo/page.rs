@@ -75,7 +75,7 @@ fn agreement(summary: &Demonstration, page: &mut Page) {
     );
     let rows = summary.comparisons.iter().map(|c| {
         let p = &c.predictions;
-        let bits = c.settings.as_ref().and_then(|s| s.sha256.clone());
+        let bits = c.settings.sha256.clone();
         [
             c.tower.spec.kind.name().to_string(),
             format!("{} and {}", c.a.setting.runtime, c.b.setting.runtime),

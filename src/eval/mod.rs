@@ -12,7 +12,7 @@ mod score;
 
 pub use linear::LinearClassifier;
 pub(crate) use nearest::between;
-pub use nearest::{collapsed, episode_trials, nearest_truth, one_shot, prototypes, trials};
+pub use nearest::{episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
 pub use protocol::{
     Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors, evaluate,

@@ -2,12 +2,9 @@
 
 use super::score::{Score, Trial};
 use crate::sample::EpisodeSampler;
-use crate::tower::Distance;
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use crate::tower::{Distance, collapsed};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
-
-/// Below this share of their length, differences between embeddings are no information.
-const COLLAPSED_SPREAD: f64 = 1e-3;
 
 /// Distances of each query `[M, D]` to N prototypes `[N, D]`, told against the right place
 /// (`truths[i]` below N) of each query.
@@ -110,22 +107,6 @@ pub fn nearest_truth(
 ) -> Score {
     let score = Score::of(&trials(truths, queries, answers, distance), truths.nrows());
     Score { collapsed: collapsed(queries), ..score }
-}
-
-/// Whether all embeddings `[N, D]` are nearly one point: their standard deviation (over all
-/// coordinates together) is below a thousandth of their root-mean-square length.
-pub fn collapsed(embeddings: ArrayView2<'_, f32>) -> bool {
-    let n = embeddings.nrows() as f64;
-    if n < 2.0 {
-        return false;
-    }
-    let (mut variance, mut length) = (0.0, 0.0);
-    for column in embeddings.axis_iter(Axis(1)) {
-        let mean = column.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-        variance += column.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
-        length += column.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
-    }
-    variance.sqrt() <= COLLAPSED_SPREAD * length.sqrt()
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! The protocols: which images are known, which are asked, and what is told beside the accuracy.
 
 use super::LinearClassifier;
-use super::nearest::{collapsed, episode_trials, trials};
+use super::nearest::{episode_trials, trials};
 use super::open_set::OpenSet;
 use super::score::{Score, Trial};
 use crate::data::{self, Dataset, Set, mnist, omniglot};
 use crate::embed;
 use crate::runtime::Embedder;
 use crate::sample::{EpisodeSpec, episodes};
-use crate::tower::{Distance, TowerKind};
+use crate::tower::{Distance, TowerKind, collapsed};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use ndarray::{Array2, Array4, Axis, concatenate, s};

@@ -54,7 +54,7 @@ pub struct Score {
     pub interval_95: [f64; 2],
     /// What guessing scores: 1 / N.
     pub chance: f64,
-    /// Whether the tower maps everything to nearly one point (see [`super::collapsed`]): the
+    /// Whether the tower maps everything to nearly one point (see [`crate::tower::collapsed`]): the
     /// accuracy then says nothing.
     pub collapsed: bool,
 }

@@ -138,6 +138,7 @@ impl Runner {
     /// As [`Runner::load`], but for the reading.
     pub fn open(&self, tower: ReadTower<'_>) -> Result<Box<dyn Embedder>> {
         support::check_outputs(tower.model, tower.name)?;
+        support::check_inference(tower.model, tower.name)?;
         self.backend.open(&self.options, tower)
     }
 

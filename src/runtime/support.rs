@@ -1,7 +1,9 @@
 //! What a model asks of a runtime: its operators, and the error that names all that are lacking.
 
 use super::ReadTower;
-use crate::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+use crate::onnx::{
+    Constants, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto, is_standard,
+};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
@@ -63,7 +65,7 @@ fn walk(nodes: &[NodeProto], own: &HashSet<(String, String)>, found: &mut Found)
 }
 
 /// A node's name, or its first output's where it has none.
-fn label(node: &NodeProto) -> String {
+pub fn label(node: &NodeProto) -> String {
     let name = Some(node.name()).filter(|name| !name.is_empty());
     name.or(node.output.first().map(String::as_str)).unwrap_or("without a name").into()
 }
@@ -174,6 +176,46 @@ pub fn refusal(
         format!("{runtime} lacks operators of this model ({versions}): {}; {advice}", names.join(", "))
     };
     Error::Invalid { at: tower.name.into(), why, source }
+}
+
+/// Refuses a graph with a node that is in training mode, or draws numbers: its rows would depend on the others of
+/// their batch, or on chance, and an embedding on more than its picture.
+///
+/// # Errors
+/// Naming the node and what to do.
+pub fn check_inference(model: &ModelProto, name: &str) -> Result<()> {
+    let Some(graph) = &model.graph else { return Ok(()) };
+    let mut constants = Constants::of(graph);
+    graph.node.iter().for_each(|node| {
+        constants.follow(node);
+    });
+    let on = |value: Option<&str>| {
+        let value = value.and_then(|value| constants.get(value).ok().flatten());
+        value.is_some_and(|numbers| numbers.iter().any(|&x| x != 0.0))
+    };
+    let fault = |node: &NodeProto| match node.op_type() {
+        "BatchNormalization" if node.flag("training_mode") => {
+            Some("is in training mode: an embedding would depend on the other pictures of its batch")
+        }
+        "Dropout" if on(node.input_name(2)) && node.input_name(1).is_none_or(|ratio| on(Some(ratio))) => {
+            Some("is in training mode: an embedding would depend on chance")
+        }
+        "Bernoulli" | "Multinomial" | "RandomNormal" | "RandomNormalLike" | "RandomUniform"
+        | "RandomUniformLike" => Some("draws numbers: an embedding would depend on chance"),
+        _ => None,
+    };
+    let mut standard = graph.node.iter().filter(|node| is_standard(node.domain()));
+    match standard.find_map(|node| Some((node, fault(node)?))) {
+        Some((node, why)) => {
+            let why = format!(
+                "node {} ({}) {why}; export the model for inference (`model.eval()` in PyTorch)",
+                label(node),
+                node.op_type()
+            );
+            Err(Error::invalid(name, why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a graph with an output that nothing makes; a runtime may take it for granted.

@@ -5,6 +5,7 @@
 //! is, so that nothing after it has to ask again.
 
 pub(crate) mod contract;
+mod diagnosis;
 mod distance;
 mod metadata;
 mod proof;
@@ -13,6 +14,7 @@ mod shipped;
 pub(crate) mod tests;
 mod weights;
 
+pub use diagnosis::{Finding, Trouble, collapsed, diagnose};
 pub use distance::Distance;
 pub use metadata::{Accuracy, FORMAT, Provenance};
 pub use proof::{LayerBound, prove};

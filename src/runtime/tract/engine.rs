@@ -1,8 +1,8 @@
 //! Whole graphs on tract.
 
-use super::{NAME, optimised};
+use super::{NAME, faults, mend, optimised};
 use crate::onnx::{self, DType, ModelProto};
-use crate::runtime::{Engine, TRACT};
+use crate::runtime::{Engine, TRACT, support};
 use crate::{Error, Result};
 use prost::Message;
 use tract_onnx::prelude::*;
@@ -17,13 +17,22 @@ impl Engine for TractEngine {
     }
 
     fn run(&mut self, model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
-        let results = execute(model, inputs).map_err(|source| Error::Runtime {
-            runtime: NAME,
-            action: "run a graph".into(),
-            source: source.into(),
-        })?;
-        results.iter().map(read).collect()
+        faults::check(model, "the graph")?;
+        run_as_is(&mend::mended(model), inputs)
     }
+}
+
+/// The outputs of a model, without a look at what tract gets wrong.
+///
+/// # Errors
+/// Where tract refuses it or fails.
+pub(super) fn run_as_is(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
+    let results = support::caught(|| execute(model, inputs)).map_err(|source| Error::Runtime {
+        runtime: NAME,
+        action: "run a graph".into(),
+        source,
+    })?;
+    results.iter().map(read).collect()
 }
 
 /// Whole numbers in a row, as the shape that a `Reshape` reads: tract plans with their values.
@@ -49,7 +58,7 @@ fn execute(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> TractResult
         .with_ignore_value_info(true)
         .model_for_read(&mut holding(model, &fixed).encode_to_vec().as_slice())?
         .into_typed()?;
-    let plan = optimised(&typed)?.into_runnable()?;
+    let plan = optimised(typed)?.into_runnable()?;
     let values =
         given.iter().map(|(_, value)| Ok(tensor(value)?.into_tvalue())).collect::<TractResult<TVec<_>>>()?;
     plan.run(values)?.into_iter().map(|value| numeric(value.into_tensor())).collect()

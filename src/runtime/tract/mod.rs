@@ -1,7 +1,12 @@
 //! tract: one plan for one image, run on as many threads as asked for. A tower that is one lowered
 //! program runs several images at once without the plan.
 
+mod anew;
 mod engine;
+mod faults;
+#[cfg(test)]
+mod faults_tests;
+mod mend;
 
 use super::batch::Workers;
 use super::{Backend, Embedder, Engine, Options, ReadTower, TRACT, check_images, check_output, support};
@@ -9,6 +14,8 @@ use crate::edge;
 use crate::tower::{OUTPUT, TowerSpec};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView3, ArrayView4};
+use prost::Message;
+use std::borrow::Cow;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
@@ -52,6 +59,8 @@ struct TractEmbedder {
 enum Worker {
     /// One after the other.
     Plan(Box<TypedSimpleState>),
+    /// One after the other, each with a state of its own.
+    Anew(Arc<TypedSimplePlan>),
     /// Several at once.
     Program(Arc<edge::Program>, Box<edge::Scratch>),
 }
@@ -71,8 +80,10 @@ impl TractEmbedder {
         let spec = tower.spec;
         let program = edge::whole(plan.model()).filter(|program| program.output_size(0) == spec.dim);
         let most = program.as_ref().map_or(1, |program| program.images);
+        let anew = anew::carries_over(plan.model());
         let worker = || match &program {
             Some(program) => Ok(Worker::Program(program.clone(), Box::new(program.scratch()))),
+            None if anew => Ok(Worker::Anew(plan.clone())),
             None => Ok(Worker::Plan(Box::new(plan.spawn().map_err(failed)?))),
         };
         let workers = Workers::new(options.threads(), worker)?;
@@ -91,7 +102,11 @@ impl Embedder for TractEmbedder {
         self.workers.rows(images, spec.dim, self.most, |worker, images, rows| match worker {
             Worker::Plan(state) => {
                 let mut each = images.outer_iter().zip(rows.chunks_exact_mut(spec.dim));
-                each.try_for_each(|(image, row)| run(spec, state, image, row))
+                each.try_for_each(|(image, row)| run(spec, |inputs| state.run(inputs), image, row))
+            }
+            Worker::Anew(plan) => {
+                let mut each = images.outer_iter().zip(rows.chunks_exact_mut(spec.dim));
+                each.try_for_each(|(image, row)| run(spec, |inputs| plan.run(inputs), image, row))
             }
             Worker::Program(program, scratch) => {
                 let pixels = images.as_standard_layout();
@@ -108,21 +123,22 @@ impl Embedder for TractEmbedder {
 /// Runs one image `[C, S, S]` into its row `[D]`.
 fn run(
     spec: &TowerSpec,
-    state: &mut TypedSimpleState,
+    plan: impl FnOnce(TVec<TValue>) -> TractResult<TVec<TValue>>,
     image: ArrayView3<'_, u8>,
     row: &mut [f32],
 ) -> Result<()> {
-    let failed = |e: TractError| Error::Runtime {
+    let told = |source: support::Cause| Error::Runtime {
         runtime: NAME,
         action: format!("embed an image with {}", spec.name),
-        source: e.into(),
+        source,
     };
+    let failed = |e: TractError| told(e.into());
     let pixels = image.as_standard_layout();
     let shape = [1, image.shape()[0], image.shape()[1], image.shape()[2]];
     // In standard layout there is always a slice.
     let pixels = pixels.as_slice().unwrap_or_default();
     let input = Tensor::from_shape(&shape, pixels).map_err(failed)?;
-    let outputs = state.run(tvec!(input.into())).map_err(failed)?;
+    let outputs = support::caught(|| plan(tvec!(input.into()))).map_err(told)?;
     let output = outputs.first().ok_or_else(|| Error::invalid(&spec.name, "gave no output"))?;
     check_output(spec, 1, output.shape())?;
     row.copy_from_slice(output.try_as_plain_ram().and_then(|t| t.as_slice::<f32>()).map_err(failed)?);
@@ -140,6 +156,7 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
     if !lacking.is_empty() {
         return Err(support::refusal(NAME, tower, &lacking, support::advice(&lacking), None));
     }
+    faults::check(tower.model, tower.name)?;
     support::caught(|| build(&onnx, tower)).map_err(|source| {
         let advice = if tower.model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
             format!(
@@ -155,22 +172,26 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
 fn build(onnx: &tract_onnx::Onnx, tower: &ReadTower<'_>) -> TractResult<Arc<TypedSimplePlan>> {
     let how = &tower.spec.preprocessing;
     let image = u8::fact([1, how.channels(), how.size(), how.size()]);
-    let mut bytes = tower.bytes;
+    let bytes = match mend::mended(tower.model) {
+        Cow::Borrowed(_) => Cow::Borrowed(tower.bytes),
+        Cow::Owned(model) => Cow::Owned(model.encode_to_vec()),
+    };
     let typed = onnx
-        .model_for_read(&mut bytes)?
+        .model_for_read(&mut &*bytes)?
         .with_outputs_by_name([OUTPUT])?
         .with_input_fact(0, image.into())?
         .into_typed()?;
-    optimised(&edge::lower(typed, tower.model)?)?.into_runnable()
+    optimised(edge::lower(typed, tower.model)?)?.into_runnable()
 }
 
-/// tract's optimised form of a model. One of its passes moves axes of length 1 about and trips over some
-/// graphs; those are optimised without that pass.
+/// tract's optimised form of a model, whose recurrences begin anew in each run. One of its passes moves axes of
+/// length 1 about and trips over some graphs; those are optimised without that pass.
 ///
 /// # Errors
 /// In tract's words, where it cannot run the model.
-fn optimised(typed: &TypedModel) -> TractResult<TypedModel> {
-    typed.clone().into_optimized().or_else(|first| without_moved_axes(typed.clone()).map_err(|_| first))
+fn optimised(mut typed: TypedModel) -> TractResult<TypedModel> {
+    anew::begin_anew(&mut typed);
+    typed.clone().into_optimized().or_else(|first| without_moved_axes(typed).map_err(|_| first))
 }
 
 fn without_moved_axes(mut typed: TypedModel) -> TractResult<TypedModel> {
