@@ -129,9 +129,9 @@ fn float<'g>(g: &'g Graph, x: Expr<'g>, tower: &TowerSpec, projection: &Projecti
 
 /// `Gemm` of integers → `Mul` by powers of two → `Floor` → `Clip`.
 fn exact<'g>(g: &'g Graph, x: Expr<'g>, projection: &Projection, largest: f64) -> Result<Expr<'g>> {
-    let out = (largest.max(f64::MIN_POSITIVE) / f64::from(ACTIVATION_MAX)).log2().ceil() as i32;
+    let out = (largest.max(f64::MIN_POSITIVE) / ACTIVATION_MAX).log2().ceil() as i32;
     let half = 2f64.powi(out - 1);
-    let incoming = Incoming { unit: 1.0, max: f64::from(ACTIVATION_MAX), step: 0 };
+    let incoming = Incoming { unit: 1.0, max: ACTIVATION_MAX, step: 0 };
     let matrix = projection.matrix.as_standard_layout();
     let rows = matrix.axis_iter(Axis(0)).zip(projection.bias());
     let rounded = |(weights, bias): (ndarray::ArrayView1<'_, f32>, f32)| {
