@@ -2,7 +2,7 @@
 
 use super::output::{print, print_json};
 use super::progress::counter;
-use super::shared::{self, RuntimeArgs};
+use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
 use crate::gallery::{self, Answered, Classification, Gallery, Limit, Location, Question, Shots, page};
@@ -33,6 +33,8 @@ pub struct Arguments {
     #[arg(long, value_name = "OUT.html")]
     report: Option<PathBuf>,
     #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
@@ -49,10 +51,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         shared::embedder(context, &arguments.runtime, Some(&gallery), arguments.tower.as_deref())?;
     let pictures = shared::inputs(&arguments.images)?;
     let (bar, mut answers, mut unknown) = (counter("images"), Vec::new(), false);
-    let tally = gallery::classify(&gallery, question, pictures, embedder.as_mut(), |batch| {
-        bar.inc(batch.len() as u64);
+    let triage = arguments.pictures.triage_above(&bar);
+    gallery::classify(&gallery, question, pictures, embedder.as_mut(), &triage, |answered| {
+        bar.set_position(triage.tally().pictures);
         bar.suspend(|| {
-            let answered = shared::usable(batch);
             unknown |= answered.iter().any(|a| a.answer.label.is_none());
             if !context.json {
                 print(&answered.iter().map(line).collect::<String>())?;
@@ -64,7 +66,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         })
     })?;
     bar.finish_and_clear();
-    let (threshold, broken) = (question.threshold, tally.broken);
+    let (threshold, broken) = (question.threshold, triage.tally().broken);
     let told = Classification { gallery: arguments.gallery.clone(), threshold, answers, broken };
     if context.json {
         print_json(&told)?;
@@ -73,7 +75,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         let labels: Vec<String> = gallery.classes()?.into_iter().map(|e| e.label).collect();
         page::classification(gallery.facts(), &labels, threshold, &told.answers)?.write(out)?;
     }
-    tally.none_broken()?;
+    triage.end()?;
     Ok(if unknown { Outcome::No } else { Outcome::Yes })
 }
 

@@ -1,13 +1,14 @@
 //! `siamese data get|info|sheet`: fetch data sets, describe them, draw contact sheets.
 
 use super::output::show;
+use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
 use crate::Result;
 use crate::data::get::{Delivery, Got, Obtained, Wanted};
 use crate::data::glyphs::{self, GlyphSpec};
 use crate::data::sheet::{self, Layout, SheetFile};
 use crate::data::{self, Dataset, Info, Published, Set};
-use crate::image::{Frame, Preprocessing};
+use crate::image::{Frame, Preprocessing, Triage};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -46,6 +47,8 @@ pub struct InfoArgs {
     /// The same.
     #[arg(long, value_name = "DIR", conflicts_with = "dir")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    pictures: PictureArgs,
 }
 
 /// Arguments of `data sheet`.
@@ -77,6 +80,8 @@ pub struct SheetArgs {
     /// The built-in alphabets' seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    pictures: PictureArgs,
 }
 
 /// Runs the verb.
@@ -85,11 +90,15 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
         Command::Get(arguments) => get(context, arguments)?,
         Command::Info(arguments) => {
             let given = arguments.dir.as_deref().or(arguments.data.as_deref());
-            show(context, &data::info(&data::data_dir(given)?)?, info_text)?;
+            let triage = arguments.pictures.triage();
+            show(context, &data::info(&data::data_dir(given)?, &triage)?, info_text)?;
+            triage.end()?;
         }
         Command::Sheet(arguments) => {
-            let drawn = sheet::draw(&drawings(arguments)?, &layout(arguments))?;
+            let triage = arguments.pictures.triage();
+            let drawn = sheet::draw(&drawings(arguments, &triage)?, &layout(arguments))?;
             show(context, &sheet::write(drawn, &arguments.out)?, sheet_text)?;
+            triage.end()?;
         }
     }
     Ok(Outcome::Yes)
@@ -163,14 +172,14 @@ fn info_text(info: &Info) -> String {
 }
 
 /// What the sheet is of.
-fn drawings(arguments: &SheetArgs) -> Result<Dataset> {
+fn drawings(arguments: &SheetArgs, triage: &Triage<'_>) -> Result<Dataset> {
     let dir = data::data_dir(arguments.data.as_deref())?;
     let frame = if arguments.framed { Frame::Ink } else { Frame::Picture };
     let how = Preprocessing::framed(arguments.size, frame);
     let set = arguments.set.unwrap_or_else(|| Set::found(&dir, &[Set::Omniglot, Set::MnistTrain]));
     match set {
         Set::Glyphs => glyphs::framed(&GlyphSpec { seed: arguments.seed, ..glyphs::SAMPLE }, &how),
-        set => set.read(&dir, &how),
+        set => set.read(&dir, &how, triage),
     }
 }
 

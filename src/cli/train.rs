@@ -2,6 +2,7 @@
 
 use super::interrupt::on_interrupt;
 use super::output::{note, show};
+use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
 use crate::runtime::Device;
 use crate::train::{
@@ -66,6 +67,8 @@ pub struct Arguments {
     /// Only write the training graph: into onnx/<recipe>/ of the repository, else into the run's folder.
     #[arg(long)]
     graph_only: bool,
+    #[command(flatten)]
+    pictures: PictureArgs,
 }
 
 /// Runs the verb.
@@ -78,9 +81,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     };
     let recipe = changes.recipe(&arguments.recipe)?;
     let dir = data::data_dir(arguments.data.as_deref())?;
+    let triage = arguments.pictures.triage();
     if arguments.graph_only {
-        let graph = write_graph(&recipe, &dir, arguments.device.of_graph(), arguments.out.as_deref())?;
+        let graph = write_graph(&recipe, &dir, &triage, arguments.device.of_graph(), arguments.out.as_deref())?;
         show(context, &graph, |g| format!("{}\n", g.graph.display()))?;
+        triage.end()?;
         return Ok(Outcome::Yes);
     }
     let library = context.library(false);
@@ -104,6 +109,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             every: Duration::from_secs(arguments.checkpoint_every.into()),
             every_steps: arguments.checkpoint_steps.unwrap_or(u64::MAX),
         },
+        triage: &triage,
         stop: &stop,
     };
     stop_on_signal(Arc::clone(&stop))?;
@@ -112,6 +118,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let finished = training.run(&recipe, &folder, arguments.resume, &mut watch);
     watch.bar.finish_and_clear();
     show(context, &finished?, text)?;
+    triage.end()?;
     Ok(Outcome::Yes)
 }
 

@@ -16,7 +16,7 @@ pub use format::{Format, create};
 pub use inputs::{Listed, PictureFile, PictureFiles};
 pub use lines::{names, stream};
 pub use sink::{Sink, Tee};
-pub use write::{Tally, write_pictures, write_set};
+pub use write::{write_pictures, write_set};
 
 use crate::image::{self, Preprocessing};
 use crate::runtime::Embedder;

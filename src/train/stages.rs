@@ -2,6 +2,7 @@
 //! is trained first, beside it, unless it has been.
 
 use super::{Checkpoints, Evaluator, FinishedRun, Folder, Job, Material, Observer, graph, material, train};
+use crate::image::Triage;
 use crate::model::{Params, Recipe, read_params};
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::ort::SessionOptions;
@@ -66,6 +67,8 @@ pub struct Training<'a> {
     pub log_every: u64,
     /// When checkpoints are due.
     pub checkpoints: Checkpoints,
+    /// What happens to pictures that cannot be used.
+    pub triage: &'a Triage<'a>,
     /// Set from outside to stop after the step at hand.
     pub stop: &'a AtomicBool,
 }
@@ -97,7 +100,7 @@ impl Training<'_> {
         resume: bool,
         observer: &mut dyn Observer,
     ) -> Result<FinishedRun> {
-        let material = material(recipe, self.data)?;
+        let material = material(recipe, self.data, self.triage)?;
         if !resume {
             folder.refuse_to_overwrite()?;
         }
@@ -209,8 +212,14 @@ pub struct GraphFile {
 ///
 /// # Errors
 /// As [`material`] and [`graph`]; a folder that cannot be written.
-pub fn write_graph(recipe: &Recipe, data: &Path, device: Device, out: Option<&Path>) -> Result<GraphFile> {
-    let graph = graph(recipe, &material(recipe, data)?, device)?;
+pub fn write_graph(
+    recipe: &Recipe,
+    data: &Path,
+    triage: &Triage<'_>,
+    device: Device,
+    out: Option<&Path>,
+) -> Result<GraphFile> {
+    let graph = graph(recipe, &material(recipe, data, triage)?, device)?;
     let shipped = Path::new("onnx").join(&recipe.name);
     let shipped = Some(shipped).filter(|folder| folder.join("recipe.json").exists());
     let folder = out.map(Path::to_path_buf).or(shipped).unwrap_or_else(|| run_folder(recipe));

@@ -2,6 +2,7 @@
 
 use crate::data::{self, Dataset};
 use crate::export::DataFacts;
+use crate::image::Triage;
 use crate::model::recipe::{Data, Sampling};
 use crate::model::{Params, Recipe};
 use crate::sample::{Sampler, sampler, siblings};
@@ -24,12 +25,12 @@ pub struct Material {
     pub classes: TrainingClasses,
 }
 
-/// Reads a recipe's data from the data folder.
+/// Reads a recipe's data from the data folder; of class folders the pictures that the triage keeps.
 ///
 /// # Errors
 /// Data that is missing or broken, or that cannot fill the recipe's batches.
-pub fn material(recipe: &Recipe, dir: &Path) -> Result<Material> {
-    Material::new(recipe, data::load(recipe, dir)?)
+pub fn material(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Material> {
+    Material::new(recipe, data::load(recipe, dir, triage)?)
 }
 
 impl Material {
