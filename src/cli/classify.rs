@@ -5,6 +5,7 @@ use super::progress::counter;
 use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
+use crate::error::one_line;
 use crate::gallery::{self, Answered, Classification, Gallery, Limit, Location, Question, Shots, page};
 use std::path::PathBuf;
 
@@ -85,6 +86,7 @@ fn line(answered: &Answered) -> String {
     let label = answer.label.as_deref().unwrap_or("unknown");
     let margin = answer.margin.map_or_else(|| "-".into(), |m| format!("{m}"));
     let others = answer.nearest.iter().skip(usize::from(answer.label.is_some()));
-    let others: Vec<String> = others.map(|c| format!("{} {}", c.label, c.distance)).collect();
+    let others: Vec<String> = others.map(|c| format!("{} {}", one_line(&c.label), c.distance)).collect();
+    let (source, label) = (one_line(source), one_line(label));
     format!("{source}\t{label}\t{}\t{margin}\t{}\n", answer.distance, others.join(", "))
 }

@@ -150,12 +150,16 @@ fn sides(context: &Context, typed: [&str; 2]) -> Result<[Runner; 2]> {
 
 fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
     let images = match (&arguments.data, arguments.images.as_slice()) {
-        (Some(dir), _) => Images::Labelled(labelled(&data::data_dir(Some(dir))?, arguments.set, how, &Triage::strict())?),
+        (Some(dir), _) => {
+            Images::Labelled(labelled(&data::data_dir(Some(dir))?, arguments.set, how, &Triage::strict())?)
+        }
         (None, []) => {
             let count = arguments.random.unwrap_or(500);
             Images::random(count, how.channels(), how.size(), arguments.seed)
         }
-        (None, [folder]) if has_folders(folder) => Images::Labelled(data::folder(folder, how, &Triage::strict())?),
+        (None, [folder]) if has_folders(folder) => {
+            Images::Labelled(data::folder(folder, how, &Triage::strict())?)
+        }
         (None, paths) => pictures(paths, how)?,
     };
     Ok(images.limited(arguments.limit))

@@ -7,7 +7,8 @@ use crate::Result;
 use crate::data::get::{Delivery, Got, Obtained, Wanted};
 use crate::data::glyphs::{self, GlyphSpec};
 use crate::data::sheet::{self, Layout, SheetFile};
-use crate::data::{self, Dataset, Info, Published, Set};
+use crate::data::{self, Dataset, Held, Info, Published, Set};
+use crate::error::{one_line, shown};
 use crate::image::{Frame, Preprocessing, Triage};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -126,7 +127,7 @@ fn get(context: &Context, arguments: &Get) -> Result<()> {
 
 fn get_text(delivery: &Delivery) -> String {
     let files: String = delivery.files.iter().map(file_line).collect();
-    files + &format!("{} is in {}\n", delivery.set.name(), delivery.folder.display())
+    files + &format!("{} is in {}\n", delivery.set.name(), shown(&delivery.folder))
 }
 
 fn file_line(file: &Got) -> String {
@@ -135,13 +136,14 @@ fn file_line(file: &Got) -> String {
         Obtained::Copied => "copied",
         Obtained::Downloaded => "downloaded",
     };
-    format!("{how:>10}  {}  {} bytes, verified\n", file.path.display(), file.bytes)
+    format!("{how:>10}  {}  {} bytes, verified\n", shown(&file.path), file.bytes)
 }
 
 /// A table of the parts, and their sum.
 fn info_text(info: &Info) -> String {
-    let width = info.parts.iter().map(|p| p.name.len()).max().unwrap_or(0).max("all".len());
-    let mut text = format!("{}\n", info.folder);
+    let named = |part: &Held| one_line(&part.name).into_owned();
+    let width = info.parts.iter().map(|p| named(p).len()).max().unwrap_or(0).max("all".len());
+    let mut text = format!("{}\n", one_line(&info.folder));
     let header = ["alphabets", "classes", "images", "drawers", "a class", "side", "mean", "std"];
     text += &format!("{:width$}", "");
     header.iter().for_each(|h| text += &format!("  {h:>9}"));
@@ -151,7 +153,7 @@ fn info_text(info: &Info) -> String {
         let each = if fewest == most { fewest.to_string() } else { format!("{fewest}–{most}") };
         text += &format!(
             "{:width$}  {:>9}  {:>9}  {:>9}  {:>9}  {each:>9}  {:>9}  {:>9.4}  {:>9.4}\n",
-            part.name,
+            named(part),
             part.alphabets,
             part.classes,
             part.images,
@@ -192,7 +194,7 @@ fn sheet_text(sheet: &SheetFile) -> String {
     let SheetFile { file, data, rows, columns, width_px, height_px } = sheet;
     format!(
         "{}: {data}, {} characters × {columns} drawings, {width_px}×{height_px} pixels\n",
-        file.display(),
+        shown(file),
         rows.len()
     )
 }

@@ -7,6 +7,7 @@ use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::data::Set;
 use crate::embed::{self, Sink, Tee};
+use crate::error::shown;
 use crate::image::Triage;
 use crate::runtime::Embedder;
 use crate::tower::TowerSpec;
@@ -123,6 +124,6 @@ fn tell(context: &Context, written: &Written) -> Result<()> {
 
 fn text(written: &Written) -> String {
     let Written { file, embedded, dim, broken, .. } = written;
-    let text = format!("{}: {embedded} embeddings of {dim} numbers", file.display());
+    let text = format!("{}: {embedded} embeddings of {dim} numbers", shown(file));
     if *broken > 0 { format!("{text}; {broken} pictures could not be used") } else { text }
 }

@@ -88,12 +88,7 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Box<dyn Iterator<Item = Result<Pictur
 
 /// Reads a set of a data folder; without a name Omniglot's evaluation part, MNIST's test images or class
 /// folders, whichever is there first.
-pub fn labelled(
-    dir: &Path,
-    set: Option<Set>,
-    how: &Preprocessing,
-    triage: &Triage<'_>,
-) -> Result<Dataset> {
+pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing, triage: &Triage<'_>) -> Result<Dataset> {
     let set = set.unwrap_or_else(|| Set::found(dir, &[Set::OmniglotEvaluation, Set::MnistTest]));
     set.read(dir, how, triage)
 }

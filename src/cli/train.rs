@@ -4,6 +4,7 @@ use super::interrupt::on_interrupt;
 use super::output::{note, show};
 use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
+use crate::error::shown;
 use crate::runtime::Device;
 use crate::train::{
     Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, Observer, Progress, Stage, Training, Validation,
@@ -83,8 +84,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let dir = data::data_dir(arguments.data.as_deref())?;
     let triage = arguments.pictures.triage();
     if arguments.graph_only {
-        let graph = write_graph(&recipe, &dir, &triage, arguments.device.of_graph(), arguments.out.as_deref())?;
-        show(context, &graph, |g| format!("{}\n", g.graph.display()))?;
+        let graph =
+            write_graph(&recipe, &dir, &triage, arguments.device.of_graph(), arguments.out.as_deref())?;
+        show(context, &graph, |g| format!("{}\n", shown(&g.graph)))?;
         triage.end()?;
         return Ok(Outcome::Yes);
     }
@@ -130,7 +132,7 @@ fn stop_on_signal(stop: Arc<AtomicBool>) -> Result<()> {
 }
 
 fn text(finished: &FinishedRun) -> String {
-    let (name, steps, run) = (&finished.recipe, finished.steps, finished.run.display());
+    let (name, steps, run) = (&finished.recipe, finished.steps, shown(&finished.run));
     let mut text = format!("trained {name} for {steps} steps: {run}\n");
     if let Some(last) = &finished.last {
         let (loss, pace, waiting) = (last.loss, last.images_per_second, 100.0 * last.waiting_share);
@@ -142,7 +144,7 @@ fn text(finished: &FinishedRun) -> String {
         let percent = 100.0 * figure.accuracy;
         text += &format!("  evaluation  {percent:.2} % {} ({})\n", figure.protocol, figure.data);
     }
-    text += &format!("  parameters  {}, of step {}\n", finished.params.display(), finished.params_step);
+    text += &format!("  parameters  {}, of step {}\n", shown(&finished.params), finished.params_step);
     text + &format!("  next        siamese export {run}\n")
 }
 
@@ -158,7 +160,7 @@ impl Observer for TrainingBar {
     fn begins(&mut self, stage: &Stage<'_>) {
         self.bar.finish_and_clear();
         let &Stage { recipe, images, classes, place, folder } = stage;
-        let (name, steps, out) = (&recipe.name, recipe.steps, folder.display());
+        let (name, steps, out) = (&recipe.name, recipe.steps, shown(folder));
         note(format_args!(
             "{name}: {images} images, {classes} classes, {steps} steps on {place}, into {out}"
         ));

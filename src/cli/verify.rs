@@ -3,6 +3,7 @@
 use super::output::{print, print_json};
 use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
+use crate::error::one_line;
 use crate::gallery::{self, Gallery, Limit, Location, Verification, Verified};
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -57,7 +58,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 /// Path, answer, distance and threshold, apart by tabs.
 fn line(verified: &Verified, threshold: f32) -> String {
     let Verified { source, same, distance } = verified;
-    format!("{source}\t{}\t{distance}\t{threshold}\n", if *same { "same" } else { "different" })
+    format!("{}\t{}\t{distance}\t{threshold}\n", one_line(source), if *same { "same" } else { "different" })
 }
 
 fn threshold(arguments: &Arguments, gallery: Option<&Gallery>) -> Result<f32> {

@@ -28,8 +28,7 @@ pub(super) fn nested(
     let at = dir.display().to_string();
     how.validate(&at)?;
     let pictures = pictures(dir)?;
-    let (images, used) =
-        gather_usable(pictures.len(), how, triage, |i| image::load(&pictures[i].path, how))?;
+    let (images, used) = gather_usable(pictures.len(), how, triage, |i| image::load(&pictures[i].path, how))?;
     if used.is_empty() {
         return Err(Error::invalid(at, "holds no picture that can be used"));
     }
@@ -89,7 +88,10 @@ fn class_pictures(class: &Folder, listing: Listing, alphabet: &str, into: &mut V
         return Err(Error::invalid(class.path.display(), why));
     }
     if into.len() + listing.pictures.len() > MAX_PICTURES {
-        return Err(Error::invalid(class.path.display(), format!("more than {MAX_PICTURES} pictures so far")));
+        return Err(Error::invalid(
+            class.path.display(),
+            format!("more than {MAX_PICTURES} pictures so far"),
+        ));
     }
     let name = file_name(&class.path);
     into.extend(listing.pictures.into_iter().map(|path| Picture {

@@ -1,10 +1,10 @@
 //! Pictures and data sets → a sink.
 
 use super::{BATCH, PictureFile, Sink, images, pictures};
+use crate::Result;
 use crate::data::Dataset;
 use crate::image::Triage;
 use crate::runtime::Embedder;
-use crate::Result;
 use ndarray::s;
 
 /// Embeds pictures into a sink: those that the triage keeps. `seen` is called after each.

@@ -150,7 +150,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         make(
             dir.path(),
-            &["owl/1.png", "owl/__MACOSX/1.png", "__macosx/owl/._1.png", "owl/@eaDir/1.png/t.jpg", ".x/1.png"],
+            &[
+                "owl/1.png",
+                "owl/__MACOSX/1.png",
+                "__macosx/owl/._1.png",
+                "owl/@eaDir/1.png/t.jpg",
+                ".x/1.png",
+            ],
         );
         make(dir.path(), &["$RECYCLE.BIN/S-1/1.png", "owl/._1.png", "owl/Thumbs.db", "lost+found/1.gif"]);
         assert_eq!(pictures(dir.path()), ["owl/1.png"]);

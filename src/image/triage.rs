@@ -67,10 +67,7 @@ impl<'a> Triage<'a> {
 
     /// How many there were so far.
     pub fn tally(&self) -> Tally {
-        Tally {
-            pictures: self.pictures.load(Ordering::Relaxed),
-            broken: self.broken.load(Ordering::Relaxed),
-        }
+        Tally { pictures: self.pictures.load(Ordering::Relaxed), broken: self.broken.load(Ordering::Relaxed) }
     }
 
     /// Ends the work.

@@ -28,16 +28,10 @@ pub(super) enum Colours {
     Ycc,
     /// Red, green, blue.
     Rgb,
-    /// Four inks; Adobe's programs write 255 for none.
-    Cmyk {
-        /// Whether they are written so.
-        inverted: bool,
-    },
+    /// Four inks, 255 for none, as Adobe's programs write them and all others after them.
+    Cmyk,
     /// Three inks as luma and differences of colour, and black.
-    Ycck {
-        /// As of [`Colours::Cmyk`].
-        inverted: bool,
-    },
+    Ycck,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +63,10 @@ impl<'a> Markers<'a> {
             if marker == 0xd9 {
                 return found.whole();
             }
-            let head: [u8; 2] = bytes.get(behind..behind + 2).and_then(|h| h.try_into().ok()).ok_or_else(|| found.cut_off())?;
+            let head: [u8; 2] = bytes
+                .get(behind..behind + 2)
+                .and_then(|h| h.try_into().ok())
+                .ok_or_else(|| found.cut_off())?;
             let end = behind + usize::from(u16::from_be_bytes(head));
             let body = bytes.get(behind + 2..end.max(behind + 2)).ok_or_else(|| found.cut_off())?;
             found.segment(marker, body)?;
@@ -188,7 +185,6 @@ impl<'a> Found<'a> {
             return Err("is a JPEG of which a whole component is missing; fetch it again".into());
         }
         let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
-        let inverted = self.adobe.is_some();
         // The order in which libjpeg asks.
         let colours = match (ids.len(), self.jfif, self.adobe) {
             (1, ..) => Colours::Grey,
@@ -196,16 +192,26 @@ impl<'a> Found<'a> {
             (3, false, Some(0)) => Colours::Rgb,
             (3, false, None) if ids == *b"RGB" => Colours::Rgb,
             (3, ..) => Colours::Ycc,
-            (_, _, None | Some(0)) => Colours::Cmyk { inverted },
-            _ => Colours::Ycck { inverted },
+            (_, _, None | Some(0)) => Colours::Cmyk,
+            _ => Colours::Ycck,
         };
         let clear = matches!(self.adobe, None | Some(1)) && ids != *b"RGB";
         let Frame { width, height, progressive, components } = frame;
-        Ok(Markers { width, height, colours, exif: self.exif, components, progressive, scans: self.scans, clear })
+        Ok(Markers {
+            width,
+            height,
+            colours,
+            exif: self.exif,
+            components,
+            progressive,
+            scans: self.scans,
+            clear,
+        })
     }
 
     fn cut_off(&self) -> String {
-        let part = if self.scans.is_empty() { "before its picture begins" } else { "in the middle of its picture" };
+        let part =
+            if self.scans.is_empty() { "before its picture begins" } else { "in the middle of its picture" };
         format!("is cut off {part}: a JPEG ends with an end mark, and this one has none; fetch it again")
     }
 }

@@ -56,8 +56,8 @@ fn any(bytes: &[u8], markers: &Markers<'_>) -> Decoded {
         Colours::Grey => ColorTransform::Grayscale,
         Colours::Ycc => ColorTransform::YCbCr,
         Colours::Rgb => ColorTransform::RGB,
-        Colours::Cmyk { .. } => ColorTransform::CMYK,
-        Colours::Ycck { .. } => ColorTransform::YCCK,
+        Colours::Cmyk => ColorTransform::CMYK,
+        Colours::Ycck => ColorTransform::YCCK,
     });
     decoder.set_max_decoding_buffer_size(MAX_DECODER_BYTES as usize);
     let mut samples = decoder.decode()?;
@@ -66,8 +66,8 @@ fn any(bytes: &[u8], markers: &Markers<'_>) -> Decoded {
         Colours::Ycc | Colours::Rgb => {
             samples = samples.as_chunks().0.iter().flat_map(|&[r, g, b]| [r, g, b, 255]).collect();
         }
-        Colours::Cmyk { inverted } | Colours::Ycck { inverted } => {
-            samples.as_chunks_mut().0.iter_mut().for_each(|inks| *inks = from_inks(*inks, inverted));
+        Colours::Cmyk | Colours::Ycck => {
+            samples.as_chunks_mut().0.iter_mut().for_each(|inks| *inks = from_inks(*inks));
         }
     }
     image(samples, markers)
@@ -84,10 +84,9 @@ fn image(samples: Vec<u8>, markers: &Markers<'_>) -> Decoded {
     image.ok_or_else(|| format!("{count} samples were decoded, too few for {width}×{height} pixels").into())
 }
 
-/// The colour of four inks as the decoder gives them: 255 less what the file holds. Files with Adobe's marker
-/// hold them inverted.
-fn from_inks(inks: [u8; 4], inverted: bool) -> [u8; 4] {
-    let [cyan, magenta, yellow, black] = inks.map(|ink| u32::from(if inverted { ink } else { 255 - ink }));
+/// The colour of four inks.
+fn from_inks(inks: [u8; 4]) -> [u8; 4] {
+    let [cyan, magenta, yellow, black] = inks.map(u32::from);
     let light = 255 - black;
     let level = |ink: u32| (light - (ink * light + 127) / 255) as u8;
     [level(cyan), level(magenta), level(yellow), 255]

@@ -2,6 +2,7 @@
 
 use super::{NAME, optimised};
 use crate::onnx::{self, DType, ModelProto};
+use crate::runtime::caught::caught;
 use crate::runtime::{Engine, TRACT};
 use crate::{Error, Result};
 use prost::Message;
@@ -17,10 +18,10 @@ impl Engine for TractEngine {
     }
 
     fn run(&mut self, model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
-        let results = execute(model, inputs).map_err(|source| Error::Runtime {
+        let results = caught(|| execute(model, inputs)).map_err(|source| Error::Runtime {
             runtime: NAME,
             action: "run a graph".into(),
-            source: source.into(),
+            source,
         })?;
         results.iter().map(read).collect()
     }

@@ -4,6 +4,7 @@
 mod engine;
 
 use super::batch::Workers;
+use super::caught::{Cause, caught};
 use super::{Backend, Embedder, Engine, Options, ReadTower, TRACT, check_images, check_output, support};
 use crate::edge;
 use crate::tower::{OUTPUT, TowerSpec};
@@ -112,20 +113,21 @@ fn run(
     image: ArrayView3<'_, u8>,
     row: &mut [f32],
 ) -> Result<()> {
-    let failed = |e: TractError| Error::Runtime {
+    let failed = |source: Cause| Error::Runtime {
         runtime: NAME,
         action: format!("embed an image with {}", spec.name),
-        source: e.into(),
+        source,
     };
     let pixels = image.as_standard_layout();
     let shape = [1, image.shape()[0], image.shape()[1], image.shape()[2]];
     // In standard layout there is always a slice.
     let pixels = pixels.as_slice().unwrap_or_default();
-    let input = Tensor::from_shape(&shape, pixels).map_err(failed)?;
-    let outputs = state.run(tvec!(input.into())).map_err(failed)?;
+    let outputs = caught(|| state.run(tvec!(Tensor::from_shape(&shape, pixels)?.into()))).map_err(failed)?;
     let output = outputs.first().ok_or_else(|| Error::invalid(&spec.name, "gave no output"))?;
     check_output(spec, 1, output.shape())?;
-    row.copy_from_slice(output.try_as_plain_ram().and_then(|t| t.as_slice::<f32>()).map_err(failed)?);
+    row.copy_from_slice(
+        output.try_as_plain_ram().and_then(|t| t.as_slice::<f32>()).map_err(|e| failed(e.into()))?,
+    );
     Ok(())
 }
 
@@ -140,7 +142,7 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
     if !lacking.is_empty() {
         return Err(support::refusal(NAME, tower, &lacking, support::advice(&lacking), None));
     }
-    support::caught(|| build(&onnx, tower)).map_err(|source| {
+    caught(|| build(&onnx, tower)).map_err(|source| {
         let advice = if tower.model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
             format!(
                 "it is tested up to opset {TESTED_OPSET}: export the model again with opset 17, or run it with ONNX Runtime"
