@@ -81,7 +81,7 @@ impl Tree {
             match self.enter(folder, &entry)? {
                 Entry::Folder(inner) => listing.folders.push(inner),
                 Entry::File(path) if is_picture_name(&path) => listing.pictures.push(path),
-                Entry::File(_) => {}
+                Entry::File(_) | Entry::Other => {}
                 Entry::Known => listing.links += 1,
             }
         }
@@ -93,17 +93,22 @@ impl Tree {
     fn enter(&mut self, folder: &Folder, entry: &DirEntry) -> Result<Entry> {
         let path = entry.path();
         let kind = entry.file_type().map_err(Error::io("read", &path))?;
+        // What a link leads to; one that leads nowhere is a file that cannot be read.
+        let behind = kind.is_symlink().then(|| path.metadata().map_or(kind, |found| found.file_type()));
         let real = if kind.is_dir() {
             folder.real.join(entry.file_name())
-        } else if kind.is_symlink() && path.is_dir() {
+        } else if behind.is_some_and(|behind| behind.is_dir()) {
             let real = path.canonicalize().map_err(Error::io("read the folder", &path))?;
             // It is read where it is, or holds all that is read.
             if real.starts_with(&self.root) || self.root.starts_with(&real) {
                 return Ok(Entry::Known);
             }
             real
-        } else {
+        } else if behind.unwrap_or(kind).is_file() || behind.is_some_and(|behind| behind.is_symlink()) {
             return Ok(Entry::File(path));
+        } else {
+            // A pipe, say, which would be waited for.
+            return Ok(Entry::Other);
         };
         let first = self.found.insert(real.clone());
         Ok(if first { Entry::Folder(Folder { path, real }) } else { Entry::Known })
@@ -116,6 +121,8 @@ enum Entry {
     File(PathBuf),
     /// A folder that is read elsewhere.
     Known,
+    /// Neither a folder nor a file.
+    Other,
 }
 
 #[cfg(test)]

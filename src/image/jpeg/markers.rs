@@ -45,6 +45,8 @@ struct Component {
 
 /// The least side of a picture, pixels, on which the fast decoder interpolates colours as libjpeg does.
 const PLAIN_SIDE: u16 = 17;
+/// The most scans of a picture. Programs write about ten; each takes time for the whole picture, however short it is.
+const MAX_SCANS: usize = 512;
 const RESTARTS: std::ops::RangeInclusive<u8> = 0xd0..=0xd7;
 
 /// Why a file is refused.
@@ -174,6 +176,9 @@ impl<'a> Found<'a> {
         for id in &held {
             let known = frame.components.iter_mut().find(|component| component.id == *id);
             known.ok_or_else(damaged)?.seen = true;
+        }
+        if self.scans.len() == MAX_SCANS {
+            return Err(format!("is a JPEG of more than {MAX_SCANS} scans, which is not read; save it anew"));
         }
         self.scans.push(held.len());
         Ok(())

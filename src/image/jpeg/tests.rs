@@ -110,6 +110,16 @@ fn a_component_that_no_scan_holds_is_missed() {
 }
 
 #[test]
+fn scans_without_end_are_refused() {
+    let whole = file("grey progressive,");
+    let last = whole.windows(2).rposition(|two| two == [0xff, 0xda]).unwrap();
+    let scan = &whole[last..whole.len() - 2];
+    let many: Vec<u8> = [&whole[..last], &scan.repeat(1000), &[0xff, 0xd9]].concat();
+    let said = picture(&many, "a.jpg").unwrap_err().to_string();
+    assert!(said.contains("more than 512 scans"), "{said}");
+}
+
+#[test]
 fn the_colours_are_those_that_the_markers_tell() {
     let colours = |name: &str| Markers::read(&file(name)).unwrap().colours;
     assert_eq!(colours("grey"), Colours::Grey);
