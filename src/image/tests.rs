@@ -280,7 +280,7 @@ fn names_of_pictures() {
 /// Of every format.
 #[test]
 fn what_breaks_off_is_no_picture() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/picture");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/picture");
     let mut tried = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

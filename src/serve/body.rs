@@ -97,6 +97,8 @@ fn told(status: StatusCode, why: String) -> Refusal {
             let why = format!("the body is larger than {} MiB, the most that is taken", MAX_BODY_BYTES >> 20);
             Refusal(status, why)
         }
+        // The client went away, or sent half of what it promised.
+        _ if status.is_server_error() => Refusal(StatusCode::BAD_REQUEST, why),
         _ => Refusal(status, why),
     }
 }
