@@ -3,6 +3,7 @@
 //! A message says what was wrong, where, and what to do next; the cause stays reachable through
 //! [`std::error::Error::source`]. The command line prints the chain once.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// What went wrong, with its cause.
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a file operation.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}", shown(path))]
     Io {
         /// The verb of the sentence: `read`, `write`, `create`, …
         action: &'static str,
@@ -20,7 +21,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Input from outside (a file, an argument, a recipe, a model) is not what it must be.
-    #[error("{at}: {why}")]
+    #[error("{}: {why}", one_line(at))]
     Invalid {
         /// The file, argument or field.
         at: String,
@@ -66,6 +67,33 @@ pub enum Error {
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Text from outside (the name of a file, a class, …) as lines of words show it: line breaks, tabs and what else
+/// would steer a terminal stand escaped, as in Rust's strings.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false)
+}
+
+/// As [`one_line`], of text that has lines and columns of its own.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// A path as lines of words show it.
+pub fn shown(path: &Path) -> String {
+    one_line(&path.display().to_string()).into_owned()
+}
+
+fn escaped(text: &str, may: impl Fn(char) -> bool) -> Cow<'_, str> {
+    // Line and paragraph separators, and what turns the direction of text about.
+    let turns = |c| matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| (c.is_control() || turns(c)) && !may(c);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let shown = text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.into() });
+    Cow::Owned(shown.collect())
+}
 
 impl Error {
     /// Input that is not what it must be: `at` names the place, `why` the fault and the remedy.
@@ -115,5 +143,28 @@ impl Error {
             Self::Interrupted(_) => 130,
             _ => 2,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_stay_on_their_line() {
+        for (name, shown) in [
+            ("owl/1.png", "owl/1.png"),
+            ("a\nb\t.png", "a\\nb\\t.png"),
+            ("\x1b[31mred", "\\u{1b}[31mred"),
+            ("gnp.\u{202e}exe", "gnp.\\u{202e}exe"),
+            ("Eule ü 猫.png", "Eule ü 猫.png"),
+        ] {
+            assert_eq!(one_line(name), shown);
+        }
+        let told = Error::invalid("two\nlines.png", "is empty").to_string();
+        assert_eq!(told, "two\\nlines.png: is empty");
+        let told = Error::io("read", "two\nlines.png")(std::io::Error::other("no")).to_string();
+        assert_eq!(told, "cannot read two\\nlines.png");
     }
 }

@@ -1,7 +1,7 @@
 //! Files that are replaced whole or not at all, and files that are read up to a limit.
 //!
-//! What is written for keeps goes through a [`Replacement`]: a temporary file beside its target, which takes
-//! the target's place once the disk holds it. Whoever reads finds the earlier file or the new one, also after
+//! What is written for keeps goes through a [`Replacement`]: a temporary file, without a name where the system can,
+//! which takes the target's place once the disk holds it. Whoever reads finds the earlier file or the new one, also after
 //! a crash or a loss of power.
 
 use crate::{Error, Result};
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::NamedTempFile;
 
-/// How the name of a temporary file ends. Only a process that was killed leaves one behind.
+/// How the name of a temporary file ends. Only a process that was killed leaves one behind, and only where files
+/// without a name cannot be had.
 pub const PARTIAL: &str = ".partial";
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 18;
@@ -29,15 +30,15 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// A file in the making. It appears under its name when it is finished; dropped before, it leaves nothing.
 ///
-/// A new file has the permissions that the user's mask leaves, an earlier one keeps its own; a symbolic
-/// link stays, and what it points to is replaced.
+/// Where the system can (Linux, on most file systems) it has no name until then, so that nothing is left of it
+/// however the process ends. A new file has the permissions that the user's mask leaves, an earlier one keeps its
+/// own; a symbolic link stays, and what it points to is replaced.
 pub struct Replacement {
-    writer: BufWriter<NamedTempFile>,
+    writer: BufWriter<Part>,
     /// As the caller named it, for messages.
     path: PathBuf,
     /// The file behind the links.
     target: PathBuf,
-    _listed: Listed,
 }
 
 impl Replacement {
@@ -52,13 +53,11 @@ impl Replacement {
             return Err(Error::invalid(path.display(), "is no file that could be replaced; name another"));
         }
         let folder = folder(&target);
-        let part = temporary().tempfile_in(folder).map_err(Error::io("write into", folder))?;
+        let part = Part::new(folder).map_err(Error::io("write into", folder))?;
         if let Some(earlier) = earlier {
-            fs::set_permissions(part.path(), earlier.permissions()).map_err(Error::io("write", path))?;
+            part.file().set_permissions(earlier.permissions()).map_err(Error::io("write", path))?;
         }
-        let listed = Listed::new(part.path());
-        let writer = BufWriter::with_capacity(BUFFER, part);
-        Ok(Self { writer, path: path.into(), target, _listed: listed })
+        Ok(Self { writer: BufWriter::with_capacity(BUFFER, part), path: path.into(), target })
     }
 
     /// Adds bytes at the end.
@@ -79,7 +78,7 @@ impl Replacement {
     }
 
     /// Where the bytes lie until it is finished; a part of them may still be in memory.
-    pub fn partial(&self) -> &Path {
+    pub fn partial(&self) -> PathBuf {
         self.writer.get_ref().path()
     }
 
@@ -90,8 +89,8 @@ impl Replacement {
     pub fn finish(self) -> Result<()> {
         let failed = || Error::io("write", &self.path);
         let part = self.writer.into_inner().map_err(|e| failed()(e.into_error()))?;
-        part.as_file().sync_all().map_err(failed())?;
-        part.persist(&self.target).map_err(|e| failed()(e.error))?;
+        part.file().sync_all().map_err(failed())?;
+        part.persist(&self.target).map_err(failed())?;
         sync_folder(&self.target);
         Ok(())
     }
@@ -104,6 +103,106 @@ impl Write for Replacement {
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+/// What is written until it is finished.
+enum Part {
+    /// A file without a name.
+    #[cfg(target_os = "linux")]
+    Unnamed(File),
+    /// A file beside its target.
+    Named(NamedTempFile, #[expect(dead_code, reason = "its end takes it off the list")] Listed),
+}
+
+impl Part {
+    fn new(folder: &Path) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(file) = unnamed::create(folder) {
+            return Ok(Self::Unnamed(file));
+        }
+        Self::named(temporary().tempfile_in(folder)?)
+    }
+
+    fn named(file: NamedTempFile) -> io::Result<Self> {
+        let listed = Listed::new(file.path());
+        Ok(Self::Named(file, listed))
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Unnamed(file) => file,
+            Self::Named(file, _) => file.as_file(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Unnamed(file) => unnamed::path(file),
+            Self::Named(file, _) => file.path().into(),
+        }
+    }
+
+    /// Puts it in its target's place.
+    fn persist(self, target: &Path) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Unnamed(file) => {
+                let named = temporary().make_in(folder(target), |path| unnamed::link(&file, path))?;
+                named.persist(target).map_err(|e| e.error)?;
+            }
+            Self::Named(file, _) => drop(file.persist(target).map_err(|e| e.error)?),
+        }
+        Ok(())
+    }
+}
+
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file().flush()
+    }
+}
+
+impl Seek for Part {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.file().seek(to)
+    }
+}
+
+/// Files without a name.
+#[cfg(target_os = "linux")]
+mod unnamed {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::libc::O_TMPFILE;
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::path::{Path, PathBuf};
+
+    /// Begins one in a folder, where the file system has them and they can be given a name later.
+    pub fn create(folder: &Path) -> Option<File> {
+        // What the user's mask does not forbid, as for any file.
+        let file =
+            File::options().read(true).write(true).custom_flags(O_TMPFILE).mode(0o666).open(folder).ok()?;
+        path(&file).exists().then_some(file)
+    }
+
+    /// Where it can be read and linked.
+    pub fn path(file: &File) -> PathBuf {
+        format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+    }
+
+    /// Gives it a name that no file has.
+    pub fn link(file: &File, name: &Path) -> io::Result<()> {
+        let flags = AtFlags::AT_SYMLINK_FOLLOW;
+        nix::unistd::linkat(AT_FDCWD, &path(file), AT_FDCWD, name, flags).map_err(io::Error::from)
     }
 }
 
@@ -210,13 +309,38 @@ mod tests {
         file.append(b"..cond").unwrap();
         file.rewrite_head(b"se").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"first");
-        assert!(names(dir.path()).iter().any(|name| name.ends_with(PARTIAL)));
+        assert!(file.partial().exists());
         file.finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         drop(Replacement::create(&path).unwrap());
         assert_eq!(names(dir.path()), ["a"], "nothing else is left");
         rename(&path, &dir.path().join("b")).unwrap();
         assert_eq!(names(dir.path()), ["b"]);
+    }
+
+    /// As on a file system without files that have no name.
+    #[test]
+    fn a_file_with_a_name_of_its_own_is_replaced_just_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        replace(&path, b"first").unwrap();
+        let mut file = Replacement::create(&path).unwrap();
+        let part = Part::named(temporary().tempfile_in(dir.path()).unwrap()).unwrap();
+        file.writer = BufWriter::with_capacity(BUFFER, part);
+        file.append(b"second").unwrap();
+        assert!(names(dir.path()).iter().any(|name| name.ends_with(PARTIAL)));
+        file.finish().unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names(dir.path())), (b"second".to_vec(), vec!["a".into()]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_unfinished_file_has_no_name_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = Replacement::create(&dir.path().join("a")).unwrap();
+        file.append(&vec![1; 2 * BUFFER]).unwrap();
+        let named = !matches!(file.writer.get_ref(), Part::Unnamed(_));
+        assert_eq!(names(dir.path()).len(), usize::from(named));
     }
 
     #[test]
@@ -257,8 +381,9 @@ mod tests {
         for bytes in [10, 2 * BUFFER] {
             let mut file = Replacement::create(&path).unwrap();
             let full = File::options().write(true).open("/dev/full").unwrap();
-            let (_, part) = file.writer.into_inner().unwrap().into_parts();
-            file.writer = BufWriter::with_capacity(BUFFER, NamedTempFile::from_parts(full, part));
+            let (_, part) = temporary().tempfile_in(dir.path()).unwrap().into_parts();
+            let part = Part::named(NamedTempFile::from_parts(full, part)).unwrap();
+            file.writer = BufWriter::with_capacity(BUFFER, part);
             let written = file.append(&vec![0; bytes]).and_then(|()| file.finish());
             let error = format!("{:#}", anyhow::Error::from(written.unwrap_err()));
             assert!(error.contains("No space left on device"), "{error}");

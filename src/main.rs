@@ -1,7 +1,6 @@
 //! The `siamese` program: runs a verb, prints an error chain once.
 
 use siamese::cli::{self, Outcome};
-use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,7 +11,7 @@ fn main() -> ExitCode {
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.exit_code();
-            let _ = writeln!(std::io::stderr(), "siamese: {:#}", anyhow::Error::from(error));
+            cli::warn(error);
             ExitCode::from(code)
         }
     }

@@ -128,7 +128,7 @@ fn bad_input_is_refused_and_leaves_nothing() {
     ] {
         let (place, out) = (at(folder), at("out.png"));
         let (place, out) = (place.to_str().unwrap(), out.to_str().unwrap());
-        for arguments in [vec!["info", place], vec!["sheet", out, "--data", place]] {
+        for arguments in [vec!["info", place, "--strict"], vec!["sheet", out, "--data", place, "--strict"]] {
             let output = data(dir.path(), &arguments);
             assert_eq!(output.status.code(), Some(2), "{folder}: {}", stderr(&output));
             assert!(stderr(&output).contains(names), "{folder}: {}", stderr(&output));

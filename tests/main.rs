@@ -10,7 +10,9 @@ mod export;
 mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
+mod hostile;
 mod output;
+mod pictures;
 mod real_data;
 mod rooms;
 mod runtime;

@@ -145,6 +145,61 @@ fn a_server_that_may_edit_enrols_and_removes() {
     assert_eq!(bench.json(&["list", "g"])["classes"][0]["label"], "a dot");
 }
 
+/// A form of fields (name, file name, content) with its content type.
+fn form(fields: &[(&str, &str, &[u8])]) -> (String, Vec<u8>) {
+    let mut body = Vec::new();
+    for (name, file, content) in fields {
+        let file = if file.is_empty() { String::new() } else { format!("; filename=\"{file}\"") };
+        write!(body, "--cut\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").unwrap();
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"--cut--\r\n");
+    ("multipart/form-data; boundary=cut".into(), body)
+}
+
+#[test]
+fn a_form_with_a_file_is_taken_as_the_file() {
+    let bench = Bench::new();
+    let served = Served::new(&bench, &["--edit", "--tower", "t.onnx"]);
+    let dot = picture(&bench, "asked/dot/9.png");
+    let send = |path: &str, fields: &[(&str, &str, &[u8])]| {
+        let (kind, body) = form(fields);
+        let (status, _, json) = served.ask("POST", path, &[("Content-Type", &kind)], &body);
+        (status, json)
+    };
+    let file = ("anything", "a.png", dot.as_slice());
+    let (status, done) = send("/api/examples", &[("label", "", b"a dot"), ("source", "", b"mine"), file]);
+    assert_eq!((status, &done["added"]), (200, &1.into()), "{done}");
+    assert_eq!(bench.json(&["list", "g", "--examples"])["examples"][0]["source"], "mine");
+    let (status, found) = send("/api/classify?top=1", &[("image", "", &dot), ("note", "", b"passed over")]);
+    assert_eq!((status, &found["label"]), (200, &"a dot".into()));
+    let bare = served.json("POST", "/api/embed", &dot);
+    assert_eq!(send("/api/embed", &[file]).1, bare);
+    for (path, fields, status, words) in [
+        ("/api/classify", vec![("note", "", b"no file".as_slice())], 422, "has no file"),
+        ("/api/classify", vec![], 422, "has no file"),
+        ("/api/classify", vec![file, file], 422, "several files"),
+        ("/api/classify", vec![("file", "a.png", b"no picture".as_slice())], 422, "is not a picture"),
+        ("/api/examples", vec![file], 400, "field `label`"),
+        ("/api/examples", vec![("label", "", b"\xff"), file], 422, "no text"),
+    ] {
+        let (found, said) = send(path, &fields);
+        let why = said["error"].as_str().unwrap_or_default();
+        assert!(found == status && why.contains(words), "{path} {words}: {found} {said}");
+    }
+    for (kind, body) in
+        [("multipart/form-data", b"--cut".as_slice()), ("multipart/form-data; boundary=cut", b"--cut\r\nx")]
+    {
+        let (status, _, said) = served.ask("POST", "/api/classify", &[("Content-Type", kind)], body);
+        assert_eq!(status, 400, "{said}");
+        assert!(said["error"].as_str().unwrap().contains("curl -F"), "{said}");
+    }
+    let (kind, large) = form(&[("file", "a.png", &vec![0; 32 << 20])]);
+    let (status, _, said) = served.ask("POST", "/api/classify", &[("Content-Type", &kind)], &large);
+    assert_eq!((status, said["error"].as_str().unwrap().contains("32 MiB")), (413, true), "{said}");
+}
+
 #[test]
 fn requests_that_cannot_be_answered_are_told_why() {
     let bench = Bench::enrolled();
@@ -152,7 +207,7 @@ fn requests_that_cannot_be_answered_are_told_why() {
     let dot = picture(&bench, "asked/dot/9.png");
     served.refused(422, "the request's body", "POST", "/api/classify", b"no picture");
     served.refused(422, "the request's body", "POST", "/api/classify", &dot[..dot.len() / 2]);
-    served.refused(422, "the request's body", "POST", "/api/embed", b"");
+    served.refused(422, "the body is empty", "POST", "/api/embed", b"");
     served.refused(400, "top is 0", "POST", "/api/classify?top=0", &dot);
     served.refused(400, "unknown field", "POST", "/api/classify?tops=1", &dot);
     served.refused(403, "--edit", "POST", "/api/examples?label=x", &dot);

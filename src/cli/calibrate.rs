@@ -2,11 +2,12 @@
 
 use super::output::show;
 use super::progress::bar;
-use super::shared::{self, RuntimeArgs, percent};
+use super::shared::{self, PictureArgs, RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::data::Set;
 use crate::gallery::calibrate::{CalibrationSet, ErrorRates, OperatingPoint, calibrate};
 use crate::gallery::{Gallery, Location, page};
+use crate::image::Triage;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Arguments {
     #[arg(long, value_name = "OUT.html")]
     report: Option<PathBuf>,
     #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
@@ -46,8 +49,9 @@ struct Calibrated {
 /// Runs the verb.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut gallery = arguments.gallery.as_ref().map(Gallery::open).transpose()?;
+    let triage = arguments.pictures.triage();
     let measured = match (&gallery, &arguments.data) {
-        (gallery, Some(dir)) => drawings(context, arguments, dir, gallery.as_ref())?,
+        (gallery, Some(dir)) => drawings(context, arguments, dir, gallery.as_ref(), &triage)?,
         (Some(gallery), None) => CalibrationSet::gallery(gallery)?,
         (None, None) => return Err(Error::invalid("calibrate", "give a gallery or --data")),
     };
@@ -59,6 +63,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         page::calibration(&calibration, &scores)?.write(out)?;
     }
     show(context, &Calibrated { gallery: arguments.gallery.clone(), calibration }, text)?;
+    triage.end()?;
     Ok(Outcome::Yes)
 }
 
@@ -68,10 +73,11 @@ fn drawings(
     arguments: &Arguments,
     dir: &Path,
     gallery: Option<&Gallery>,
+    triage: &Triage<'_>,
 ) -> Result<CalibrationSet> {
     let tower = arguments.tower.as_deref();
     let mut embedder = shared::embedder(context, &arguments.runtime, gallery, tower)?;
-    let set = shared::labelled(dir, arguments.set, &embedder.spec().preprocessing)?;
+    let set = shared::labelled(dir, arguments.set, &embedder.spec().preprocessing, triage)?;
     let bar = bar(set.len() as u64, "image");
     let measured = CalibrationSet::set(set, embedder.as_mut(), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();

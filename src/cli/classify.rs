@@ -2,9 +2,10 @@
 
 use super::output::{print, print_json};
 use super::progress::counter;
-use super::shared::{self, RuntimeArgs};
+use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
+use crate::error::one_line;
 use crate::gallery::{self, Answered, Classification, Gallery, Limit, Location, Question, Shots, page};
 use std::path::PathBuf;
 
@@ -33,6 +34,8 @@ pub struct Arguments {
     #[arg(long, value_name = "OUT.html")]
     report: Option<PathBuf>,
     #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
@@ -49,10 +52,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         shared::embedder(context, &arguments.runtime, Some(&gallery), arguments.tower.as_deref())?;
     let pictures = shared::inputs(&arguments.images)?;
     let (bar, mut answers, mut unknown) = (counter("images"), Vec::new(), false);
-    let tally = gallery::classify(&gallery, question, pictures, embedder.as_mut(), |batch| {
-        bar.inc(batch.len() as u64);
+    let triage = arguments.pictures.triage_above(&bar);
+    gallery::classify(&gallery, question, pictures, embedder.as_mut(), &triage, |answered| {
+        bar.set_position(triage.tally().pictures);
         bar.suspend(|| {
-            let answered = shared::usable(batch);
             unknown |= answered.iter().any(|a| a.answer.label.is_none());
             if !context.json {
                 print(&answered.iter().map(line).collect::<String>())?;
@@ -64,7 +67,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         })
     })?;
     bar.finish_and_clear();
-    let (threshold, broken) = (question.threshold, tally.broken);
+    let (threshold, broken) = (question.threshold, triage.tally().broken);
     let told = Classification { gallery: arguments.gallery.clone(), threshold, answers, broken };
     if context.json {
         print_json(&told)?;
@@ -73,7 +76,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         let labels: Vec<String> = gallery.classes()?.into_iter().map(|e| e.label).collect();
         page::classification(gallery.facts(), &labels, threshold, &told.answers)?.write(out)?;
     }
-    tally.none_broken()?;
+    triage.end()?;
     Ok(if unknown { Outcome::No } else { Outcome::Yes })
 }
 
@@ -83,6 +86,7 @@ fn line(answered: &Answered) -> String {
     let label = answer.label.as_deref().unwrap_or("unknown");
     let margin = answer.margin.map_or_else(|| "-".into(), |m| format!("{m}"));
     let others = answer.nearest.iter().skip(usize::from(answer.label.is_some()));
-    let others: Vec<String> = others.map(|c| format!("{} {}", c.label, c.distance)).collect();
+    let others: Vec<String> = others.map(|c| format!("{} {}", one_line(&c.label), c.distance)).collect();
+    let (source, label) = (one_line(source), one_line(label));
     format!("{source}\t{label}\t{}\t{margin}\t{}\n", answer.distance, others.join(", "))
 }

@@ -8,7 +8,7 @@ use crate::compare::sample::{Asked, Images};
 use crate::compare::values::Tolerance;
 use crate::compare::{page, text};
 use crate::data::{self, Set};
-use crate::image::{self, Preprocessing};
+use crate::image::{self, Preprocessing, Triage};
 use crate::runtime::{Device, ORT, Options, Runner, Runtime, TRACT};
 use crate::{Error, Result};
 use clap::Args;
@@ -155,12 +155,16 @@ fn sides(context: &Context, typed: [&str; 2]) -> Result<[Runner; 2]> {
 
 fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
     let images = match (&arguments.data, arguments.images.as_slice()) {
-        (Some(dir), _) => Images::Labelled(labelled(&data::data_dir(Some(dir))?, arguments.set, how)?),
+        (Some(dir), _) => {
+            Images::Labelled(labelled(&data::data_dir(Some(dir))?, arguments.set, how, &Triage::strict())?)
+        }
         (None, []) => {
             let count = arguments.random.unwrap_or(500);
             Images::random(count, how.channels(), how.size(), arguments.seed)
         }
-        (None, [folder]) if has_folders(folder) => Images::Labelled(data::folder(folder, how)?),
+        (None, [folder]) if has_folders(folder) => {
+            Images::Labelled(data::folder(folder, how, &Triage::strict())?)
+        }
         (None, paths) => pictures(paths, how)?,
     };
     Ok(images.limited(arguments.limit))

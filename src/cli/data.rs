@@ -1,13 +1,15 @@
 //! `siamese data get|info|sheet`: fetch data sets, describe them, draw contact sheets.
 
 use super::output::show;
+use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
 use crate::Result;
 use crate::data::get::{Delivery, Got, Obtained, Wanted};
 use crate::data::glyphs::{self, GlyphSpec};
 use crate::data::sheet::{self, Layout, SheetFile};
-use crate::data::{self, Dataset, Info, Published, Set};
-use crate::image::{Frame, Preprocessing};
+use crate::data::{self, Dataset, Held, Info, Published, Set};
+use crate::error::{one_line, shown};
+use crate::image::{Frame, Preprocessing, Triage};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -46,6 +48,8 @@ pub struct InfoArgs {
     /// The same.
     #[arg(long, value_name = "DIR", conflicts_with = "dir")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    pictures: PictureArgs,
 }
 
 /// Arguments of `data sheet`.
@@ -77,6 +81,8 @@ pub struct SheetArgs {
     /// The built-in alphabets' seed.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    pictures: PictureArgs,
 }
 
 /// Runs the verb.
@@ -85,11 +91,15 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
         Command::Get(arguments) => get(context, arguments)?,
         Command::Info(arguments) => {
             let given = arguments.dir.as_deref().or(arguments.data.as_deref());
-            show(context, &data::info(&data::data_dir(given)?)?, info_text)?;
+            let triage = arguments.pictures.triage();
+            show(context, &data::info(&data::data_dir(given)?, &triage)?, info_text)?;
+            triage.end()?;
         }
         Command::Sheet(arguments) => {
-            let drawn = sheet::draw(&drawings(arguments)?, &layout(arguments))?;
+            let triage = arguments.pictures.triage();
+            let drawn = sheet::draw(&drawings(arguments, &triage)?, &layout(arguments))?;
             show(context, &sheet::write(drawn, &arguments.out)?, sheet_text)?;
+            triage.end()?;
         }
     }
     Ok(Outcome::Yes)
@@ -117,7 +127,7 @@ fn get(context: &Context, arguments: &Get) -> Result<()> {
 
 fn get_text(delivery: &Delivery) -> String {
     let files: String = delivery.files.iter().map(file_line).collect();
-    files + &format!("{} is in {}\n", delivery.set.name(), delivery.folder.display())
+    files + &format!("{} is in {}\n", delivery.set.name(), shown(&delivery.folder))
 }
 
 fn file_line(file: &Got) -> String {
@@ -126,13 +136,14 @@ fn file_line(file: &Got) -> String {
         Obtained::Copied => "copied",
         Obtained::Downloaded => "downloaded",
     };
-    format!("{how:>10}  {}  {} bytes, verified\n", file.path.display(), file.bytes)
+    format!("{how:>10}  {}  {} bytes, verified\n", shown(&file.path), file.bytes)
 }
 
 /// A table of the parts, and their sum.
 fn info_text(info: &Info) -> String {
-    let width = info.parts.iter().map(|p| p.name.len()).max().unwrap_or(0).max("all".len());
-    let mut text = format!("{}\n", info.folder);
+    let named = |part: &Held| one_line(&part.name).into_owned();
+    let width = info.parts.iter().map(|p| named(p).len()).max().unwrap_or(0).max("all".len());
+    let mut text = format!("{}\n", one_line(&info.folder));
     let header = ["alphabets", "classes", "images", "drawers", "a class", "side", "mean", "std"];
     text += &format!("{:width$}", "");
     header.iter().for_each(|h| text += &format!("  {h:>9}"));
@@ -142,7 +153,7 @@ fn info_text(info: &Info) -> String {
         let each = if fewest == most { fewest.to_string() } else { format!("{fewest}–{most}") };
         text += &format!(
             "{:width$}  {:>9}  {:>9}  {:>9}  {:>9}  {each:>9}  {:>9}  {:>9.4}  {:>9.4}\n",
-            part.name,
+            named(part),
             part.alphabets,
             part.classes,
             part.images,
@@ -163,14 +174,14 @@ fn info_text(info: &Info) -> String {
 }
 
 /// What the sheet is of.
-fn drawings(arguments: &SheetArgs) -> Result<Dataset> {
+fn drawings(arguments: &SheetArgs, triage: &Triage<'_>) -> Result<Dataset> {
     let dir = data::data_dir(arguments.data.as_deref())?;
     let frame = if arguments.framed { Frame::Ink } else { Frame::Picture };
     let how = Preprocessing::framed(arguments.size, frame);
     let set = arguments.set.unwrap_or_else(|| Set::found(&dir, &[Set::Omniglot, Set::MnistTrain]));
     match set {
         Set::Glyphs => glyphs::framed(&GlyphSpec { seed: arguments.seed, ..glyphs::SAMPLE }, &how),
-        set => set.read(&dir, &how),
+        set => set.read(&dir, &how, triage),
     }
 }
 
@@ -183,7 +194,7 @@ fn sheet_text(sheet: &SheetFile) -> String {
     let SheetFile { file, data, rows, columns, width_px, height_px } = sheet;
     format!(
         "{}: {data}, {} characters × {columns} drawings, {width_px}×{height_px} pixels\n",
-        file.display(),
+        shown(file),
         rows.len()
     )
 }

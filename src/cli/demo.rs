@@ -71,7 +71,7 @@ fn text(summary: &Demonstration) -> String {
     }
     text += "\n20 characters of an unseen alphabet, one drawing of each known; guessing gives 5 %\n";
     text += &agreement(summary);
-    text + &format!("{:.0} s; report: {}\n", summary.seconds, summary.report.display())
+    text + &format!("{:.0} s; report: {}\n", summary.seconds, crate::error::shown(&summary.report))
 }
 
 fn agreement(summary: &Demonstration) -> String {

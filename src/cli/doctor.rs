@@ -66,7 +66,7 @@ fn text(report: &Report) -> String {
 fn tower_text(tower: &TowerReport) -> String {
     let spec = &tower.spec;
     let (channels, side) = (spec.preprocessing.channels(), spec.preprocessing.size());
-    let mut text = format!("{}\n", tower.path.display());
+    let mut text = format!("{}\n", crate::error::shown(&tower.path));
     text += &format!("  tower       {}, {}, {}\n", spec.name, spec.kind.name(), tower.versions);
     text += &format!(
         "  shape       uint8 [N, {channels}, {side}, {side}] → float32 [N, {}], {} distance\n",

@@ -2,14 +2,17 @@
 
 use super::interrupt::end_on_interrupt;
 use super::output::{self, note, show};
-use super::progress::{bar, counter};
-use super::shared::{self, RuntimeArgs};
+use super::progress::counter;
+use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::data::Set;
-use crate::embed::{self, Sink, Tally, Tee};
+use crate::embed::{self, Sink, Tee};
+use crate::error::shown;
+use crate::image::Triage;
 use crate::runtime::Embedder;
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -33,9 +36,8 @@ pub struct Arguments {
     /// Write the source and label of each row here, apart by a tab (for .npy and .safetensors).
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
-    /// A picture that cannot be used is an error.
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    pictures: PictureArgs,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -57,17 +59,25 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut embedder = arguments.runtime.load(context, &arguments.tower)?;
     end_on_interrupt()?;
     let mut sink = sink(arguments, embedder.spec())?;
-    let Tally { pictures, broken } = match &arguments.data {
-        Some(dir) => set(arguments, dir, embedder.as_mut(), &mut sink)?,
-        None => pictures(arguments, embedder.as_mut(), &mut sink)?,
+    let bar = counter("images");
+    let triage = arguments.pictures.triage_above(&bar);
+    let embedded = match &arguments.data {
+        Some(dir) => set(arguments, dir, embedder.as_mut(), &triage, &mut sink, &bar)?,
+        None => {
+            let pictures = shared::inputs(&arguments.images)?;
+            embed::write_pictures(pictures, embedder.as_mut(), &triage, &mut sink, || bar.inc(1))?;
+            triage.tally().pictures - triage.tally().broken
+        }
     };
-    if pictures == broken {
+    bar.finish_and_clear();
+    if embedded == 0 {
         return Err(Error::invalid(arguments.out.display(), "is not written: there is no embedding"));
     }
     Box::new(sink).finish()?;
     let TowerSpec { name, sha256, dim, .. } = embedder.spec().clone();
-    let (file, embedded) = (arguments.out.clone(), pictures - broken);
+    let (file, broken) = (arguments.out.clone(), triage.tally().broken);
     tell(context, &Written { file, tower: name, tower_sha256: sha256, embedded, broken, dim })?;
+    triage.end()?;
     Ok(Outcome::Yes)
 }
 
@@ -89,27 +99,18 @@ fn to_stdout(out: &Path) -> bool {
     out == Path::new("-")
 }
 
-fn set(arguments: &Arguments, dir: &Path, embedder: &mut dyn Embedder, sink: &mut Tee) -> Result<Tally> {
-    let set = shared::labelled(dir, arguments.set, &embedder.spec().preprocessing)?;
-    let bar = bar(set.len() as u64, "image");
-    let tally = embed::write_set(&set, embedder, sink, |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
-    Ok(tally)
-}
-
-fn pictures(arguments: &Arguments, embedder: &mut dyn Embedder, sink: &mut Tee) -> Result<Tally> {
-    let bar = counter("images");
-    let tally = embed::write_pictures(shared::inputs(&arguments.images)?, embedder, sink, |error| {
-        bar.inc(1);
-        match error {
-            Some(error) if arguments.strict => return Err(error),
-            Some(error) => bar.suspend(|| output::warn(error)),
-            None => {}
-        }
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    Ok(tally)
+fn set(
+    arguments: &Arguments,
+    dir: &Path,
+    embedder: &mut dyn Embedder,
+    triage: &Triage<'_>,
+    sink: &mut Tee,
+    bar: &ProgressBar,
+) -> Result<u64> {
+    let set = shared::labelled(dir, arguments.set, &embedder.spec().preprocessing, triage)?;
+    bar.set_length(set.len() as u64);
+    embed::write_set(&set, embedder, sink, |done| bar.set_position(done as u64))?;
+    Ok(set.len() as u64)
 }
 
 fn tell(context: &Context, written: &Written) -> Result<()> {
@@ -123,6 +124,6 @@ fn tell(context: &Context, written: &Written) -> Result<()> {
 
 fn text(written: &Written) -> String {
     let Written { file, embedded, dim, broken, .. } = written;
-    let text = format!("{}: {embedded} embeddings of {dim} numbers", file.display());
+    let text = format!("{}: {embedded} embeddings of {dim} numbers", shown(file));
     if *broken > 0 { format!("{text}; {broken} pictures could not be used") } else { text }
 }

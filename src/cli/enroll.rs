@@ -2,7 +2,7 @@
 
 use super::output::show;
 use super::progress::counter;
-use super::shared::{self, RuntimeArgs};
+use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
 use crate::gallery::{self, Enrolment, Location};
@@ -24,22 +24,27 @@ pub struct Arguments {
     #[arg(long)]
     label: Option<String>,
     #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
-/// Runs the verb: all pictures are enrolled, or none.
+/// Runs the verb: all pictures that can be used are enrolled, or none.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let bar = counter("images");
+    let triage = arguments.pictures.triage_above(&bar);
     let enrolment = gallery::enroll(
         &arguments.gallery,
         arguments.tower.as_deref(),
         arguments.label.as_deref(),
         shared::inputs(&arguments.images)?,
         |tower| arguments.runtime.load(context, tower),
+        &triage,
         || bar.inc(1),
     )?;
     bar.finish_and_clear();
     show(context, &enrolment, text)?;
+    triage.end()?;
     Ok(Outcome::Yes)
 }
 

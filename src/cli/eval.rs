@@ -2,7 +2,7 @@
 
 use super::output::show;
 use super::progress::bar;
-use super::shared::{RuntimeArgs, percent};
+use super::shared::{PictureArgs, RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::data;
 use crate::eval::{EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, evaluate, page};
@@ -51,6 +51,8 @@ pub struct Arguments {
     #[arg(long, value_name = "OUT.html")]
     report: Option<PathBuf>,
     #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
@@ -66,19 +68,20 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let options = options(arguments)?;
     let dir = data::data_dir(arguments.data.as_deref())?;
     let mut embedder = arguments.runtime.load(context, &arguments.tower)?;
-    let bar = bar(0, "image");
+    let (bar, triage) = (bar(0, "image"), arguments.pictures.triage());
     let mut progress = |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     };
     let (evaluation, evidence) =
-        evaluate(arguments.protocol, &options, embedder.as_mut(), &dir, &mut progress)?;
+        evaluate(arguments.protocol, &options, embedder.as_mut(), &dir, &triage, &mut progress)?;
     bar.finish_and_clear();
     if let Some(out) = &arguments.report {
         page::page(&evaluation, &evidence, &embedder.spec().distance)?.write(out)?;
     }
     let evaluated = Evaluated { runtime: arguments.runtime.runtime, evaluation };
     show(context, &evaluated, |e| text(&e.evaluation))?;
+    triage.end()?;
     Ok(Outcome::Yes)
 }
 

@@ -49,7 +49,7 @@ fn text(e: &Exported) -> String {
     let (kind, distance) = (e.spec.kind.name(), e.spec.distance.name());
     let mut text = format!(
         "{}: {kind} tower {}, D = {}, distance {distance}, {} bytes\n",
-        e.file.display(),
+        crate::error::shown(&e.file),
         e.spec.name,
         e.spec.dim,
         e.bytes

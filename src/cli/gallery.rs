@@ -2,6 +2,7 @@
 
 use super::output::show;
 use super::{Context, Outcome};
+use crate::error::one_line;
 use crate::gallery::{Example, Facts, Gallery, KnownClass, Location};
 use crate::{Error, Result};
 use serde::Serialize;
@@ -91,8 +92,10 @@ fn listing_text(listing: &Listing) -> String {
     let all: u64 = classes.iter().map(|e| e.examples).sum();
     text += &format!("holds      {all} examples of {} classes\n", classes.len());
     match &listing.examples {
-        Some(examples) => text.extend(examples.iter().map(|e| format!("{}\t{}\n", e.label, e.source))),
-        None => text.extend(classes.iter().map(|e| format!("{:>6}  {}\n", e.examples, e.label))),
+        Some(examples) => {
+            text.extend(examples.iter().map(|e| format!("{}\t{}\n", one_line(&e.label), one_line(&e.source))))
+        }
+        None => text.extend(classes.iter().map(|e| format!("{:>6}  {}\n", e.examples, one_line(&e.label)))),
     }
     text
 }

@@ -1,9 +1,10 @@
 //! `siamese learn`: class folders → a recogniser of one's own.
 
 use super::output::{note, show};
-use super::shared::{self, RuntimeArgs, percent};
+use super::shared::{self, PictureArgs, RuntimeArgs, percent};
 use super::{Context, Outcome};
 use crate::gallery::{self, Enrolment, Location};
+use crate::image::Triage;
 use crate::learn::{Candidate, Learned, Task, Watch, learn};
 use crate::{Result, tower};
 use serde::Serialize;
@@ -20,6 +21,8 @@ pub struct Arguments {
     /// The folder for the towers, the gallery and the report.
     #[arg(long, short, value_name = "DIR", default_value = "learned")]
     out: PathBuf,
+    #[command(flatten)]
+    images: PictureArgs,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -44,10 +47,12 @@ impl Watch for Notes {
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let runner = arguments.runtime.runner(context)?;
     let tower = arguments.tower.as_deref().unwrap_or_else(|| Path::new(shipped()));
-    let task = Task { pictures: &arguments.pictures, tower, runner: &runner, out: &arguments.out };
+    let (triage, out) = (arguments.images.triage(), &arguments.out);
+    let task = Task { pictures: &arguments.pictures, tower, runner: &runner, out, triage: &triage };
     let learned = learn(&task, &mut Notes)?;
     let gallery = enrolled(context, arguments, &learned)?;
     show(context, &Recogniser { learned, gallery }, text)?;
+    triage.end()?;
     Ok(Outcome::Yes)
 }
 
@@ -63,7 +68,9 @@ fn enrolled(context: &Context, arguments: &Arguments, learned: &Learned) -> Resu
     note("enrolling all pictures");
     let pictures = shared::inputs(std::slice::from_ref(&arguments.pictures))?;
     let tower = learned.towers.last().map(PathBuf::as_path);
-    gallery::enroll(&at, tower, None, pictures, |tower| arguments.runtime.load(context, tower), || ())
+    // Pictures that cannot be used were told when they were read.
+    let told = Triage::lenient(|_| ());
+    gallery::enroll(&at, tower, None, pictures, |tower| arguments.runtime.load(context, tower), &told, || ())
 }
 
 fn text(recogniser: &Recogniser) -> String {

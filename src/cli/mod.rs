@@ -32,6 +32,8 @@ mod shared;
 mod train;
 mod verify;
 
+pub use output::warn;
+
 use crate::runtime::Lookup;
 use crate::{Error, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -4,6 +4,7 @@
 //! quietly (see [`Error::is_closed_pipe`]).
 
 use super::Context;
+use crate::error::plain;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fmt::Display;
@@ -24,7 +25,7 @@ pub fn show<T: Serialize>(context: &Context, result: &T, words: impl FnOnce(&T) 
 
 /// Prints text.
 pub fn print(text: &str) -> Result<()> {
-    write(|out| out.write_all(text.as_bytes()))
+    write(|out| out.write_all(plain(text).as_bytes()))
 }
 
 /// Prints a result as JSON.
@@ -48,7 +49,7 @@ pub fn json_line(result: &impl Serialize) -> Result<String> {
 
 /// Tells something beside the results. That nobody reads it is no fault.
 pub fn note(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", plain(&text.to_string()));
 }
 
 /// Tells of an error with its causes, and goes on.

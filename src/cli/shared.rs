@@ -5,10 +5,11 @@ use super::output::warn;
 use crate::data::{Dataset, Set};
 use crate::embed::{Listed, PictureFile, PictureFiles};
 use crate::gallery::{Gallery, Limit};
-use crate::image::Preprocessing;
+use crate::image::{Preprocessing, Triage};
 use crate::runtime::{Embedder, Options, Runner, Runtime};
 use crate::{Error, Result, tower};
 use clap::Args;
+use indicatif::ProgressBar;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,27 @@ impl RuntimeArgs {
     pub fn runner(&self, context: &Context) -> Result<Runner> {
         let library = context.library(false);
         self.runtime.with(Options { threads: self.threads, library, ..Options::default() })
+    }
+}
+
+/// What happens to pictures that cannot be used.
+#[derive(Clone, Debug, Args)]
+pub struct PictureArgs {
+    /// Stop at the first picture that cannot be used; else each is told, the rest is done, and the exit code is 2.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl PictureArgs {
+    /// As the arguments say; pictures that cannot be used are told on stderr.
+    pub fn triage(&self) -> Triage<'static> {
+        if self.strict { Triage::strict() } else { Triage::lenient(warn) }
+    }
+
+    /// As [`PictureArgs::triage`], above a bar.
+    pub fn triage_above(&self, bar: &ProgressBar) -> Triage<'static> {
+        let bar = bar.clone();
+        if self.strict { Triage::strict() } else { Triage::lenient(move |e| bar.suspend(|| warn(e))) }
     }
 }
 
@@ -63,16 +85,11 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Box<dyn Iterator<Item = Result<Pictur
     }
 }
 
-/// What was made of pictures; of those that could not be used it is told why.
-pub fn usable<T>(pictures: Vec<Result<T>>) -> Vec<T> {
-    pictures.into_iter().filter_map(|picture| picture.map_err(warn).ok()).collect()
-}
-
 /// Reads a set of a data folder; without a name Omniglot's evaluation part, MNIST's test images or class
 /// folders, whichever is there first.
-pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing) -> Result<Dataset> {
+pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing, triage: &Triage<'_>) -> Result<Dataset> {
     let set = set.unwrap_or_else(|| Set::found(dir, &[Set::OmniglotEvaluation, Set::MnistTest]));
-    set.read(dir, how)
+    set.read(dir, how, triage)
 }
 
 /// The distance that a limit means for a gallery; none given is that of a gallery that was calibrated.

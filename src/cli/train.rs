@@ -2,7 +2,9 @@
 
 use super::interrupt::on_interrupt;
 use super::output::{note, show};
+use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
+use crate::error::shown;
 use crate::runtime::Device;
 use crate::train::{
     Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, Observer, Progress, Stage, Training, Validation,
@@ -69,6 +71,8 @@ pub struct Arguments {
     /// Only write the training graph: into onnx/<recipe>/ of the repository, else into the run's folder.
     #[arg(long)]
     graph_only: bool,
+    #[command(flatten)]
+    pictures: PictureArgs,
 }
 
 /// Runs the verb.
@@ -82,9 +86,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (which, run) = arguments.what()?;
     let recipe = changes.recipe(&which)?;
     let dir = data::data_dir(arguments.data.as_deref())?;
+    let triage = arguments.pictures.triage();
     if arguments.graph_only {
-        let graph = write_graph(&recipe, &dir, arguments.device.of_graph(), run.as_deref())?;
-        show(context, &graph, |g| format!("{}\n", g.graph.display()))?;
+        let graph = write_graph(&recipe, &dir, &triage, arguments.device.of_graph(), run.as_deref())?;
+        show(context, &graph, |g| format!("{}\n", shown(&g.graph)))?;
+        triage.end()?;
         return Ok(Outcome::Yes);
     }
     let library = context.library(false);
@@ -108,6 +114,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             every: Duration::from_secs(arguments.checkpoint_every.into()),
             every_steps: arguments.checkpoint_steps.unwrap_or(u64::MAX),
         },
+        triage: &triage,
         stop: &stop,
     };
     stop_on_signal(Arc::clone(&stop))?;
@@ -116,6 +123,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let finished = training.run(&recipe, &folder, arguments.resume.is_some(), &mut watch);
     watch.bar.finish_and_clear();
     show(context, &finished?, text)?;
+    triage.end()?;
     Ok(Outcome::Yes)
 }
 
@@ -154,7 +162,7 @@ fn stop_on_signal(stop: Arc<AtomicBool>) -> Result<()> {
 }
 
 fn text(finished: &FinishedRun) -> String {
-    let (name, steps, run) = (&finished.recipe, finished.steps, finished.run.display());
+    let (name, steps, run) = (&finished.recipe, finished.steps, shown(&finished.run));
     let mut text = format!("trained {name} for {steps} steps: {run}\n");
     if let Some(last) = &finished.last {
         let (loss, pace, waiting) = (last.loss, last.images_per_second, 100.0 * last.waiting_share);
@@ -166,7 +174,7 @@ fn text(finished: &FinishedRun) -> String {
         let percent = 100.0 * figure.accuracy;
         text += &format!("  evaluation  {percent:.2} % {} ({})\n", figure.protocol, figure.data);
     }
-    text += &format!("  parameters  {}, of step {}\n", finished.params.display(), finished.params_step);
+    text += &format!("  parameters  {}, of step {}\n", shown(&finished.params), finished.params_step);
     text + &format!("  next        siamese export {run}\n")
 }
 
@@ -182,7 +190,7 @@ impl Observer for TrainingBar {
     fn begins(&mut self, stage: &Stage<'_>) {
         self.bar.finish_and_clear();
         let &Stage { recipe, images, classes, place, folder } = stage;
-        let (name, steps, out) = (&recipe.name, recipe.steps, folder.display());
+        let (name, steps, out) = (&recipe.name, recipe.steps, shown(folder));
         note(format_args!(
             "{name}: {images} images, {classes} classes, {steps} steps on {place}, into {out}"
         ));

@@ -1,8 +1,9 @@
 //! `siamese verify`: do these pictures show the same thing?
 
 use super::output::{print, print_json};
-use super::shared::{self, RuntimeArgs};
+use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
+use crate::error::one_line;
 use crate::gallery::{self, Gallery, Limit, Location, Verification, Verified};
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub struct Arguments {
     #[arg(long, allow_hyphen_values = true)]
     threshold: Option<Limit>,
     #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
@@ -35,8 +38,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut embedder =
         shared::embedder(context, &arguments.runtime, gallery.as_ref(), arguments.tower.as_deref())?;
     let (others, mut pairs, mut different) = (shared::inputs(&arguments.b)?, Vec::new(), false);
-    let tally = gallery::verify(&arguments.a, threshold, others, embedder.as_mut(), |batch| {
-        let verified = shared::usable(batch);
+    let triage = arguments.pictures.triage();
+    gallery::verify(&arguments.a, threshold, others, embedder.as_mut(), &triage, |verified| {
         different |= verified.iter().any(|v| !v.same);
         if context.json {
             pairs.extend(verified);
@@ -45,17 +48,17 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         print(&verified.iter().map(|v| line(v, threshold)).collect::<String>())
     })?;
     if context.json {
-        let (picture, broken) = (arguments.a.clone(), tally.broken);
+        let (picture, broken) = (arguments.a.clone(), triage.tally().broken);
         print_json(&Verification { picture, threshold, pairs, broken })?;
     }
-    tally.none_broken()?;
+    triage.end()?;
     Ok(if different { Outcome::No } else { Outcome::Yes })
 }
 
 /// Path, answer, distance and threshold, apart by tabs.
 fn line(verified: &Verified, threshold: f32) -> String {
     let Verified { source, same, distance } = verified;
-    format!("{source}\t{}\t{distance}\t{threshold}\n", if *same { "same" } else { "different" })
+    format!("{}\t{}\t{distance}\t{threshold}\n", one_line(source), if *same { "same" } else { "different" })
 }
 
 fn threshold(arguments: &Arguments, gallery: Option<&Gallery>) -> Result<f32> {

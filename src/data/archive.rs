@@ -1,5 +1,6 @@
 //! Zip files read with distrust: names stay inside, sizes are limited before and while inflating.
 
+use crate::image::folder::is_foreign;
 use crate::{Error, Result, files};
 use std::io::{Cursor, Read};
 use std::path::{Component, Path, PathBuf};
@@ -109,7 +110,7 @@ fn open<'a>(bytes: &'a [u8], name: &str) -> Result<ZipArchive<Cursor<&'a [u8]>>>
     })
 }
 
-/// The files in the archive; folders and what macOS adds are left out.
+/// The files in the archive; folders and what systems add are left out.
 fn list(zip: &ZipArchive<Cursor<&[u8]>>, name: &str) -> Result<Vec<Entry>> {
     if zip.len() > MAX_ENTRIES {
         return Err(Error::invalid(
@@ -129,7 +130,7 @@ fn list(zip: &ZipArchive<Cursor<&[u8]>>, name: &str) -> Result<Vec<Entry>> {
             return Err(Error::invalid(name, why));
         };
         let is_folder = raw.ends_with('/');
-        if !is_folder && !path.starts_with("__MACOSX/") {
+        if !is_folder && !path.split('/').any(is_foreign) {
             entries.push(Entry { index, path });
         }
     }

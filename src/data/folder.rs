@@ -1,7 +1,8 @@
 //! Class folders: `DIR/<class>/*.png` or `DIR/<alphabet>/<class>/*.png`, any picture format.
 
-use super::{Dataset, gather};
-use crate::image::{self, Preprocessing};
+use super::{Dataset, gather_usable};
+use crate::image::folder::{Folder, Listing, Tree};
+use crate::image::{self, Preprocessing, Triage};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,11 @@ use std::path::{Path, PathBuf};
 const MAX_PICTURES: usize = 5_000_000;
 
 /// Reads class folders, sorted by name. Pictures directly in `DIR`'s folders make them classes;
-/// folders in them make them alphabets. Other files and hidden ones are passed over.
-pub fn folder(dir: impl AsRef<Path>, how: &Preprocessing) -> Result<Dataset> {
+/// folders in them make them alphabets. Other files and hidden ones are passed over, and so are pictures that
+/// cannot be used, as the triage says; a class of which none is left is none.
+pub fn folder(dir: impl AsRef<Path>, how: &Preprocessing, triage: &Triage<'_>) -> Result<Dataset> {
     let dir = dir.as_ref();
-    nested(dir, &dir.display().to_string(), how, |_| 0)
+    nested(dir, &dir.display().to_string(), how, triage, |_| 0)
 }
 
 /// As [`folder`], with the data set's name, and the drawer told by the file's name.
@@ -20,14 +22,18 @@ pub(super) fn nested(
     dir: &Path,
     name: &str,
     how: &Preprocessing,
+    triage: &Triage<'_>,
     drawer_of: impl Fn(&str) -> u16,
 ) -> Result<Dataset> {
     let at = dir.display().to_string();
     how.validate(&at)?;
     let pictures = pictures(dir)?;
-    let images = gather(pictures.len(), how, || (), |(), i| image::load(&pictures[i].path, how))?;
+    let (images, used) = gather_usable(pictures.len(), how, triage, |i| image::load(&pictures[i].path, how))?;
+    if used.is_empty() {
+        return Err(Error::invalid(at, "holds no picture that can be used"));
+    }
     let mut set = Dataset::empty(name, images);
-    for picture in pictures {
+    for picture in used.into_iter().map(|i| &pictures[i]) {
         let class = set.class(&picture.alphabet, &picture.class);
         let file = file_name(&picture.path);
         let inside = picture.path.strip_prefix(dir).unwrap_or(&picture.path);
@@ -48,7 +54,8 @@ struct Picture {
 }
 
 fn pictures(dir: &Path) -> Result<Vec<Picture>> {
-    let top = list(dir)?;
+    let (mut tree, root) = Tree::new(dir)?;
+    let top = tree.list(&root)?;
     if top.folders.is_empty() {
         let why = "has no class folders (and no Omniglot or MNIST files); put pictures into DIR/<class>/ or DIR/<alphabet>/<class>/";
         return Err(Error::invalid(dir.display(), why));
@@ -57,11 +64,11 @@ fn pictures(dir: &Path) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     let mut nested = None;
     for folder in &top.folders {
-        let inner = list(folder)?;
+        let inner = tree.list(folder)?;
         let is_alphabet = !inner.folders.is_empty();
         if is_alphabet && !inner.pictures.is_empty() {
             let why = "has pictures and folders side by side; a class has pictures, an alphabet has classes";
-            return Err(Error::invalid(folder.display(), why));
+            return Err(Error::invalid(folder.path.display(), why));
         }
         if *nested.get_or_insert(is_alphabet) != is_alphabet {
             let why = "has classes beside alphabets; put every class into an alphabet, or none";
@@ -69,7 +76,8 @@ fn pictures(dir: &Path) -> Result<Vec<Picture>> {
         }
         if is_alphabet {
             for class in &inner.folders {
-                class_pictures(class, list(class)?, &file_name(folder), &mut pictures)?;
+                let listing = tree.list(class)?;
+                class_pictures(class, listing, &file_name(&folder.path), &mut pictures)?;
             }
         } else {
             class_pictures(folder, inner, &whole, &mut pictures)?;
@@ -78,46 +86,25 @@ fn pictures(dir: &Path) -> Result<Vec<Picture>> {
     Ok(pictures)
 }
 
-fn class_pictures(class: &Path, listing: Listing, alphabet: &str, into: &mut Vec<Picture>) -> Result<()> {
+fn class_pictures(class: &Folder, listing: Listing, alphabet: &str, into: &mut Vec<Picture>) -> Result<()> {
     if listing.pictures.is_empty() {
         let why =
             "is an empty class: no picture (png, jpg, gif, bmp, webp, tiff) in it; add some or remove it";
-        return Err(Error::invalid(class.display(), why));
+        return Err(Error::invalid(class.path.display(), why));
     }
     if into.len() + listing.pictures.len() > MAX_PICTURES {
-        return Err(Error::invalid(class.display(), format!("more than {MAX_PICTURES} pictures so far")));
+        return Err(Error::invalid(
+            class.path.display(),
+            format!("more than {MAX_PICTURES} pictures so far"),
+        ));
     }
-    let name = file_name(class);
+    let name = file_name(&class.path);
     into.extend(listing.pictures.into_iter().map(|path| Picture {
         alphabet: alphabet.to_string(),
         class: name.clone(),
         path,
     }));
     Ok(())
-}
-
-/// What is in a folder, sorted by name.
-struct Listing {
-    folders: Vec<PathBuf>,
-    pictures: Vec<PathBuf>,
-}
-
-fn list(dir: &Path) -> Result<Listing> {
-    let mut listing = Listing { folders: Vec::new(), pictures: Vec::new() };
-    for entry in std::fs::read_dir(dir).map_err(Error::io("read the folder", dir))? {
-        let path = entry.map_err(Error::io("read the folder", dir))?.path();
-        if file_name(&path).starts_with('.') {
-            continue;
-        }
-        if path.is_dir() {
-            listing.folders.push(path);
-        } else if image::is_picture_name(&path) {
-            listing.pictures.push(path);
-        }
-    }
-    listing.folders.sort();
-    listing.pictures.sort();
-    Ok(listing)
 }
 
 fn file_name(path: &Path) -> String {

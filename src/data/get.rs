@@ -111,7 +111,7 @@ fn copy(file: &PublishedFile, from: &Path, to: &Path, progress: OnBytes<'_>) -> 
     pour(&mut source, from, &mut copied, to, |done| progress(file.name, done, total))?;
     copied.flush().map_err(Error::io("write", to))?;
     // What was copied, not what was there a moment ago, is what must be right.
-    published::check(file, copied.partial())?;
+    published::check(file, &copied.partial())?;
     copied.finish()
 }
 

@@ -1,7 +1,7 @@
 //! What a data folder holds, counted and measured.
 
 use super::{Dataset, folder, lake, mnist, omniglot};
-use crate::image::Preprocessing;
+use crate::image::{Preprocessing, Triage};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::Path;
@@ -19,6 +19,8 @@ pub struct Info {
     /// The Lake runs, where they are there: runs and trials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lake: Option<Runs>,
+    /// Pictures that could not be used.
+    pub broken: u64,
 }
 
 /// A part of a data set.
@@ -69,8 +71,8 @@ pub struct Runs {
 }
 
 /// Recognises what is in a folder (Omniglot, the Lake runs, MNIST, else class folders), reads all
-/// of it and measures it.
-pub fn info(dir: &Path) -> Result<Info> {
+/// of it and measures it; of class folders the pictures that the triage keeps.
+pub fn info(dir: &Path, triage: &Triage<'_>) -> Result<Info> {
     std::fs::read_dir(dir).map_err(Error::io("read the folder", dir))?;
     let mut parts = Vec::new();
     for part in omniglot::Part::ALL {
@@ -94,9 +96,10 @@ pub fn info(dir: &Path) -> Result<Info> {
         .collect();
     if parts.is_empty() && lake.is_none() {
         let how = Preprocessing::ink(omniglot::SIDE);
-        parts.push(Held::of(&folder(dir, &how)?));
+        parts.push(Held::of(&folder(dir, &how, triage)?));
     }
-    Ok(Info { folder: dir.display().to_string(), parts, totals, lake })
+    let broken = triage.tally().broken;
+    Ok(Info { folder: dir.display().to_string(), parts, totals, lake, broken })
 }
 
 impl Held {

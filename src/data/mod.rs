@@ -26,7 +26,7 @@ pub use omniglot::omniglot;
 pub use published::Published;
 pub use set::Set;
 
-use crate::image::Preprocessing;
+use crate::image::{Preprocessing, Triage};
 use crate::model::{Recipe, recipe};
 use crate::{Error, Result};
 use glyphs::GlyphSpec;
@@ -224,8 +224,8 @@ fn renumber<T>(items: &mut Vec<T>, item: T) -> u32 {
 }
 
 /// The training material of a recipe, whole: alphabets that the recipe holds out are in it, and
-/// [`Dataset::split_alphabets`] takes them apart.
-pub fn load(recipe: &Recipe, dir: &Path) -> Result<Dataset> {
+/// [`Dataset::split_alphabets`] takes them apart. Of pictures that lie in folders those count that the triage keeps.
+pub fn load(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Dataset> {
     let how = recipe.preprocessing();
     match recipe.data {
         recipe::Data::Mnist => mnist(dir, mnist::Part::Train, &how),
@@ -238,7 +238,7 @@ pub fn load(recipe: &Recipe, dir: &Path) -> Result<Dataset> {
             }
             Ok(set)
         }
-        recipe::Data::Folder { ref path } => folder(path, &how),
+        recipe::Data::Folder { ref path } => folder(path, &how, triage),
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
             glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, &how)
         }
@@ -293,21 +293,63 @@ fn gather<S>(
     state: impl Fn() -> S + Sync + Send,
     image: impl Fn(&mut S, usize) -> Result<Array3<u8>> + Sync + Send,
 ) -> Result<Array4<u8>> {
+    let mut images = room(count, how)?;
+    images.as_slice_mut().unwrap_or_default().par_chunks_mut(bytes_of(how)).enumerate().try_for_each_init(
+        state,
+        |state, (i, target)| {
+            lay(&image(state, i)?, target);
+            Ok::<_, Error>(())
+        },
+    )?;
+    Ok(images)
+}
+
+/// As [`gather`], of those that the triage keeps: `[M, C, S, S]`, and which they are.
+fn gather_usable(
+    count: usize,
+    how: &Preprocessing,
+    triage: &Triage<'_>,
+    image: impl Fn(usize) -> Result<Array3<u8>> + Sync + Send,
+) -> Result<(Array4<u8>, Vec<usize>)> {
+    if triage.is_strict() {
+        let strictly = |_: &mut (), i| triage.keep(image(i)).map(Option::unwrap_or_default);
+        return Ok((gather(count, how, || (), strictly)?, (0..count).collect()));
+    }
+    let mut images = room(count, how)?;
+    let made: Vec<Result<()>> = images
+        .as_slice_mut()
+        .unwrap_or_default()
+        .par_chunks_mut(bytes_of(how))
+        .enumerate()
+        .map(|(i, target)| image(i).map(|made| lay(&made, target)))
+        .collect();
+    // Told in the order of the pictures.
+    let numbered = made.into_iter().enumerate().map(|(i, made)| made.map(|()| i));
+    let used = triage.keep_all(numbered)?;
+    let images = if used.len() == count { images } else { images.select(Axis(0), &used) };
+    Ok((images, used))
+}
+
+/// Bytes of an image.
+fn bytes_of(how: &Preprocessing) -> usize {
+    how.channels() * how.size() * how.size()
+}
+
+fn lay(image: &Array3<u8>, target: &mut [u8]) {
+    target.iter_mut().zip(image).for_each(|(t, &p)| *t = p);
+}
+
+/// Images without anything on them.
+fn room(count: usize, how: &Preprocessing) -> Result<Array4<u8>> {
     let (channels, size) = (how.channels(), how.size());
-    let each = channels * size * size;
     let mut pixels = Vec::new();
-    let room = count.checked_mul(each).filter(|&bytes| pixels.try_reserve_exact(bytes).is_ok());
+    let room = count.checked_mul(bytes_of(how)).filter(|&bytes| pixels.try_reserve_exact(bytes).is_ok());
     let Some(bytes) = room else {
         let why =
             format!("{count} images of {size}×{size} pixels do not fit into memory; use a smaller size");
         return Err(Error::invalid("the data", why));
     };
     pixels.resize(bytes, 0_u8);
-    pixels.par_chunks_mut(each).enumerate().try_for_each_init(state, |state, (i, target)| {
-        let made = image(state, i)?;
-        target.iter_mut().zip(&made).for_each(|(t, &p)| *t = p);
-        Ok::<_, Error>(())
-    })?;
     Array4::from_shape_vec((count, channels, size, size), pixels)
         .map_err(|e| Error::invalid_because("the data", "cannot be shaped into images", e))
 }

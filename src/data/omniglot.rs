@@ -6,7 +6,7 @@
 
 use super::archive::{Archive, Entry};
 use super::{Dataset, folder, gather};
-use crate::image::{self, Polarity, Preprocessing};
+use crate::image::{self, Polarity, Preprocessing, Triage};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ pub fn omniglot(dir: impl AsRef<Path>, part: Part, how: &Preprocessing) -> Resul
     let name = format!("omniglot {}", part.name());
     match place(dir.as_ref(), part)? {
         Place::Zip(path) => from_archive(&Archive::open(&path)?, &name, how),
-        Place::Folder(path) => folder::nested(&path, &name, &dark(how), drawer_of),
+        Place::Folder(path) => folder::nested(&path, &name, &dark(how), &Triage::strict(), drawer_of),
     }
 }
 

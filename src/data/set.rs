@@ -2,7 +2,7 @@
 
 use super::{Dataset, folder, glyphs, lake, mnist, omniglot};
 use crate::Result;
-use crate::image::Preprocessing;
+use crate::image::{Preprocessing, Triage};
 use clap::ValueEnum;
 use std::path::Path;
 
@@ -47,11 +47,11 @@ impl Set {
         }
     }
 
-    /// Reads it from a data folder.
+    /// Reads it from a data folder; of class folders the pictures that the triage keeps.
     ///
     /// # Errors
     /// Where it is not there, or not what it must be.
-    pub fn read(self, dir: &Path, how: &Preprocessing) -> Result<Dataset> {
+    pub fn read(self, dir: &Path, how: &Preprocessing, triage: &Triage<'_>) -> Result<Dataset> {
         match self {
             Self::Omniglot => whole_omniglot(dir, how),
             Self::OmniglotBackground => omniglot(dir, omniglot::Part::Background, how),
@@ -59,7 +59,7 @@ impl Set {
             Self::Lake => lake(dir, how)?.dataset(),
             Self::MnistTrain => mnist(dir, mnist::Part::Train, how),
             Self::MnistTest => mnist(dir, mnist::Part::Test, how),
-            Self::Folder => folder(dir, how),
+            Self::Folder => folder(dir, how, triage),
             Self::Glyphs => glyphs::framed(&glyphs::SAMPLE, how),
         }
     }

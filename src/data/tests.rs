@@ -218,7 +218,7 @@ fn folders_of_classes_and_of_alphabets() {
         write(dir.path().join(path), png(i as u32));
     }
     write(dir.path().join("flat/cat/notes.txt"), "not a picture, and not read");
-    let flat = folder(dir.path().join("flat"), &Preprocessing::ink(9)).unwrap();
+    let flat = folder(dir.path().join("flat"), &Preprocessing::ink(9), &Triage::strict()).unwrap();
     assert_eq!(flat.alphabets, ["flat"]);
     assert_eq!(flat.classes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["ant", "cat"]);
     assert_eq!(flat.labels, [0, 1, 1]);
@@ -226,7 +226,7 @@ fn folders_of_classes_and_of_alphabets() {
     for path in ["nested/B/b1/1.png", "nested/A/a2/1.png", "nested/A/a1/1.png"] {
         write(dir.path().join(path), png(0));
     }
-    let nested = folder(dir.path().join("nested"), &Preprocessing::ink(9)).unwrap();
+    let nested = folder(dir.path().join("nested"), &Preprocessing::ink(9), &Triage::strict()).unwrap();
     assert_eq!(nested.alphabets, ["A", "B"]);
     assert_eq!(nested.by_alphabet(), [vec![0, 1], vec![2]]);
 }
@@ -253,7 +253,7 @@ fn bad_folders_are_errors_that_name_the_place() {
         ("file", "file", "cannot read the folder"),
         ("absent", "absent", "cannot read the folder"),
     ] {
-        let error = folder(at(name), &Preprocessing::ink(9)).unwrap_err().to_string();
+        let error = folder(at(name), &Preprocessing::ink(9), &Triage::strict()).unwrap_err().to_string();
         assert!(error.contains(&at(place).display().to_string()) && error.contains(says), "{name}: {error}");
     }
 }
@@ -270,7 +270,7 @@ fn an_unreadable_folder_is_an_error_that_names_it() {
         eprintln!("skipped: this user may read every folder");
         return;
     }
-    let error = folder(&closed, &Preprocessing::ink(9)).unwrap_err().to_string();
+    let error = folder(&closed, &Preprocessing::ink(9), &Triage::strict()).unwrap_err().to_string();
     assert!(error.contains("closed"), "{error}");
 }
 
@@ -311,7 +311,7 @@ pub(super) mod real_data {
     #[test]
     #[ignore = "needs SIAMESE_DATA"]
     fn the_sets_are_what_their_authors_say() {
-        let found = info(&folder()).unwrap();
+        let found = info(&folder(), &Triage::strict()).unwrap();
         let counts: Vec<_> = found.parts.iter().map(|p| (p.alphabets, p.classes, p.images)).collect();
         assert_eq!(counts, [(30, 964, 19_280), (20, 659, 13_180), (1, 10, 60_000), (1, 10, 10_000)]);
         assert!(found.parts[..2].iter().all(|p| p.drawers == 20 && p.images_per_class_min == 20));

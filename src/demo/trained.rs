@@ -2,6 +2,7 @@
 
 use super::{Demo, RECIPE, Towers, TowersFrom, Watch};
 use crate::export::{self, Calibration, DataFacts};
+use crate::image::Triage;
 use crate::model::Recipe;
 use crate::runtime::ort::SessionOptions;
 use crate::train::{self, Checkpoints, Folder, Job, Material, Observer, Progress};
@@ -19,7 +20,7 @@ pub(super) fn towers(demo: &Demo, watch: &mut dyn Watch) -> Result<Towers> {
         recipe = recipe.over(steps);
     }
     watch.say("drawing 600 characters of 30 built-in alphabets, by 20 drawers each");
-    let material = Material::new(&recipe, data::load(&recipe, Path::new("."))?)?;
+    let material = Material::new(&recipe, data::load(&recipe, Path::new("."), &Triage::strict())?)?;
     let folder = Folder::new(demo.out.join("run"));
     watch.say(&format!("training {RECIPE} for {} steps on ONNX Runtime", recipe.steps));
     let job = Job {

@@ -1,6 +1,6 @@
 //! The pictures that a user names: files, folders, a list.
 
-use crate::image::is_picture_name;
+use crate::image::folder::{Folder, Listing, Tree};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -34,35 +34,59 @@ impl PictureFile {
 /// name, and only pictures in them count.
 pub struct PictureFiles {
     waiting: VecDeque<Waiting>,
+    /// The named folder that is read, and what was found in it.
+    within: Option<(PathBuf, Tree)>,
 }
 
-struct Waiting {
-    path: PathBuf,
-    /// The named folder in which it was found.
-    root: Option<PathBuf>,
+enum Waiting {
+    /// A path that was named.
+    Named(PathBuf),
+    Picture(PictureFile),
+    /// A folder in the folder that is read.
+    Folder(Folder),
 }
 
 impl PictureFiles {
     /// Of these paths.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { waiting: paths.into_iter().map(|path| Waiting { path, root: None }).collect() }
+        Self { waiting: paths.into_iter().map(Waiting::Named).collect(), within: None }
     }
 
-    /// Puts what is in a folder before all that waits; tells how many pictures and folders.
-    fn enter(&mut self, folder: &Path, root: &Path) -> Result<usize> {
-        let mut inside = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {
-            let path = entry.map_err(Error::io("read the folder", folder))?.path();
-            let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-            if !hidden && (path.is_dir() || is_picture_name(&path)) {
-                inside.push(path);
-            }
+    fn named(&mut self, path: PathBuf) -> Option<Result<PictureFile>> {
+        if !path.is_dir() {
+            return Some(Ok(PictureFile::new(path, None)));
         }
-        inside.sort();
-        for path in inside.iter().rev() {
-            self.waiting.push_front(Waiting { path: path.clone(), root: Some(root.into()) });
+        let entered = Tree::new(&path).and_then(|(tree, folder)| {
+            self.within = Some((path, tree));
+            self.enter(&folder)
+        });
+        entered.err().map(Err)
+    }
+
+    /// Puts what is in a folder before all that waits.
+    fn enter(&mut self, folder: &Folder) -> Result<()> {
+        let Some((root, tree)) = &mut self.within else { return Ok(()) };
+        let Listing { folders, pictures, links } = tree.list(folder)?;
+        if folders.is_empty() && pictures.is_empty() && links == 0 {
+            let why = "is an empty folder: no picture (png, jpg, gif, bmp, webp, tiff) in it";
+            return Err(Error::invalid(folder.path.display(), why));
         }
-        Ok(inside.len())
+        let pictures = pictures.into_iter().map(|path| PictureFile::new(path, Some(root)));
+        let mut inside: Vec<Waiting> = pictures.map(Waiting::Picture).collect();
+        inside.extend(folders.into_iter().map(Waiting::Folder));
+        inside.sort_by(|a, b| a.path().cmp(b.path()));
+        inside.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) => path,
+            Self::Picture(picture) => &picture.path,
+            Self::Folder(folder) => &folder.path,
+        }
     }
 }
 
@@ -71,17 +95,13 @@ impl Iterator for PictureFiles {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Waiting { path, root } = self.waiting.pop_front()?;
-            if !path.is_dir() {
-                return Some(Ok(PictureFile::new(path, root.as_deref())));
-            }
-            match self.enter(&path, root.as_deref().unwrap_or(&path)) {
-                Err(e) => return Some(Err(e)),
-                Ok(0) => {
-                    let why = "is an empty folder: no picture (png, jpg, gif, bmp, webp, tiff) in it";
-                    return Some(Err(Error::invalid(path.display(), why)));
-                }
-                Ok(_) => {}
+            let found = match self.waiting.pop_front()? {
+                Waiting::Picture(picture) => Some(Ok(picture)),
+                Waiting::Named(path) => self.named(path),
+                Waiting::Folder(folder) => self.enter(&folder).err().map(Err),
+            };
+            if found.is_some() {
+                return found;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Text, a line a row: JSON with the embedding, or the names alone beside a format that has none.
 
 use super::sink::Sink;
+use crate::error::one_line;
 use crate::files::Replacement;
 use crate::{Error, Result};
 use ndarray::ArrayView1;
@@ -47,10 +48,7 @@ pub(super) fn json_lines(path: &Path) -> Result<impl Sink + use<>> {
 /// # Errors
 /// Where its folder cannot be written.
 pub fn names(path: &Path) -> Result<impl Sink + use<>> {
-    file(path, |source, label, _| {
-        let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
-        Ok(format!("{}\t{}", plain(source), plain(label)))
-    })
+    file(path, |source, label, _| Ok(format!("{}\t{}", one_line(source), one_line(label))))
 }
 
 /// JSON lines for whoever reads them now; the writer is called `name` in errors.

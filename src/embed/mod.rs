@@ -18,7 +18,7 @@ pub use inputs::{Listed, PictureFile, PictureFiles};
 pub use lines::{names, stream};
 pub use sink::{Sink, Tee};
 pub use within::{rounding_matrix, within_class};
-pub use write::{Tally, write_pictures, write_set};
+pub use write::{write_pictures, write_set};
 
 use crate::image::{self, Preprocessing};
 use crate::runtime::Embedder;

@@ -6,6 +6,7 @@ use super::open_set::OpenSet;
 use super::score::{Score, Trial};
 use crate::data::{self, Dataset, Set, mnist, omniglot};
 use crate::embed;
+use crate::image::Triage;
 use crate::runtime::Embedder;
 use crate::sample::{EpisodeSpec, episodes};
 use crate::tower::{Distance, TowerKind, collapsed};
@@ -135,7 +136,7 @@ pub struct Decision {
     pub trial: Trial,
 }
 
-/// Runs a protocol on the data in a folder; `progress` is told how many images of how many are
+/// Runs a protocol on the data in a folder, of class folders on the pictures that the triage keeps; `progress` is told how many images of how many are
 /// embedded.
 ///
 /// # Errors
@@ -145,6 +146,7 @@ pub fn evaluate(
     options: &EvalOptions,
     embedder: &mut dyn Embedder,
     dir: &Path,
+    triage: &Triage<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(EvaluationResult, Evidence)> {
     let mut course = Course { embedder, progress, images: 0, seconds: 0.0 };
@@ -156,7 +158,7 @@ pub fn evaluate(
         Protocol::Lake => course.lake(dir, episodes, seed)?,
         Protocol::Episodes => {
             let set = Set::found(dir, &[Set::OmniglotEvaluation]);
-            course.episodes(set.read(dir, &how)?, spec, episodes, seed)?
+            course.episodes(set.read(dir, &how, triage)?, spec, episodes, seed)?
         }
         Protocol::Digits => {
             let data = mnist(dir, mnist::Part::Test, &how)?;

@@ -1,6 +1,7 @@
 //! The folder of a training run → a tower in a file.
 
 use super::{Calibration, DataFacts, Trained, calibration_images, exact, float, save, trained};
+use crate::image::Triage;
 use crate::onnx::ModelProto;
 use crate::tower::{Provenance, Shipped, TowerSpec};
 use crate::{Error, Result, data, files};
@@ -47,7 +48,7 @@ pub fn export_run(run: &Path, exactly: Option<&ExactOptions>, out: Option<&Path>
     let (model, name) = match exactly {
         None => (float(&recipe, &params, &told)?, "tower.onnx"),
         Some(options) => {
-            let data = data::load(&recipe, &options.data)?;
+            let data = data::load(&recipe, &options.data, &Triage::strict())?;
             check_data(&DataFacts::of(&data), &mut told)?;
             let images = calibration_images(&recipe, &data, options.images)?;
             let how = Calibration { images: images.view(), correct_biases: options.correct_biases };

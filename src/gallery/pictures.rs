@@ -2,8 +2,9 @@
 //! pictures are embedded.
 
 use super::{Answer, Classifier, Example, Gallery, Loading, Location, Shots, check_label};
-use crate::embed::{self, PictureFile, PictureFiles, Tally};
+use crate::embed::{self, Embedded, EmbeddedBatch, PictureFile, PictureFiles};
 use crate::eval::between;
+use crate::image::Triage;
 use crate::runtime::Embedder;
 use crate::tower;
 use crate::{Error, Result};
@@ -20,6 +21,8 @@ pub struct Enrolment {
     pub added: u64,
     /// Examples that were there already.
     pub present: u64,
+    /// Pictures that could not be used.
+    pub broken: u64,
     /// Classes that it holds now.
     pub classes: usize,
     /// Examples that it holds now.
@@ -93,17 +96,19 @@ pub struct Verified {
     pub distance: f32,
 }
 
-/// Enrols pictures into a gallery, which is made where there is none, of the tower given or else the shipped
-/// one: all of them, or none. Each gets the label given, else the one that its place tells.
+/// Enrols the pictures that the triage keeps into a gallery, which is made where there is none, of the tower
+/// given or else the shipped one: all of them, or none. Each gets the label given, else the one that its place
+/// tells; one whose label cannot be kept cannot be used. `seen` is called after each.
 ///
 /// # Errors
-/// A picture that cannot be used, a label that cannot be kept; those of [`Gallery::open`] and `load`.
+/// Those of the triage; no picture that can be used; those of [`Gallery::open`] and `load`.
 pub fn enroll(
     at: &Location,
     tower: Option<&Path>,
     label: Option<&str>,
     pictures: impl Iterator<Item = Result<PictureFile>> + Send,
     load: impl FnOnce(&Path) -> Loading,
+    triage: &Triage<'_>,
     seen: impl FnMut(),
 ) -> Result<Enrolment> {
     label.map_or(Ok(()), check_label)?;
@@ -113,7 +118,10 @@ pub fn enroll(
         Some(gallery) => gallery.embedder(tower, load)?,
         None => load(of_new)?,
     };
-    let examples = examples(pictures, embedder.as_mut(), label, seen)?;
+    let examples = examples(pictures, embedder.as_mut(), label, triage, seen)?;
+    if examples.is_empty() {
+        return Err(Error::invalid(at, "is not changed: there is no picture that can be used"));
+    }
     let mut gallery = match existing {
         Some(gallery) => gallery,
         None => Gallery::create(at, embedder.spec(), of_new)?,
@@ -124,6 +132,7 @@ pub fn enroll(
         gallery: at.clone(),
         added: done.added,
         present: done.present,
+        broken: triage.tally().broken,
         classes: entries.len(),
         examples: entries.iter().map(|e| e.examples).sum(),
         tower_sha256: gallery.facts().tower_sha256.clone(),
@@ -134,71 +143,83 @@ fn examples(
     pictures: impl Iterator<Item = Result<PictureFile>> + Send,
     embedder: &mut dyn Embedder,
     label: Option<&str>,
+    triage: &Triage<'_>,
     mut seen: impl FnMut(),
 ) -> Result<Vec<Example>> {
     let mut examples = Vec::new();
     embed::pictures(pictures, embedder, |input, embedding| {
-        let embedding = embedding?.to_vec();
         let label = label.map_or_else(|| input.label.clone(), String::from);
-        // Found early: a thousand pictures later would be late.
-        check_label(&label)?;
-        examples.push(Example { label, embedding, source: input.source(), added_unix_s: None });
+        let usable = embedding.and_then(|embedding| match check_label(&label) {
+            Ok(()) => Ok(embedding.to_vec()),
+            Err(error) => Err(error.at(&input.source())),
+        });
+        if let Some(embedding) = triage.keep(usable)? {
+            examples.push(Example { label, embedding, source: input.source(), added_unix_s: None });
+        }
         seen();
         Ok(())
     })?;
     Ok(examples)
 }
 
-/// Recognises pictures by a gallery and its tower; `each` is given the answers batch by batch, with the
-/// errors of pictures that could not be used, in the order of the pictures.
+/// Recognises pictures by a gallery and its tower; of the pictures that the triage
+/// keeps `each` is given the answers, batch by batch, in the order of the pictures.
 ///
 /// # Errors
-/// An empty gallery, or one that cannot be asked so; those of [`embed::batches`] and of `each`.
+/// Those of the triage; an empty gallery, or one that cannot be asked so; those of [`embed::batches`] and of `each`.
 pub fn classify(
     gallery: &Gallery,
     how: Question,
     pictures: impl Iterator<Item = Result<PictureFile>> + Send,
     embedder: &mut dyn Embedder,
-    mut each: impl FnMut(Vec<Result<Answered>>) -> Result<()>,
-) -> Result<Tally> {
+    triage: &Triage<'_>,
+    mut each: impl FnMut(Vec<Answered>) -> Result<()>,
+) -> Result<()> {
     let distance = gallery.facts().distance.clone();
     let classifier = Classifier::new(gallery.load()?, distance, how.shots, &gallery.location().to_string())?;
-    let mut tally = Tally::default();
-    embed::batches(pictures, embedder, |batch| {
-        let answers = classifier.classify(batch.embeddings.view(), how.top, how.threshold);
-        each(tally.take(batch.pictures, |input, embedded| Answered {
+    embed::batches(pictures, embedder, |EmbeddedBatch { pictures, embeddings }| {
+        let answers = classifier.classify(embeddings.view(), how.top, how.threshold);
+        let answered = |(input, embedded): (PictureFile, Embedded)| Answered {
             source: input.source(),
             place: input.label,
             answer: answers[embedded.row].clone(),
             ink: how.with_ink.then_some(embedded.ink),
-        }))
-    })?;
-    Ok(tally)
+        };
+        each(kept(pictures, triage)?.into_iter().map(answered).collect())
+    })
 }
 
 /// Which of the others show the same as one picture: those at most `threshold` apart by the tower's
 /// distance. `each` is given them as [`classify()`] gives answers.
 ///
 /// # Errors
-/// A first picture that cannot be used, or is a folder of several; those of [`embed::batches`] and of
+/// Those of the triage; a first picture that cannot be used, or is a folder of several; those of [`embed::batches`] and of
 /// `each`.
 pub fn verify(
     picture: &Path,
     threshold: f32,
     others: impl Iterator<Item = Result<PictureFile>> + Send,
     embedder: &mut dyn Embedder,
-    mut each: impl FnMut(Vec<Result<Verified>>) -> Result<()>,
-) -> Result<Tally> {
+    triage: &Triage<'_>,
+    mut each: impl FnMut(Vec<Verified>) -> Result<()>,
+) -> Result<()> {
     let first = one(picture, embedder)?;
     let how = embedder.spec().distance.clone();
-    let mut tally = Tally::default();
-    embed::batches(others, embedder, |batch| {
-        each(tally.take(batch.pictures, |input, embedded| {
-            let distance = between(&how, first.view(), batch.embeddings.row(embedded.row));
+    embed::batches(others, embedder, |EmbeddedBatch { pictures, embeddings }| {
+        let verified = |(input, embedded): (PictureFile, Embedded)| {
+            let distance = between(&how, first.view(), embeddings.row(embedded.row));
             Verified { source: input.source(), same: distance <= threshold, distance }
-        }))
-    })?;
-    Ok(tally)
+        };
+        each(kept(pictures, triage)?.into_iter().map(verified).collect())
+    })
+}
+
+/// The pictures of a batch that the triage keeps.
+fn kept(
+    pictures: Vec<(PictureFile, Result<Embedded>)>,
+    triage: &Triage<'_>,
+) -> Result<Vec<(PictureFile, Embedded)>> {
+    triage.keep_all(pictures.into_iter().map(|(input, embedded)| Ok((input, embedded?))))
 }
 
 /// The embedding of one picture.

@@ -1,5 +1,7 @@
 //! Files and bytes → a [`Picture`] of 8-bit grey or colour with alpha, within limits.
 
+use super::folder::is_foreign;
+use super::jpeg;
 use crate::{Error, Result};
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 use std::io::Cursor;
@@ -12,14 +14,14 @@ pub const MAX_PIXELS: u64 = 64 << 20;
 /// The greatest width or height that is decoded, pixels.
 pub const MAX_SIDE: u32 = 32_768;
 /// The most memory that a decoder may take, bytes: eight for each allowed pixel.
-const MAX_DECODER_BYTES: u64 = 8 * MAX_PIXELS;
+pub(super) const MAX_DECODER_BYTES: u64 = 8 * MAX_PIXELS;
 
 /// The ends of the names of files that class folders count as pictures.
 pub const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff"];
 
-/// Whether the name of a file ends like a picture's. Hidden files are none.
+/// Whether the name of a file ends like a picture's. Hidden and foreign files are none.
 pub fn is_picture_name(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    let hidden = path.file_name().is_some_and(|n| is_foreign(&n.to_string_lossy()));
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     !hidden && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
 }
@@ -57,6 +59,11 @@ pub(super) fn picture(bytes: &[u8], name: &str) -> Result<Picture> {
     let Some(format) = format else {
         return Err(Error::invalid(name, "is not a picture; PNG, JPEG, GIF, BMP, WebP and TIFF are read"));
     };
+    if format == ImageFormat::Jpeg {
+        let (mut image, orientation) = jpeg::picture(bytes, name)?;
+        image.apply_orientation(orientation);
+        return Ok(flatten(image));
+    }
     reader.set_format(format);
     reader.limits(limits());
     if let Some((width, height)) = declared_size(bytes, format) {
@@ -84,7 +91,7 @@ fn declared_size(bytes: &[u8], format: ImageFormat) -> Option<(u32, u32)> {
     (format == ImageFormat::Png && bytes.get(12..16)? == b"IHDR").then(|| Some((number(16)?, number(20)?)))?
 }
 
-fn check_size(width: u32, height: u32, name: &str) -> Result<()> {
+pub(super) fn check_size(width: u32, height: u32, name: &str) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::invalid(name, format!("has {width}×{height} pixels, so none at all")));
     }
@@ -107,6 +114,7 @@ fn flatten(image: DynamicImage) -> Picture {
         DynamicImage::ImageLuma16(levels) => {
             Pixels::Gray(levels.into_raw().into_iter().map(to_8_bits).collect())
         }
+        DynamicImage::ImageRgba8(colours) => Pixels::Rgba(colours.as_raw().as_chunks().0.to_vec()),
         DynamicImage::ImageRgba16(colours) => {
             Pixels::Rgba(colours.pixels().map(|p| p.0.map(to_8_bits)).collect())
         }

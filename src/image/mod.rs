@@ -1,20 +1,23 @@
 //! The pixel contract: any picture → ink. The only place that decodes, inverts and resizes.
 //!
 //! Ink is `uint8 [1, S, S]`: 0 is paper, 255 the darkest stroke. It is made in integer arithmetic
-//! only, so that the same decoded picture gives the same bytes on every machine (PNG, GIF, BMP,
-//! lossless WebP and TIFF decode to the bit; JPEG as its decoder rounds).
+//! only, and pictures are decoded in integers, so that the same file gives the same bytes on every machine.
 //! Foreign towers take colours, `uint8 [3, S, S]`.
 //!
 //! Nothing here trusts its input: pixels and memory are limited before anything is decoded.
 
 mod decode;
+pub mod folder;
 mod ink;
+mod jpeg;
 mod rgb;
 #[cfg(test)]
 mod tests;
+mod triage;
 mod window;
 
 pub use decode::{EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, is_picture_name};
+pub use triage::{Tally, Triage};
 
 use crate::{Error, Result, files};
 use decode::Picture;

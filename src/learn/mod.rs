@@ -16,6 +16,7 @@ pub use survey::Survey;
 use crate::data::{self, Dataset};
 use crate::embed;
 use crate::export::{self, Projection, project};
+use crate::image::Triage;
 use crate::onnx::ModelProto;
 use crate::report::html::Page;
 use crate::runtime::{Embedder, Runner};
@@ -42,6 +43,8 @@ pub struct Task<'a> {
     pub runner: &'a Runner,
     /// The folder for towers and report.
     pub out: &'a Path,
+    /// What happens to pictures that cannot be used.
+    pub triage: &'a Triage<'a>,
 }
 
 /// What is told meanwhile.
@@ -123,7 +126,7 @@ impl Way {
 pub fn learn(task: &Task<'_>, watch: &mut dyn Watch) -> Result<Learned> {
     let (spec, _) = TowerSpec::read(task.tower)?;
     watch.say(&format!("reading {} as {} sees it", task.pictures.display(), spec.name));
-    let data = data::folder(task.pictures, &spec.preprocessing)?;
+    let data = data::folder(task.pictures, &spec.preprocessing, task.triage)?;
     let survey = Survey::of(&data);
     watch.say(&told(&survey));
     let material = Material::of(task.tower, task.runner, &data)?;

@@ -2,7 +2,8 @@
 //!
 //! rten has no int64, bool or float64: it computes with int32 and float32 in their place.
 
-use super::support::{self, Cause, OperatorUse};
+use super::caught::{Cause, caught};
+use super::support::{self, OperatorUse};
 use super::{Backend, Embedder, Engine, OptLevel, Options, RTEN, ReadTower, check_output, in_parts};
 use crate::onnx::{self, DType, ModelProto, ValueInfoProto};
 use crate::tower::{INPUT, OUTPUT, TowerSpec};
@@ -53,11 +54,11 @@ impl Loaded {
         let optimise = options.level != Some(OptLevel::Off);
         let load = || ModelOptions::with_all_ops().enable_optimization(optimise).load(bytes.to_vec());
         let pool = Arc::new(ThreadPool::with_num_threads(options.threads()));
-        Ok(Self { model: support::caught(load)?, pool })
+        Ok(Self { model: caught(load)?, pool })
     }
 
     fn run(&self, inputs: Vec<(&str, ValueOrView<'_>)>, outputs: &[&str]) -> Result<Vec<Value>, Cause> {
-        support::caught(|| {
+        caught(|| {
             let id = |name: &str| self.model.node_id(name);
             let inputs = inputs.into_iter().map(|(name, value)| Ok((id(name)?, value)));
             let inputs = inputs.collect::<Result<Vec<_>, rten::RunError>>()?;

@@ -1,13 +1,13 @@
 //! What a model asks of a runtime: its operators, and the error that names all that are lacking.
 
 use super::ReadTower;
+use super::caught::Cause;
 use crate::onnx::{
     Constants, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto, is_standard,
 };
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An operator that a model uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -116,24 +116,6 @@ pub fn one_node(model: &ModelProto, operator: &OperatorUse) -> ModelProto {
         opset_import: imports,
         graph: Some(graph),
         ..ModelProto::default()
-    }
-}
-
-/// A cause from a runtime.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// Does what may panic on a damaged graph: that is the model's fault, and an error here.
-///
-/// # Errors
-/// Those of the work; the words of a panic.
-pub fn caught<T, E: Into<Cause>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, Cause> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => done.map_err(Into::into),
-        Err(panic) => {
-            let words = panic.downcast_ref::<&str>().map(|words| (*words).to_string());
-            let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(words.unwrap_or_else(|| "it panicked".into()).into())
-        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Routes, limits, and errors as JSON.
 
+use super::body::Brought;
 use super::guard;
 use super::recogniser::{Recogniser, RequestError};
 use crate::tower::sha256;
 use crate::{Error, Result};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -160,7 +160,7 @@ async fn in_time(request: Request, next: Next) -> Response {
 }
 
 /// A status, and why.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub StatusCode, pub String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -171,18 +171,6 @@ impl IntoResponse for Refusal {
 impl From<QueryRejection> for Refusal {
     fn from(rejection: QueryRejection) -> Self {
         Self(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<BytesRejection> for Refusal {
-    fn from(rejection: BytesRejection) -> Self {
-        let why = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("the body is larger than {} MiB, the most that is taken", MAX_BODY_BYTES >> 20)
-            }
-            _ => rejection.body_text(),
-        };
-        Self(rejection.status(), why)
     }
 }
 
@@ -250,9 +238,9 @@ fn five() -> usize {
 async fn classify(
     State(shared): State<Shared>,
     asked: std::result::Result<Query<ClassifyQuery>, QueryRejection>,
-    picture: std::result::Result<Bytes, BytesRejection>,
+    brought: std::result::Result<Brought, Refusal>,
 ) -> Reply<impl serde::Serialize> {
-    let (Query(ClassifyQuery { top, ink }), picture) = (asked?, picture?);
+    let (Query(ClassifyQuery { top, ink }), Brought { picture, .. }) = (asked?, brought?);
     if !(1..=MAX_TOP).contains(&top) {
         let why = format!("top is {top}; it must be 1 to {MAX_TOP}");
         return Err(Refusal(StatusCode::BAD_REQUEST, why));
@@ -262,11 +250,18 @@ async fn classify(
 
 async fn embed(
     State(shared): State<Shared>,
-    picture: std::result::Result<Bytes, BytesRejection>,
+    brought: std::result::Result<Brought, Refusal>,
 ) -> Reply<impl serde::Serialize> {
-    let picture = picture?;
+    let Brought { picture, .. } = brought?;
     let embedding = shared.work(move |recogniser| recogniser.embed(&picture)).await?;
     Ok(Json(json!({ "embedding": embedding })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewQuery {
+    label: Option<String>,
+    source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -278,11 +273,16 @@ struct ExampleQuery {
 
 async fn enroll(
     State(shared): State<Shared>,
-    named: std::result::Result<Query<ExampleQuery>, QueryRejection>,
-    picture: std::result::Result<Bytes, BytesRejection>,
+    named: std::result::Result<Query<NewQuery>, QueryRejection>,
+    brought: std::result::Result<Brought, Refusal>,
 ) -> Reply<impl serde::Serialize> {
     shared.editable()?;
-    let (Query(ExampleQuery { label, source }), picture) = (named?, picture?);
+    let (Query(named), Brought { picture, label, source }) = (named?, brought?);
+    let source = named.source.or(source);
+    let Some(label) = named.label.or(label) else {
+        let why = "which class is it? Give ?label=… in the address, or a field `label` in the form";
+        return Err(Refusal(StatusCode::BAD_REQUEST, why.into()));
+    };
     // The same picture again is then the same example.
     let source = source.unwrap_or_else(|| format!("sha256:{}", sha256(&picture)));
     shared.work(move |recogniser| recogniser.enroll(&picture, label, source)).await.map(Json)

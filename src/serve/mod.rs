@@ -9,9 +9,11 @@
 //! | `POST /api/examples?label=L&source=S` | enrols the picture in the body |
 //! | `DELETE /api/examples?label=L&source=S` | removes a class, or its examples from one source |
 //!
-//! A body is a picture file as it is: PNG, JPEG, GIF, BMP, WebP or TIFF. Answers are JSON; a refusal
+//! A body is a picture file as it is (PNG, JPEG, GIF, BMP, WebP or TIFF), or a form (`multipart/form-data`) with one
+//! file in it; to enrol, the form may have the fields `label` and `source` instead of the address. Answers are JSON; a refusal
 //! is `{"error": "…"}` with a status of 4xx, a fault of the server's own one of 5xx.
 
+mod body;
 mod guard;
 mod http;
 mod recogniser;

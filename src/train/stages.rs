@@ -4,6 +4,7 @@
 use super::{
     Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, fitted, graph, train,
 };
+use crate::image::Triage;
 use crate::model::{Params, Recipe, read_params, shipped_params};
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::ort::SessionOptions;
@@ -68,6 +69,8 @@ pub struct Training<'a> {
     pub log_every: u64,
     /// When checkpoints are due.
     pub checkpoints: Checkpoints,
+    /// What happens to pictures that cannot be used.
+    pub triage: &'a Triage<'a>,
     /// Set from outside to stop after the step at hand.
     pub stop: &'a AtomicBool,
 }
@@ -99,7 +102,7 @@ impl Training<'_> {
         resume: bool,
         observer: &mut dyn Observer,
     ) -> Result<FinishedRun> {
-        let Fitted { recipe, material, notes } = fitted(recipe, self.data)?;
+        let Fitted { recipe, material, notes } = fitted(recipe, self.data, self.triage)?;
         let recipe = &recipe;
         notes.iter().for_each(|text| observer.note(text));
         if !resume {
@@ -172,7 +175,7 @@ impl Training<'_> {
         let recipe = self.changes.of_first_stage().recipe(from)?;
         let folder = Folder::new(main.parent().unwrap_or(Path::new("")).join(&recipe.name));
         if folder.params().exists() {
-            must_be_trained_by(&fitted(&recipe, self.data)?.recipe, &folder)?;
+            must_be_trained_by(&fitted(&recipe, self.data, self.triage)?.recipe, &folder)?;
         } else {
             self.run(&recipe, &folder, folder.has_checkpoint(), observer)?;
         }
@@ -216,8 +219,14 @@ pub struct GraphFile {
 ///
 /// # Errors
 /// As [`fitted`] and [`graph`]; a folder that cannot be written.
-pub fn write_graph(recipe: &Recipe, data: &Path, device: Device, out: Option<&Path>) -> Result<GraphFile> {
-    let Fitted { recipe, material, .. } = fitted(recipe, data)?;
+pub fn write_graph(
+    recipe: &Recipe,
+    data: &Path,
+    triage: &Triage<'_>,
+    device: Device,
+    out: Option<&Path>,
+) -> Result<GraphFile> {
+    let Fitted { recipe, material, .. } = fitted(recipe, data, triage)?;
     let graph = graph(&recipe, &material, device)?;
     let shipped = Path::new("onnx").join(&recipe.name);
     let shipped = Some(shipped).filter(|folder| folder.join("recipe.json").exists());

@@ -2,6 +2,7 @@
 
 use crate::data::{self, Dataset};
 use crate::export::DataFacts;
+use crate::image::Triage;
 use crate::model::recipe::{Data, Sampling};
 use crate::model::{Params, Recipe};
 use crate::sample::{Sampler, sampler, siblings};
@@ -35,11 +36,11 @@ pub struct Fitted {
 }
 
 /// Reads a recipe's data from the data folder. Where that holds class folders and not the data set that the
-/// recipe names, these are trained on; batches larger than the data are reduced.
+/// recipe names, these are trained on, those that the triage keeps; batches larger than the data are reduced.
 ///
 /// # Errors
 /// Data that is missing or broken, or that cannot fill any batch.
-pub fn fitted(recipe: &Recipe, dir: &Path) -> Result<Fitted> {
+pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted> {
     let mut recipe = recipe.clone();
     let mut notes = Vec::new();
     if !data::has(&recipe, dir) && data::is_class_folders(dir) {
@@ -47,7 +48,7 @@ pub fn fitted(recipe: &Recipe, dir: &Path) -> Result<Fitted> {
         notes.push(format!("training on the class folders of {}", path.display()));
         recipe.data = Data::Folder { path };
     }
-    let all = data::load(&recipe, dir)?;
+    let all = data::load(&recipe, dir, triage)?;
     let sampling = sample::fitted(&recipe.sampling, &all);
     if sampling != recipe.sampling {
         let told = |sampling| serde_json::to_string(sampling).unwrap_or_default();

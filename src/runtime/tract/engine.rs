@@ -2,7 +2,8 @@
 
 use super::{NAME, faults, mend, optimised};
 use crate::onnx::{self, DType, ModelProto};
-use crate::runtime::{Engine, TRACT, support};
+use crate::runtime::caught::caught;
+use crate::runtime::{Engine, TRACT};
 use crate::{Error, Result};
 use prost::Message;
 use tract_onnx::prelude::*;
@@ -27,7 +28,7 @@ impl Engine for TractEngine {
 /// # Errors
 /// Where tract refuses it or fails.
 pub(super) fn run_as_is(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
-    let results = support::caught(|| execute(model, inputs)).map_err(|source| Error::Runtime {
+    let results = caught(|| execute(model, inputs)).map_err(|source| Error::Runtime {
         runtime: NAME,
         action: "run a graph".into(),
         source,

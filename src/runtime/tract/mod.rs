@@ -9,6 +9,7 @@ mod faults_tests;
 mod mend;
 
 use super::batch::Workers;
+use super::caught::{Cause, caught};
 use super::{Backend, Embedder, Engine, Options, ReadTower, TRACT, check_images, check_output, support};
 use crate::edge;
 use crate::tower::{OUTPUT, TowerSpec};
@@ -127,7 +128,7 @@ fn run(
     image: ArrayView3<'_, u8>,
     row: &mut [f32],
 ) -> Result<()> {
-    let told = |source: support::Cause| Error::Runtime {
+    let told = |source: Cause| Error::Runtime {
         runtime: NAME,
         action: format!("embed an image with {}", spec.name),
         source,
@@ -138,7 +139,7 @@ fn run(
     // In standard layout there is always a slice.
     let pixels = pixels.as_slice().unwrap_or_default();
     let input = Tensor::from_shape(&shape, pixels).map_err(failed)?;
-    let outputs = support::caught(|| plan(tvec!(input.into()))).map_err(told)?;
+    let outputs = caught(|| plan(tvec!(input.into()))).map_err(told)?;
     let output = outputs.first().ok_or_else(|| Error::invalid(&spec.name, "gave no output"))?;
     check_output(spec, 1, output.shape())?;
     row.copy_from_slice(output.try_as_plain_ram().and_then(|t| t.as_slice::<f32>()).map_err(failed)?);
@@ -157,7 +158,7 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
         return Err(support::refusal(NAME, tower, &lacking, support::advice(&lacking), None));
     }
     faults::check(tower.model, tower.name)?;
-    support::caught(|| build(&onnx, tower)).map_err(|source| {
+    caught(|| build(&onnx, tower)).map_err(|source| {
         let advice = if tower.model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
             format!(
                 "it is tested up to opset {TESTED_OPSET}: export the model again with opset 17, or run it with ONNX Runtime"
