@@ -1,10 +1,11 @@
 //! What several verbs have in common.
 
 use super::Context;
-use super::output::warn;
+use super::output::{note, warn};
 use crate::data::{Dataset, Set};
 use crate::embed::{Listed, PictureFile, PictureFiles};
-use crate::gallery::{Gallery, Limit};
+use crate::eval::bootstrap::Share;
+use crate::gallery::{self, Gallery, Limit, Rule};
 use crate::image::Preprocessing;
 use crate::runtime::{Embedder, Options, Runner, Runtime};
 use crate::{Error, Result};
@@ -76,17 +77,89 @@ pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing) -> Result<Dat
     set.read(dir, how)
 }
 
-/// The distance that a limit means for a gallery; none given is that of a gallery that was calibrated.
-pub fn threshold(given: Option<Limit>, gallery: &Gallery) -> Result<Option<f32>> {
-    let found = given.unwrap_or(Limit::Calibrated).distance(gallery.facts());
+/// The rule that a limit means for a gallery; none given is that of a gallery that was calibrated.
+pub fn rule(given: Option<Limit>, gallery: &Gallery) -> Result<Option<Rule>> {
+    let limit = given.unwrap_or(Limit::Calibrated);
+    let found = limit.rule(gallery.facts());
     if given == Some(Limit::Calibrated) && found.is_none() {
         let why = "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
         return Err(Error::invalid(gallery.location(), why));
     }
+    if limit == Limit::Calibrated
+        && let Some(doubts) = gallery.doubts()?
+    {
+        note(format_args!("note: {doubts}"));
+    }
     Ok(found)
+}
+
+/// Calibrates a gallery again after a change, where it does so by itself or that is asked for. The change
+/// stands in any case, so that a gallery cannot be calibrated is told, and no fault of the verb.
+pub fn recalibrate(gallery: &mut Gallery, asked: bool) {
+    match gallery::recalibrate(gallery, asked) {
+        Some(Ok(found)) => {
+            let point = &found.point;
+            note(format_args!(
+                "calibrated: {} % of false positives asked for, {} % expected",
+                percent(point.asked),
+                percent(point.false_positives.share)
+            ));
+        }
+        Some(Err(e)) => note(format_args!("note: not calibrated again: {e}")),
+        None => {}
+    }
+}
+
+/// A rate between 0 and 1 as users give it: `1%` or `0.01`.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    match number.trim().parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate < unit => Ok(rate / unit),
+        _ => Err("give a rate between 0 and 1, such as 1% or 0.01".into()),
+    }
 }
 
 /// A share as a percentage.
 pub fn percent(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
+}
+
+/// A share and its interval as percentages.
+pub fn interval(share: &Share) -> String {
+    let [low, high] = share.interval_95.map(percent);
+    format!("{} ({low}–{high})", percent(share.share))
+}
+
+/// A distance or score in four digits.
+pub fn rounded(number: f32) -> String {
+    let digits = if number == 0.0 { 0 } else { (3 - number.abs().log10().floor() as i32).clamp(0, 9) };
+    format!("{number:.*}", digits as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_shares_or_percentages() {
+        for (text, value) in [("1%", 0.01), ("0.01", 0.01), ("12.5 %", 0.125)] {
+            assert_eq!(rate(text), Ok(value));
+        }
+        for text in ["0", "1", "100%", "-1%", "x", "", "%", "nan"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_four_digits() {
+        for (number, text) in [
+            (0.0, "0"),
+            (0.123_456, "0.1235"),
+            (12.3456, "12.35"),
+            (-0.012_345, "-0.01234"),
+            (98765.4, "98765"),
+        ] {
+            assert_eq!(rounded(number), text);
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! Ties count as errors, every accuracy has a 95 % interval, and a collapsed tower is called so. Only
 //! [`evaluate`] sees data and a tower; what it stands on is given embeddings `[N, D]`.
 
+pub mod bootstrap;
+pub mod identification;
 mod linear;
 mod nearest;
 mod open_set;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::gallery::{Example, Gallery, Limit, Location, Shots, Threshold};
+use crate::gallery::{Example, Gallery, Limit, Location, PairThreshold, Shots};
 use crate::runtime::{Embedder as _, MockEmbedder, TRACT};
 use std::path::Path;
 use std::sync::Arc;
@@ -80,8 +80,8 @@ fn what_others_do_to_the_file_counts_from_the_next_request_on() {
     assert_eq!((&told["threshold"], &told["classes"][1]["label"]), (&0.0.into(), &"six".into()));
 }
 
-fn threshold(distance: f32) -> Threshold {
-    Threshold {
+fn threshold(distance: f32) -> PairThreshold {
+    PairThreshold {
         distance,
         chosen_at: "test".into(),
         data: "none".into(),
