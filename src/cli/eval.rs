@@ -45,7 +45,8 @@ pub struct Arguments {
     episodes: Option<u64>,
     /// How many pictures of unknown classes galleries are asked to take for known ones at most; several apart by
     /// commas (identification).
-    #[arg(long, value_name = "RATE,…", value_delimiter = ',', default_value = "10%,5%,1%", value_parser = shared::rate)]
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_values = ["10%", "5%", "1%"],
+          value_parser = shared::rate)]
     false_positives: Vec<f64>,
     /// The seed of episodes and galleries.
     #[arg(long, default_value_t = 0)]

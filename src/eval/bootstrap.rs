@@ -64,7 +64,8 @@ pub fn share(trials: impl IntoIterator<Item = (Unit, bool, f64)>) -> Share {
     let (classes, drawers) = (places(&cells, |u| u.class), places(&cells, |u| u.drawer));
     let units = [classes.len(), drawers.len()].into_iter().filter(|&n| n > 1).min().unwrap_or(1);
     let same = cells.values().all(|cell| cell[0] * whole[1] == whole[0] * cell[1]);
-    if units < 2 || same {
+    if cells.is_empty() || units < 2 || same {
+        let units = if cells.is_empty() { 0 } else { units };
         return Share { share, interval_95: wilson((share * units as f64).round() as u64, units as u64) };
     }
     let cells: Vec<(usize, usize, [f64; 2])> =

@@ -285,13 +285,13 @@ impl Gallery {
     }
 
     /// Changes what it knows about itself.
-    pub(super) fn change_facts(&mut self, change: &dyn Fn(&mut Facts)) -> Result<()> {
+    fn change_facts(&mut self, change: &dyn Fn(&mut Facts)) -> Result<()> {
         self.facts = self.store.change_facts(change)?;
         Ok(())
     }
 
     /// What its examples are now.
-    pub(super) fn state(&self) -> Result<State> {
+    fn state(&self) -> Result<State> {
         self.store.state()
     }
 

@@ -43,7 +43,7 @@ pub fn calibration(data: &str, found: &Identification, pairs: Option<&(ErrorRate
             [percent(p.asked), interval(&p.false_positives), right, format!("{:.4}", p.threshold)]
         }),
     );
-    distances::trade_off(&mut page, &[("left out", &found.curve)])?;
+    distances::trade_off(&mut page, &[("left out", found.curve.as_slice())])?;
     if let Some((told, scores)) = pairs {
         of_pairs(&mut page, told, scores)?;
     }
