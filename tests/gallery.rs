@@ -121,14 +121,15 @@ fn what_was_enrolled_is_recognised() {
         bench.command(&["classify", "g", "-"]).write_stdin("asked/box/9.png\nasked/dot/9.png\n").output();
     let output = output.unwrap();
     let lines: Vec<String> = text(&output.stdout).lines().map(String::from).collect();
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
+    assert!(lines[3].starts_with("2 pictures: 2 known, 0 unknown"));
     assert!(lines[0].starts_with("picture\tlabel\tdistance\t"));
     assert!(
         lines[1].starts_with("asked/box/9.png\tbox\t0\t")
             && lines[2].starts_with("asked/dot/9.png\tdot\t0\t")
     );
     // Of class folders it is told how many were right.
-    let told = text(&bench.run(&["classify", "g", "asked", "strange.png"]).stderr);
+    let told = text(&bench.run(&["classify", "g", "asked", "strange.png"]).stdout);
     assert!(
         told.contains("3 of 3 in folders of known classes are right (100.00 %), 0 of 1 others"),
         "{told}"

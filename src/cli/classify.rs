@@ -38,8 +38,8 @@ pub struct Arguments {
     runtime: RuntimeArgs,
 }
 
-/// Runs the verb; all must be known for the answer yes. As JSON each picture is a line, and the summary one on
-/// stderr.
+/// Runs the verb; all must be known for the answer yes. As JSON each picture is a line, and the summary
+/// one on stderr.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let gallery = Gallery::open(&arguments.gallery)?;
     let rule = shared::rule(arguments.threshold, &gallery)?;
@@ -72,7 +72,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     })?;
     bar.finish_and_clear();
     summary.broken = tally.broken;
-    note(if context.json { json_line(&summary)? } else { summary.text() });
+    if context.json {
+        note(json_line(&summary)?);
+    } else {
+        print(&(summary.text() + "\n"))?;
+    }
     if let Some(out) = &arguments.report {
         page::classification(gallery.facts(), &labels, rule.as_ref(), &answers)?.write(out)?;
     }

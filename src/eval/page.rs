@@ -98,7 +98,10 @@ fn identification(page: &mut Page, told: &Galleries) -> Result<()> {
     page.table(&header, rows);
     let chosen: Vec<[f64; 2]> =
         told.rates.iter().map(|r| [r.false_positives.share, 1.0 - r.true_positives.share]).collect();
-    distances::trade_off(page, &[("best in hindsight", told.curve.as_slice()), ("as calibrated", chosen.as_slice())])
+    distances::trade_off(
+        page,
+        &[("best in hindsight", told.curve.as_slice()), ("as calibrated", chosen.as_slice())],
+    )
 }
 
 /// Histogram of distances to the own and to the nearest other class, and the curve of both errors.
