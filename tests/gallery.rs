@@ -156,6 +156,10 @@ fn one_picture_a_class_is_named_after_its_file() {
 fn a_calibrated_threshold_tells_the_unknown() {
     let bench = Bench::enrolled();
     bench.refused(&["classify", "g", "asked", "--threshold", "auto"], "no calibrated threshold");
+    // For one question alone, without keeping anything.
+    let output = bench.run(&["classify", "g", "strange.png", "--false-positives", "30%"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(bench.json(&["list", "g"])["facts"]["identification"].is_null());
     let told = bench.json(&["calibrate", "g", "--false-positives", "30%"]);
     let pairs = &told["calibration"];
     assert_eq!((pairs["same_pairs"].as_u64(), pairs["different_pairs"].as_u64()), (Some(9), Some(27)));
@@ -165,6 +169,8 @@ fn a_calibrated_threshold_tells_the_unknown() {
     let answers = lines(&output);
     assert_eq!((&answers[0]["label"], &answers[1]["label"]), (&Value::Null, &"bar".into()));
     assert!(bench.run(&["classify", "g", "strange.png", "--threshold", "none"]).status.success());
+    let means = bench.run(&["classify", "g", "asked", "--shots", "mean"]);
+    assert!(text(&means.stderr).contains("chosen for --shots best"));
     let summary: Value = serde_json::from_slice(&output.stderr).unwrap();
     let kept = &bench.json(&["list", "g"])["facts"]["identification"];
     assert_eq!(kept["threshold"], summary["rule"]["threshold"]);

@@ -127,7 +127,8 @@ fn text(told: &Calibrated) -> String {
     if found.asked_examples < found.examples {
         text += &format!("; {} of {} classes were asked", found.asked_examples, found.asked_classes);
     }
-    text += &shortfall(&found.point).map_or_else(|| "\n".into(), |short| format!("\nnote: {short}\n"));
+    text +=
+        &shared::shortfall(&found.point).map_or_else(|| "\n".into(), |short| format!("\nnote: {short}\n"));
     text += &format!(
         "{:<16}{:<24}{:<24}{}\n",
         "unknown: asked", "false positives, %", "true positives, %", "threshold"
@@ -157,14 +158,6 @@ fn text(told: &Calibrated) -> String {
     told.calibration
         .as_ref()
         .map_or_else(|| text.clone(), |rates| format!("{text}{}", pair_text(rates, &kept)))
-}
-
-/// That less was asked for than the gallery can tell.
-fn shortfall(point: &Point) -> Option<String> {
-    let (asked, carried) = (percent(point.asked), percent(point.carried));
-    point.is_short().then(|| {
-        format!("so few classes cannot tell {asked} % of false positives; the smallest they can, {carried} %, is taken")
-    })
 }
 
 fn pair_text(rates: &ErrorRates, kept: &str) -> String {

@@ -28,6 +28,10 @@ pub struct Arguments {
     /// [default: as calibrated, where it was].
     #[arg(long, allow_hyphen_values = true)]
     threshold: Option<Limit>,
+    /// Choose the threshold for so many pictures of unknown things taken for something known, this time only:
+    /// 1% or 0.01.
+    #[arg(long, value_name = "RATE", value_parser = shared::rate, conflicts_with = "threshold")]
+    false_positives: Option<f64>,
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
     shots: Shots,
@@ -42,7 +46,7 @@ pub struct Arguments {
 /// one on stderr.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let gallery = Gallery::open(&arguments.gallery)?;
-    let rule = shared::rule(arguments.threshold, &gallery)?;
+    let rule = rule(arguments, &gallery)?;
     let (shots, top, with_ink) = (arguments.shots, arguments.top as usize, arguments.report.is_some());
     let mut embedder =
         shared::embedder(context, &arguments.runtime, Some(&gallery), arguments.tower.as_deref())?;
@@ -82,6 +86,18 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     tally.none_broken()?;
     Ok(if summary.unknown > 0 { Outcome::No } else { Outcome::Yes })
+}
+
+fn rule(arguments: &Arguments, gallery: &Gallery) -> Result<Option<Rule>> {
+    let Some(rate) = arguments.false_positives else {
+        return shared::rule(arguments.threshold, arguments.shots, gallery);
+    };
+    let found = gallery.identify(Some(rate))?;
+    shared::of_best(arguments.shots);
+    if let Some(short) = shared::shortfall(&found.point) {
+        note(format_args!("note: {short}"));
+    }
+    Ok(Some(Rule::from(&found)))
 }
 
 /// What the columns are.

@@ -49,7 +49,7 @@ struct Listening {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (gallery, embedder) = opened(context, arguments)?;
     // Refused where it is to be as calibrated, and was not.
-    shared::rule(arguments.threshold, &gallery)?;
+    shared::rule(arguments.threshold, arguments.shots, &gallery)?;
     let limit = arguments.threshold.unwrap_or(Limit::Calibrated);
     let options = Options { shots: arguments.shots, limit, editable: arguments.edit };
     let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;

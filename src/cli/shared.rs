@@ -5,7 +5,8 @@ use super::output::{note, warn};
 use crate::data::{Dataset, Set};
 use crate::embed::{Listed, PictureFile, PictureFiles};
 use crate::eval::bootstrap::Share;
-use crate::gallery::{self, Gallery, Limit, Rule};
+use crate::eval::identification::Point;
+use crate::gallery::{self, Gallery, Limit, Rule, Shots};
 use crate::image::Preprocessing;
 use crate::runtime::{Embedder, Options, Runner, Runtime};
 use crate::{Error, Result};
@@ -77,20 +78,29 @@ pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing) -> Result<Dat
     set.read(dir, how)
 }
 
-/// The rule that a limit means for a gallery; none given is that of a gallery that was calibrated.
-pub fn rule(given: Option<Limit>, gallery: &Gallery) -> Result<Option<Rule>> {
+/// The rule that a limit means for a gallery; none given is that of a gallery that was calibrated. What may not
+/// fit is told.
+pub fn rule(given: Option<Limit>, shots: Shots, gallery: &Gallery) -> Result<Option<Rule>> {
     let limit = given.unwrap_or(Limit::Calibrated);
     let found = limit.rule(gallery.facts());
     if given == Some(Limit::Calibrated) && found.is_none() {
         let why = "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
         return Err(Error::invalid(gallery.location(), why));
     }
-    if limit == Limit::Calibrated
-        && let Some(doubts) = gallery.doubts()?
-    {
-        note(format_args!("note: {doubts}"));
+    if limit == Limit::Calibrated && found.is_some() {
+        if let Some(doubts) = gallery.doubts()? {
+            note(format_args!("note: {}: {doubts}", gallery.location()));
+        }
+        of_best(shots);
     }
     Ok(found)
+}
+
+/// That a calibrated threshold belongs to the nearest example.
+pub fn of_best(shots: Shots) {
+    if shots != Shots::Best {
+        note("note: the threshold was chosen for --shots best, and may not fit means");
+    }
 }
 
 /// Calibrates a gallery again after a change, where it does so by itself or that is asked for. The change
@@ -104,10 +114,21 @@ pub fn recalibrate(gallery: &mut Gallery, asked: bool) {
                 percent(point.asked),
                 percent(point.false_positives.share)
             ));
+            if let Some(short) = shortfall(point) {
+                note(format_args!("note: {short}"));
+            }
         }
         Some(Err(e)) => note(format_args!("note: not calibrated again: {e}")),
         None => {}
     }
+}
+
+/// That less was asked for than the gallery can tell.
+pub fn shortfall(point: &Point) -> Option<String> {
+    let (asked, carried) = (percent(point.asked), percent(point.carried));
+    point.is_short().then(|| {
+        format!("so few classes cannot tell {asked} % of false positives; the smallest they can, {carried} %, is taken")
+    })
 }
 
 /// A rate between 0 and 1 as users give it: `1%` or `0.01`.

@@ -10,13 +10,15 @@ mod nearest;
 mod open_set;
 pub mod page;
 mod protocol;
+mod result;
 mod score;
 
 pub use linear::LinearClassifier;
 pub(crate) use nearest::between;
 pub use nearest::{collapsed, episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
-pub use protocol::{
-    Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors, evaluate,
+pub use protocol::evaluate;
+pub use result::{
+    Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors,
 };
 pub use score::{Score, Trial, wilson};

@@ -66,6 +66,12 @@ pub struct Rule {
     pub threshold: f32,
 }
 
+impl From<&Identification> for Rule {
+    fn from(found: &Identification) -> Self {
+        Self { strangeness: found.strangeness, threshold: found.point.threshold }
+    }
+}
+
 impl Rule {
     /// By the distance to the nearest class alone.
     pub fn distance(threshold: f32) -> Self {
@@ -124,19 +130,27 @@ impl Gallery {
         self.change_facts(&|facts| facts.calibrates_itself = does)
     }
 
-    /// Leaves classes and examples out, chooses the threshold for this rate of false positives (else the one
-    /// that was asked for before, else [`identification::USUAL`]), and keeps it.
+    /// Leaves classes and examples out, and chooses the threshold for this rate of false positives: else the one
+    /// that was asked for before, else [`identification::USUAL`].
     ///
     /// # Errors
-    /// Where it cannot be told, or would reject everything: the gallery then keeps what it had.
-    pub fn calibrate(&mut self, rate: Option<f64>) -> Result<Identification> {
-        // Before the examples are read: what comes in between makes the threshold stale.
-        let state = self.state()?;
+    /// Where it cannot be told, or would reject everything.
+    pub fn identify(&self, rate: Option<f64>) -> Result<Identification> {
         let before = self.facts().identification.as_ref().map(|i| i.point.asked);
         let rate = rate.or(before).unwrap_or(identification::USUAL);
         let known = self.load()?;
         let (asked, sample) = left_out(known.embeddings.view(), &known.classes, &self.facts().distance);
-        let found = identify(&asked, sample, rate, &self.location().to_string())?;
+        identify(&asked, sample, rate, &self.location().to_string())
+    }
+
+    /// [`Gallery::identify`], kept.
+    ///
+    /// # Errors
+    /// As there: the gallery then keeps what it had.
+    pub fn calibrate(&mut self, rate: Option<f64>) -> Result<Identification> {
+        // Before the examples are read: what comes in between makes the threshold stale.
+        let state = self.state()?;
+        let found = self.identify(rate)?;
         let calibrated = Calibrated {
             strangeness: found.strangeness,
             point: found.point.clone(),
@@ -159,26 +173,22 @@ impl Gallery {
     }
 
     /// Why the threshold for the unknown may not fit, in words; none where it does, or there is none.
-    pub fn doubts(&self) -> Result<Option<String>> {
+    pub fn doubts(&self) -> Result<Option<&'static str>> {
         let facts = self.facts();
-        if facts.identification.is_none() {
-            let old = facts.threshold.is_some().then(|| {
-                format!(
-                    "the threshold of {} was chosen by pairs, and a picture meets every class: much that is unknown \
-                     will be accepted; `siamese calibrate` chooses one for this gallery",
-                    self.location()
-                )
-            });
-            return Ok(old);
-        }
-        let stale = self.is_stale()?.then(|| {
-            format!(
-                "{} has changed since it was calibrated; its threshold still serves, and `siamese calibrate` chooses \
-                 another one",
-                self.location()
+        let by_pairs = facts.identification.is_none() && facts.threshold.is_some();
+        Ok(if by_pairs {
+            Some(
+                "the threshold was chosen by pairs, and a picture meets every class: much that is unknown will be \
+                 accepted; `siamese calibrate` chooses one for this gallery",
             )
-        });
-        Ok(stale)
+        } else if self.is_stale()? {
+            Some(
+                "the gallery has changed since it was calibrated; its threshold still serves, and `siamese calibrate` \
+                 chooses another",
+            )
+        } else {
+            None
+        })
     }
 }
 

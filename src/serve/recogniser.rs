@@ -60,7 +60,7 @@ pub struct Told {
     strangeness: Option<Strangeness>,
     /// Why the threshold may not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    doubts: Option<String>,
+    doubts: Option<&'static str>,
     editable: bool,
     classes: Vec<KnownClass>,
 }

@@ -142,3 +142,24 @@ fn many_at_a_time_get_the_answers_of_one_at_a_time() {
         assert_eq!(found, Some(row.to_string()));
     }
 }
+
+#[test]
+fn a_changed_gallery_is_told_of_and_calibrated_again_where_it_does_so_by_itself() {
+    let setup = Setup::new();
+    let recogniser = setup.recogniser(OPTIONS).unwrap();
+    for row in 0..5 {
+        enroll(&recogniser, &row.to_string(), row);
+    }
+    let stale = || recogniser.classify(&bar(6), 1, false).unwrap().stale;
+    let doubted = || !serde_json::to_value(recogniser.told().unwrap()).unwrap()["doubts"].is_null();
+    assert_eq!((stale(), doubted()), (false, false));
+    let mut other = Gallery::open(&setup.location()).unwrap();
+    other.calibrate(Some(0.5)).unwrap();
+    assert_eq!((stale(), doubted()), (false, false));
+    enroll(&recogniser, "5", 5);
+    assert_eq!((stale(), doubted()), (true, true));
+    other.set_calibrates_itself(true).unwrap();
+    assert_eq!((stale(), doubted()), (false, false));
+    enroll(&recogniser, "7", 7);
+    assert_eq!((stale(), doubted()), (false, false));
+}
