@@ -19,10 +19,11 @@
 //! both are known: each was measured without the other. Both are measured by leaving out twice: with class c
 //! away, all others are left out in turn of what remains, and it is counted whether the rule of the same mass
 //! would accept c. For a given m that share is an unbiased estimate for a gallery of C − 1 classes, by
-//! exchangeability alone. One class more makes it at most C / (C − 1) times as large: of C classes that hold
-//! one near enough, C − 1 still do after one was taken away at random in (C − 1) / C of the cases. The
-//! greatest m whose share times that factor is within the wish is taken, if the wish is not below 1 / (C + 1),
-//! which no C classes can tell. All are order statistics: nothing is drawn.
+//! exchangeability alone. The greatest m whose share is within the wish is taken, if the wish is not below
+//! 1 / (C + 1), which no C classes can tell. One class more makes the rate at most C / (C − 1) times as large: of C
+//! classes that hold one near enough, C − 1 still do after one was taken away at random in (C − 1) / C of the
+//! cases. All are order statistics: nothing is drawn. What is promised is a mean over galleries and unknown
+//! classes; one gallery of few classes may be off by some points, which the interval tells.
 //!
 //! # How strange a query is
 //! See [`Strangeness`].

@@ -22,8 +22,6 @@ pub(super) struct Ranks {
     all: Vec<Strange>,
     /// Classes that vote.
     classes: usize,
-    /// By how much one class more may raise a rate.
-    growth: f64,
 }
 
 /// A threshold.
@@ -62,8 +60,7 @@ impl Ranks {
             all.push(Strange { class: one.class, strange, weight, rank: 0.0 });
         }
         all.sort_by(|a, b| a.strange.total_cmp(&b.strange));
-        let growth = sample.classes as f64 / (sample.classes as f64 - 1.0).max(1.0);
-        let mut ranks = Self { all, classes: counts.len(), growth };
+        let mut ranks = Self { all, classes: counts.len() };
         ranks.rank(&without);
         ranks
     }
@@ -116,7 +113,7 @@ impl Ranks {
                 accepted += weight;
                 taken += 1;
             }
-            (accepted / classes * self.growth).max(floor)
+            (accepted / classes).max(floor)
         };
         let (mut place, mut least) = (0, 1.0);
         for (i, &mass) in masses[..self.all.len()].iter().enumerate() {
@@ -183,7 +180,7 @@ mod tests {
         let asked: Vec<LeftOut> = (1..=99).map(one).collect();
         let sample = Sample { classes: 99, examples: 99, strangeness: Strangeness::among(3) };
         let cut = Ranks::of(&asked, &sample).cut(0.1);
-        // (8 + 1) / 99 · 99 / 98 is within 10 %, (9 + 1) / 99 is not.
+        // (8 + 1) / 99 is within 10 %, (9 + 1) / 99 is not.
         assert_eq!((cut.threshold, cut.mass), (9.0_f32.next_down(), 8.0));
         assert!((cut.bound - 0.09).abs() < 1e-12);
         let cut = Ranks::of(&asked, &sample).cut(0.001);
