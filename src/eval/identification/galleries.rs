@@ -56,7 +56,8 @@ pub struct RatePoint {
     pub asked: f64,
     /// The mean of those that the galleries took: what was asked for, or the smallest that they can carry.
     pub carried: f64,
-    /// Measured on classes that no gallery saw, mean over galleries, interval over classes and drawers.
+    /// Measured on classes that no gallery saw, each with one vote: mean over galleries, interval over classes and
+    /// drawers.
     pub false_positives: Share,
     /// True positives with the galleries' own thresholds.
     pub true_positives: Share,
@@ -233,15 +234,25 @@ impl<'a> Course<'a> {
         mut identified: impl FnMut(f64) -> Result<super::Identification>,
     ) -> Result<()> {
         self.strangeness = strangeness;
-        let mut unknown: Vec<f32> = asked.iter().filter(|a| a.known.is_none()).map(|a| a.strange).collect();
+        // Every unknown class has one vote, as every class that is left out has.
+        let mut images = std::collections::HashMap::<u32, f64>::new();
+        let strangers = || asked.iter().filter(|a| a.known.is_none());
+        strangers().for_each(|a| *images.entry(a.unit.class).or_default() += 1.0);
+        let vote = |unit: Unit| 1.0 / (images[&unit.class] * images.len() as f64);
+        let mut unknown: Vec<(f32, f64)> = strangers().map(|a| (a.strange, vote(a.unit))).collect();
         let mut right: Vec<f32> = asked.iter().filter(|a| a.known == Some(true)).map(|a| a.strange).collect();
-        unknown.sort_unstable_by(f32::total_cmp);
+        unknown.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let sums = unknown.iter().scan(0.0, |sum, u| {
+            *sum += u.1;
+            Some(*sum)
+        });
+        let sums: Vec<f64> = sums.collect();
         right.sort_unstable_by(f32::total_cmp);
         let known = (asked.len() - unknown.len()) as f64;
         // With the laxest threshold at which no more unknown ones than that are accepted.
         let best = |rate: f64| {
-            let allowed = (rate * unknown.len() as f64 + 1e-9) as usize;
-            let accepted = unknown.get(allowed).map_or(right.len(), |&t| right.partition_point(|&r| r < t));
+            let allowed = sums.partition_point(|&sum| sum <= rate + 1e-9);
+            let accepted = unknown.get(allowed).map_or(right.len(), |t| right.partition_point(|&r| r < t.0));
             accepted as f64 / known.max(1.0)
         };
         self.fpirs.iter().zip(&mut self.fnirs).for_each(|(&fpir, sum)| *sum += 1.0 - best(fpir));
@@ -256,7 +267,7 @@ impl<'a> Course<'a> {
             for one in asked {
                 let accepted = one.strange <= point.threshold;
                 match one.known {
-                    None => counted.unknown.push((one.unit, accepted, 1.0 / unknown.len() as f64)),
+                    None => counted.unknown.push((one.unit, accepted, vote(one.unit))),
                     Some(right) => counted.known.push((one.unit, accepted && right, 1.0 / known)),
                 }
             }
