@@ -5,9 +5,9 @@ use crate::preparing::png;
 use crate::towers::{Runtimes, Tower, glyphs};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ndarray::{Array2, Axis, s};
-use siamese::gallery::search::Index;
 use siamese::image;
 use siamese::random;
+use siamese::search::Index;
 use siamese::tower::Distance;
 
 /// Embeddings `[rows, dim]`.

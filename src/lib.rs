@@ -30,6 +30,8 @@ pub mod step;
 
 pub mod tower;
 
+pub mod search;
+
 pub mod export;
 
 #[cfg(feature = "tract")]

@@ -79,6 +79,13 @@ impl Bench {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// The answers of `classify` that are all known: a line each.
+    pub fn answers(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.run(&[&["classify"], arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        lines(&output)
+    }
+
     /// Expects exit code 2 and these words on stderr.
     pub fn refused(&self, arguments: &[&str], words: &str) {
         let output = self.run(arguments);
@@ -94,6 +101,11 @@ impl Bench {
     }
 }
 
+/// Lines of JSON.
+fn lines(output: &Output) -> Vec<Value> {
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -101,10 +113,9 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn what_was_enrolled_is_recognised() {
     let bench = Bench::enrolled();
-    let told = bench.json(&["classify", "g", "asked", "--top", "2"]);
-    let answers = told["answers"].as_array().unwrap();
+    let answers = bench.answers(&["g", "asked", "--top", "2"]);
     assert_eq!(answers.len(), 3);
-    for answer in answers {
+    for answer in &answers {
         assert_eq!(answer["label"], answer["place"], "{answer}");
         assert_eq!(
             (answer["distance"].as_f64(), answer["nearest"].as_array().unwrap().len()),
@@ -117,10 +128,24 @@ fn what_was_enrolled_is_recognised() {
         bench.command(&["classify", "g", "-"]).write_stdin("asked/box/9.png\nasked/dot/9.png\n").output();
     let output = output.unwrap();
     let lines: Vec<String> = text(&output.stdout).lines().map(String::from).collect();
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 4);
+    assert!(lines[3].starts_with("2 pictures: 2 known, 0 unknown"));
+    assert!(lines[0].starts_with("picture\tlabel\tdistance\t"));
     assert!(
-        lines[0].starts_with("asked/box/9.png\tbox\t0\t")
-            && lines[1].starts_with("asked/dot/9.png\tdot\t0\t")
+        lines[1].starts_with("asked/box/9.png\tbox\t0\t")
+            && lines[2].starts_with("asked/dot/9.png\tdot\t0\t")
+    );
+    // Of class folders it is told how many were right.
+    let told = text(&bench.run(&["classify", "g", "asked", "strange.png"]).stdout);
+    assert!(
+        told.contains("3 of 3 in folders of known classes are right (100.00 %), 0 of 1 others"),
+        "{told}"
+    );
+    let output = bench.run(&["classify", "g", "asked", "--json"]);
+    let summary: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        (&summary["pictures"], &summary["right"], &summary["rule"]),
+        (&3.into(), &3.into(), &Value::Null)
     );
 }
 
@@ -138,17 +163,88 @@ fn one_picture_a_class_is_named_after_its_file() {
 fn a_calibrated_threshold_tells_the_unknown() {
     let bench = Bench::enrolled();
     bench.refused(&["classify", "g", "asked", "--threshold", "auto"], "no calibrated threshold");
-    let told = bench.json(&["calibrate", "g"]);
-    let told = &told["calibration"];
-    assert_eq!((told["same_pairs"].as_u64(), told["different_pairs"].as_u64()), (Some(9), Some(27)));
-    assert_eq!(told["equal_error_rate"].as_f64(), Some(0.0));
+    // For one question alone, without keeping anything.
+    let output = bench.run(&["classify", "g", "strange.png", "--false-positives", "30%"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(bench.json(&["list", "g"])["facts"]["identification"].is_null());
+    let told = bench.json(&["calibrate", "g", "--false-positives", "30%"]);
+    let pairs = &told["calibration"];
+    assert_eq!((pairs["same_pairs"].as_u64(), pairs["different_pairs"].as_u64()), (Some(9), Some(27)));
+    assert_eq!(pairs["equal_error_rate"].as_f64(), Some(0.0));
     let output = bench.run(&["classify", "g", "strange.png", "asked/bar/9.png", "--json"]);
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&told["answers"][0]["label"], &told["answers"][1]["label"]), (&Value::Null, &"bar".into()));
+    let answers = lines(&output);
+    assert_eq!((&answers[0]["label"], &answers[1]["label"]), (&Value::Null, &"bar".into()));
     assert!(bench.run(&["classify", "g", "strange.png", "--threshold", "none"]).status.success());
-    let threshold = bench.json(&["list", "g"])["facts"]["threshold"]["distance"].as_f64();
-    assert_eq!(threshold, told["threshold"].as_f64());
+    let means = bench.run(&["classify", "g", "asked", "--shots", "mean"]);
+    assert!(text(&means.stderr).contains("chosen for --shots best"));
+    let summary: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let kept = &bench.json(&["list", "g"])["facts"]["identification"];
+    assert_eq!(kept["threshold"], summary["rule"]["threshold"]);
+    assert_eq!(kept["strangeness"], "distance");
+}
+
+/// Three classes cannot tell 1 %: they get what they can, and it is said.
+#[test]
+fn a_wish_that_cannot_be_carried_gets_the_smallest_rate_and_is_said() {
+    let bench = Bench::enrolled();
+    let output = bench.run(&["calibrate", "g", "--false-positives", "1%"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("so few classes cannot tell 1.00 %"), "{}", text(&output.stdout));
+    let point = bench.json(&["calibrate", "g"])["identification"]["point"].clone();
+    // The wish is kept.
+    assert_eq!((point["asked"].as_f64(), point["carried"].as_f64() >= Some(0.25)), (Some(0.01), true));
+    assert_eq!(point["true_positives"]["share"].as_f64(), Some(1.0));
+    bench.refused(&["calibrate", "g", "--false-positives", "0"], "1% or 0.01");
+    bench.json(&["remove", "g", "box"]);
+    bench.refused(&["calibrate", "g"], "has 2 classes");
+    assert!(!bench.json(&["list", "g"])["facts"]["identification"].is_null());
+}
+
+#[test]
+fn a_gallery_that_changed_says_so_until_it_is_calibrated_again() {
+    let bench = Bench::enrolled();
+    bench.json(&["calibrate", "g"]);
+    assert_eq!(bench.json(&["list", "g"])["stale"], false);
+    // What was there already changes nothing.
+    bench.json(&["enroll", "g", "known/box/0.png", "--label", "box"]);
+    assert_eq!(bench.json(&["list", "g"])["stale"], false);
+    bench.json(&["enroll", "g", "strange.png"]);
+    assert_eq!(bench.json(&["list", "g"])["stale"], true);
+    assert!(text(&bench.run(&["list", "g"]).stdout).contains("STALE"));
+    let output = bench.run(&["classify", "g", "strange.png"]);
+    assert!(text(&output.stderr).contains("has changed since it was calibrated"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("\tstrange\t0\t"));
+    bench.json(&["enroll", "g", "asked/box", "--label", "box", "--calibrate"]);
+    assert_eq!(bench.json(&["list", "g"])["stale"], false);
+    bench.json(&["remove", "g", "strange"]);
+    assert_eq!(bench.json(&["list", "g"])["stale"], true);
+    bench.json(&["calibrate", "g", "--by-itself", "on"]);
+    bench.json(&["enroll", "g", "strange.png"]);
+    bench.json(&["remove", "g", "box", "--source", "asked/box/9.png"]);
+    assert_eq!(bench.json(&["list", "g"])["stale"], false);
+    bench.json(&["calibrate", "g", "--by-itself", "off"]);
+    bench.json(&["remove", "g", "strange"]);
+    assert_eq!(bench.json(&["list", "g"])["stale"], true);
+}
+
+/// The folder of one class, named by itself.
+#[test]
+fn loose_pictures_of_a_folder_are_told_of() {
+    let bench = Bench::new();
+    let told = |arguments: &[&str]| text(&bench.run(&[&["enroll"], arguments].concat()).stderr);
+    let one = told(&["one", "known/box", "--tower", "t.onnx"]);
+    assert!(
+        one.contains("the 3 pictures that lie in known/box itself are a class each")
+            && one.contains("--label box")
+    );
+    for arguments in [
+        &["two", "known", "--tower", "t.onnx"][..],
+        &["three", "known/box", "--label", "box", "--tower", "t.onnx"],
+        &["four", "strange.png", "--tower", "t.onnx"],
+    ] {
+        assert_eq!(told(arguments), "", "{arguments:?}");
+    }
 }
 
 #[test]
@@ -219,7 +315,7 @@ fn bad_input_is_refused_and_nothing_is_enrolled() {
     let lone = bench.json(&["enroll", "lone", "known/box/0.png", "known/dot/0.png", "--tower", "t.onnx"]);
     // Both are named `0`: one class.
     assert_eq!(lone["classes"].as_u64(), Some(1));
-    bench.refused(&["calibrate", "lone"], "0 of different ones");
+    bench.refused(&["calibrate", "lone"], "has 1 classes");
 }
 
 #[test]
@@ -305,7 +401,7 @@ fn an_interrupted_embedding_leaves_no_file() {
 fn reports_are_pages_that_need_nothing_else() {
     let bench = Bench::enrolled();
     bench.json(&["calibrate", "g", "--report", "c.html"]);
-    bench.json(&["classify", "g", "asked", "--report", "a.html"]);
+    bench.answers(&["g", "asked", "--report", "a.html"]);
     bench.json(&[
         "eval",
         "t.onnx",
@@ -328,7 +424,7 @@ fn reports_are_pages_that_need_nothing_else() {
 #[test]
 fn nothing_is_written_outside_the_named_files() {
     let bench = Bench::enrolled();
-    bench.json(&["classify", "g", "asked"]);
+    bench.answers(&["g", "asked"]);
     let mut names: Vec<String> = fs::read_dir(bench.dir.path())
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())

@@ -17,14 +17,14 @@ const VERBS: &[&str] = &[
     "enroll g strange.png --json",
     "classify g asked",
     "classify g asked --json",
-    "calibrate g",
-    "calibrate g --json",
-    "verify known/box/0.png known/box/1.png --gallery g",
-    "verify known/box/0.png known/box/1.png --gallery g --json",
     "merge g h",
     "merge g h --json",
     "remove g strange",
     "remove h box --json",
+    "calibrate g",
+    "calibrate g --json",
+    "verify known/box/0.png known/box/1.png --gallery g",
+    "verify known/box/0.png known/box/1.png --gallery g --json",
     "serve g --listen 127.0.0.1:0",
     "serve g --listen 127.0.0.1:0 --json",
     "embed t.onnx known -o e.npy",
@@ -140,5 +140,5 @@ fn a_closed_stderr_stops_nothing() {
     let output = command.current_dir(bench.at("")).args(["classify", "g", "asked"]).stderr(writer).output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5);
 }

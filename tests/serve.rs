@@ -84,9 +84,9 @@ fn the_server_answers_as_classify_and_embed_do() {
     for class in ["bar", "box", "dot"] {
         let name = format!("asked/{class}/9.png");
         let found = served.json("POST", "/api/classify?top=2", &picture(&bench, &name));
-        let told = bench.json(&["classify", "g", &name, "--top", "2"]);
+        let told = &bench.answers(&["g", &name, "--top", "2"])[0];
         for key in ["label", "distance", "margin", "nearest"] {
-            assert_eq!(found[key], told["answers"][0][key], "{class} {key}");
+            assert_eq!(found[key], told[key], "{class} {key}");
         }
         assert_eq!((&found["label"], &found["threshold"]), (&class.into(), &Value::Null));
         assert!(found.get("ink").is_none() && found["milliseconds"].is_number());

@@ -1,12 +1,14 @@
 //! `siamese classify`: what is on these pictures, or is it unknown?
 
-use super::output::{print, print_json};
+use super::output::{json_line, note, print};
 use super::progress::counter;
-use super::shared::{self, PictureArgs, RuntimeArgs};
+use super::shared::{self, PictureArgs, RuntimeArgs, percent, rounded};
 use super::{Context, Outcome};
 use crate::Result;
 use crate::error::one_line;
-use crate::gallery::{self, Answered, Classification, Gallery, Limit, Location, Question, Shots, page};
+use crate::gallery::{self, Answered, Gallery, Limit, Location, Question, Rule, Shots, page};
+use serde::Serialize;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Arguments of `classify`.
@@ -23,10 +25,14 @@ pub struct Arguments {
     /// The nearest classes to tell.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// Beyond this distance a picture is unknown: `auto` (as calibrated), `none`, or a number
+    /// When a picture is unknown: `auto` (as calibrated), `none`, or beyond this distance to the nearest class
     /// [default: as calibrated, where it was].
     #[arg(long, allow_hyphen_values = true)]
     threshold: Option<Limit>,
+    /// Choose the threshold for so many pictures of unknown things taken for something known, this time only:
+    /// 1% or 0.01.
+    #[arg(long, value_name = "RATE", value_parser = shared::rate, conflicts_with = "threshold")]
+    false_positives: Option<f64>,
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
     shots: Shots,
@@ -39,54 +45,128 @@ pub struct Arguments {
     runtime: RuntimeArgs,
 }
 
-/// Runs the verb; all must be known for the answer yes.
+/// Runs the verb; all must be known for the answer yes. As JSON each picture is a line, and the summary
+/// one on stderr.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let gallery = Gallery::open(&arguments.gallery)?;
-    let question = Question {
-        shots: arguments.shots,
-        top: arguments.top as usize,
-        threshold: shared::threshold(arguments.threshold, &gallery)?,
-        with_ink: arguments.report.is_some(),
-    };
+    let rule = rule(arguments, &gallery)?;
+    let (shots, top, with_ink) = (arguments.shots, arguments.top as usize, arguments.report.is_some());
     let mut embedder =
         shared::embedder(context, &arguments.runtime, Some(&gallery), arguments.tower.as_deref())?;
     let pictures = shared::inputs(&arguments.images)?;
-    let (bar, mut answers, mut unknown) = (counter("images"), Vec::new(), false);
+    let labels: Vec<String> = gallery.classes()?.into_iter().map(|e| e.label).collect();
+    if !context.json {
+        print(HEADER)?;
+    }
+    let (bar, mut answers, mut summary) = (counter("images"), Vec::new(), Summary::of(&labels, rule));
     let triage = arguments.pictures.triage_above(&bar);
+    let question = Question { shots, top, rule, with_ink };
     gallery::classify(&gallery, question, pictures, embedder.as_mut(), &triage, |answered| {
         bar.set_position(triage.tally().pictures);
         bar.suspend(|| {
-            unknown |= answered.iter().any(|a| a.answer.label.is_none());
-            if !context.json {
-                print(&answered.iter().map(line).collect::<String>())?;
-            }
-            if context.json || arguments.report.is_some() {
+            answered.iter().for_each(|a| summary.count(a));
+            let told = if context.json {
+                answered.iter().map(|a| Ok(json_line(a)? + "\n")).collect::<Result<String>>()?
+            } else {
+                answered.iter().map(line).collect()
+            };
+            print(&told)?;
+            if with_ink {
                 answers.extend(answered);
             }
             Ok(())
         })
     })?;
     bar.finish_and_clear();
-    let (threshold, broken) = (question.threshold, triage.tally().broken);
-    let told = Classification { gallery: arguments.gallery.clone(), threshold, answers, broken };
+    summary.broken = triage.tally().broken;
     if context.json {
-        print_json(&told)?;
+        note(json_line(&summary)?);
+    } else {
+        print(&(summary.text() + "\n"))?;
     }
     if let Some(out) = &arguments.report {
-        let labels: Vec<String> = gallery.classes()?.into_iter().map(|e| e.label).collect();
-        page::classification(gallery.facts(), &labels, threshold, &told.answers)?.write(out)?;
+        page::classification(gallery.facts(), &labels, rule.as_ref(), &answers)?.write(out)?;
     }
     triage.end()?;
-    Ok(if unknown { Outcome::No } else { Outcome::Yes })
+    Ok(if summary.unknown > 0 { Outcome::No } else { Outcome::Yes })
 }
+
+fn rule(arguments: &Arguments, gallery: &Gallery) -> Result<Option<Rule>> {
+    let Some(rate) = arguments.false_positives else {
+        return shared::rule(arguments.threshold, arguments.shots, gallery);
+    };
+    let found = gallery.identify(Some(rate))?;
+    shared::of_best(arguments.shots);
+    if let Some(short) = shared::shortfall(&found.point) {
+        note(format_args!("note: {short}"));
+    }
+    Ok(Some(Rule::from(&found)))
+}
+
+/// What the columns are.
+const HEADER: &str = "picture\tlabel\tdistance\tmargin\tnearest others\n";
 
 /// Path, label, distance and margin, apart by tabs; then the other near classes.
 fn line(answered: &Answered) -> String {
     let Answered { source, answer, .. } = answered;
     let label = answer.label.as_deref().unwrap_or("unknown");
-    let margin = answer.margin.map_or_else(|| "-".into(), |m| format!("{m}"));
+    let margin = answer.margin.map_or_else(|| "-".into(), rounded);
     let others = answer.nearest.iter().skip(usize::from(answer.label.is_some()));
-    let others: Vec<String> = others.map(|c| format!("{} {}", one_line(&c.label), c.distance)).collect();
+    let others: Vec<String> = others.map(|c| format!("{} {}", one_line(&c.label), rounded(c.distance))).collect();
     let (source, label) = (one_line(source), one_line(label));
-    format!("{source}\t{label}\t{}\t{margin}\t{}\n", answer.distance, others.join(", "))
+    format!("{source}\t{label}\t{}\t{margin}\t{}\n", rounded(answer.distance), others.join(", "))
+}
+
+/// What the pictures came to.
+#[derive(Debug, Serialize)]
+struct Summary {
+    pictures: u64,
+    /// Pictures that are of no known class.
+    unknown: u64,
+    /// Pictures that could not be used.
+    broken: u64,
+    rule: Option<Rule>,
+    /// Pictures whose folder is named after a class of the gallery.
+    of_known_classes: u64,
+    /// Those of them that were given this class.
+    right: u64,
+    /// Those of the other pictures that were called unknown.
+    others_unknown: u64,
+    #[serde(skip)]
+    labels: HashSet<String>,
+}
+
+impl Summary {
+    fn of(labels: &[String], rule: Option<Rule>) -> Self {
+        let labels = labels.iter().cloned().collect();
+        let (pictures, unknown, broken, of_known_classes, right, others_unknown) = (0, 0, 0, 0, 0, 0);
+        Self { pictures, unknown, broken, rule, of_known_classes, right, others_unknown, labels }
+    }
+
+    fn count(&mut self, answered: &Answered) {
+        let is_unknown = answered.answer.label.is_none();
+        self.pictures += 1;
+        self.unknown += u64::from(is_unknown);
+        if self.labels.contains(&answered.place) {
+            self.of_known_classes += 1;
+            self.right += u64::from(answered.answer.label.as_ref() == Some(&answered.place));
+        } else {
+            self.others_unknown += u64::from(is_unknown);
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { pictures, unknown, of_known_classes, right, others_unknown, .. } = self;
+        let mut text = format!("{pictures} pictures: {} known, {unknown} unknown", pictures - unknown);
+        if *of_known_classes > 0 {
+            let share = percent(*right as f64 / *of_known_classes as f64);
+            text +=
+                &format!("; {right} of {of_known_classes} in folders of known classes are right ({share} %)");
+            let others = pictures - of_known_classes;
+            if others > 0 {
+                text += &format!(", {others_unknown} of {others} others are called unknown");
+            }
+        }
+        if self.rule.is_none() { text + "; without a threshold nothing is unknown" } else { text }
+    }
 }

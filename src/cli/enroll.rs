@@ -1,12 +1,13 @@
 //! `siamese enroll`: one or more pictures of each thing become known.
 
-use super::output::show;
+use super::output::{note, show};
 use super::progress::counter;
 use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
-use crate::gallery::{self, Enrolment, Location};
-use std::path::PathBuf;
+use crate::gallery::{self, Enrolment, Gallery, Location};
+use crate::image::is_picture_name;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `enroll`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,9 @@ pub struct Arguments {
     /// The label of all these pictures.
     #[arg(long)]
     label: Option<String>,
+    /// Calibrate the gallery again afterwards.
+    #[arg(long)]
+    calibrate: bool,
     #[command(flatten)]
     pictures: PictureArgs,
     #[command(flatten)]
@@ -31,6 +35,9 @@ pub struct Arguments {
 
 /// Runs the verb: all pictures that can be used are enrolled, or none.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    if arguments.label.is_none() {
+        arguments.images.iter().filter_map(|path| loose(path)).for_each(|folder| note(folder));
+    }
     let bar = counter("images");
     let triage = arguments.pictures.triage_above(&bar);
     let enrolment = gallery::enroll(
@@ -43,9 +50,29 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         || bar.inc(1),
     )?;
     bar.finish_and_clear();
+    shared::recalibrate(&mut Gallery::open(&arguments.gallery)?, arguments.calibrate);
     show(context, &enrolment, text)?;
     triage.end()?;
     Ok(Outcome::Yes)
+}
+
+/// That the pictures of a folder become a class each, where they lie in it as they are: it may be the folder of
+/// one class.
+fn loose(path: &Path) -> Option<String> {
+    let pictures = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let pictures: Vec<PathBuf> = pictures.filter(|p| p.is_file() && is_picture_name(p)).collect();
+    let name = |p: &PathBuf| p.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let first = pictures.iter().filter_map(name).min()?;
+    (pictures.len() > 1).then(|| {
+        let (folder, count) = (path.display(), pictures.len());
+        let own = path.canonicalize().ok().as_deref().and_then(Path::file_name).map(|n| n.display().to_string());
+        format!(
+            "note: the {count} pictures that lie in {folder} itself are a class each, named after their files \
+             ({first:?} is one); if they show one thing, take these classes away again with `siamese remove` and \
+             enroll them with --label {}",
+            own.unwrap_or_else(|| "NAME".into())
+        )
+    })
 }
 
 fn text(done: &Enrolment) -> String {

@@ -2,15 +2,19 @@
 
 use super::output::show;
 use super::progress::bar;
-use super::shared::{PictureArgs, RuntimeArgs, percent};
+use super::shared::{self, PictureArgs, RuntimeArgs, interval, percent};
 use super::{Context, Outcome};
 use crate::data;
+use crate::eval::identification::Galleries;
 use crate::eval::{EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, evaluate, page};
 use crate::runtime::Runtime;
 use crate::sample::EpisodeSpec;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::PathBuf;
+
+/// Galleries of a figure, unless it is told.
+const GALLERIES: u64 = 200;
 
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
@@ -20,12 +24,12 @@ pub struct Arguments {
     /// The protocol.
     #[arg(long, value_enum)]
     protocol: Protocol,
-    /// N, the classes of an episode.
+    /// N, the classes of an episode, or the known classes of a gallery.
     #[arg(long, default_value_t = 20)]
     way: usize,
-    /// K, the known drawings of each class of an episode.
-    #[arg(long, default_value_t = 1)]
-    shot: usize,
+    /// K, the known drawings of each class of an episode [default: 1; of a gallery 3].
+    #[arg(long)]
+    shot: Option<usize>,
     /// Queries of each class of an episode.
     #[arg(long, default_value_t = 1)]
     queries: usize,
@@ -35,10 +39,16 @@ pub struct Arguments {
     /// Classes of all alphabets, any drawers (the default).
     #[arg(long)]
     across: bool,
-    /// Episodes; for lake those of the figure beside the 400 trials (0 for none).
-    #[arg(long, default_value_t = LAKE_EPISODES)]
-    episodes: u64,
-    /// The episodes' seed.
+    /// Episodes, or galleries; for lake those of the figure beside the 400 trials (0 for none)
+    /// [default: 1000; galleries 200].
+    #[arg(long)]
+    episodes: Option<u64>,
+    /// How many pictures of unknown classes galleries are asked to take for known ones at most; several apart by
+    /// commas (identification).
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_values = ["10%", "5%", "1%"],
+          value_parser = shared::rate)]
+    false_positives: Vec<f64>,
+    /// The seed of episodes and galleries.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The training run that the tower was exported from; its classifier is what `accuracy` asks.
@@ -86,7 +96,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 }
 
 fn options(arguments: &Arguments) -> Result<EvalOptions> {
-    let &Arguments { protocol, way, shot, queries, within, episodes, seed, .. } = arguments;
+    let &Arguments { protocol, way, queries, within, seed, .. } = arguments;
+    let (usual_shot, usual_episodes) = match protocol {
+        Protocol::Identification => (3, GALLERIES),
+        _ => (1, LAKE_EPISODES),
+    };
+    let shot = arguments.shot.unwrap_or(usual_shot);
+    let episodes = arguments.episodes.unwrap_or(usual_episodes);
+    let rates = arguments.false_positives.clone();
     if way < 2 {
         return Err(Error::invalid("--way", "at least 2 classes are needed for a decision"));
     }
@@ -99,7 +116,7 @@ fn options(arguments: &Arguments) -> Result<EvalOptions> {
     }
     let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within };
     let classifier = arguments.run.as_deref().map(LinearClassifier::of_run).transpose()?;
-    Ok(EvalOptions { spec, episodes, seed, classifier })
+    Ok(EvalOptions { spec, episodes, seed, rates, classifier })
 }
 
 fn text(evaluation: &EvaluationResult) -> String {
@@ -116,6 +133,9 @@ fn text(evaluation: &EvaluationResult) -> String {
             score.ties,
             figure.what
         );
+    }
+    if let Some(told) = &evaluation.identification {
+        text += &identification(told);
     }
     if let Some(open) = &evaluation.open_set {
         text += &format!("unknown classes: AUROC {:.4}", open.auroc);
@@ -137,4 +157,24 @@ fn text(evaluation: &EvaluationResult) -> String {
         "{} images embedded in {:.1} s ({rate:.0} /s)\n",
         evaluation.images, evaluation.embedding_s
     )
+}
+
+/// A row for each rate that was asked for.
+fn identification(told: &Galleries) -> String {
+    let mut text = format!(
+        "{:<10}{:<10}{:<24}{:<24}{:<12}{}\n",
+        "asked, %", "taken", "false positives", "true positives", "expected", "in hindsight"
+    );
+    for rate in &told.rates {
+        let expected = rate.expected_true_positives.map_or_else(|| "-".into(), percent);
+        text += &format!(
+            "{:<10}{:<10}{:<24}{:<24}{expected:<12}{}\n",
+            percent(rate.asked),
+            percent(rate.carried),
+            interval(&rate.false_positives),
+            interval(&rate.true_positives),
+            percent(rate.in_hindsight)
+        );
+    }
+    text
 }

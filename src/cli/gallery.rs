@@ -1,6 +1,7 @@
 //! `siamese list|remove|merge`: look after galleries.
 
 use super::output::show;
+use super::shared::{self, interval, rounded};
 use super::{Context, Outcome};
 use crate::error::one_line;
 use crate::gallery::{Example, Facts, Gallery, KnownClass, Location};
@@ -28,6 +29,9 @@ pub struct Remove {
     /// Only their examples from this source.
     #[arg(long, value_name = "PATH")]
     source: Option<String>,
+    /// Calibrate the gallery again afterwards.
+    #[arg(long)]
+    calibrate: bool,
 }
 
 /// Arguments of `merge`.
@@ -38,6 +42,9 @@ pub struct Merge {
     /// Galleries of the same tower.
     #[arg(required = true)]
     others: Vec<Location>,
+    /// Calibrate the gallery again afterwards.
+    #[arg(long)]
+    calibrate: bool,
 }
 
 /// What a gallery holds.
@@ -45,6 +52,8 @@ pub struct Merge {
 struct Listing {
     gallery: Location,
     facts: Facts,
+    /// Whether it has changed since it was calibrated.
+    stale: bool,
     classes: Vec<KnownClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
     examples: Option<Vec<Example>>,
@@ -74,6 +83,7 @@ pub fn list(context: &Context, arguments: &List) -> Result<Outcome> {
     let listing = Listing {
         gallery: arguments.gallery.clone(),
         facts: gallery.facts().clone(),
+        stale: gallery.is_stale()?,
         classes: gallery.classes()?,
         examples: arguments.examples.then(|| gallery.examples()).transpose()?,
     };
@@ -85,10 +95,7 @@ fn listing_text(listing: &Listing) -> String {
     let Listing { facts, classes, .. } = listing;
     let mut text = format!("tower      {} (SHA-256 {})\n", facts.tower, facts.tower_sha256);
     text += &format!("distance   {}, {} numbers\n", facts.distance.name(), facts.dim);
-    text += &match &facts.threshold {
-        None => "threshold  none; `siamese calibrate` chooses one\n".into(),
-        Some(t) => format!("threshold  {} ({}, on {})\n", t.distance, t.chosen_at, t.data),
-    };
+    text += &thresholds(facts, listing.stale);
     let all: u64 = classes.iter().map(|e| e.examples).sum();
     text += &format!("holds      {all} examples of {} classes\n", classes.len());
     match &listing.examples {
@@ -100,14 +107,44 @@ fn listing_text(listing: &Listing) -> String {
     text
 }
 
+/// What the gallery was calibrated to, and whether that still fits.
+fn thresholds(facts: &Facts, stale: bool) -> String {
+    let unknown = match (&facts.identification, &facts.threshold) {
+        (None, None) => "none; `siamese calibrate` chooses one".into(),
+        (None, Some(t)) => format!(
+            "distance {} by pairs ({}), which accepts much that is unknown; `siamese calibrate` chooses another",
+            rounded(t.distance),
+            t.chosen_at
+        ),
+        (Some(c), _) => {
+            let (point, score) = (&c.point, c.strangeness);
+            let (threshold, rate) = (rounded(point.threshold), interval(&point.false_positives));
+            let right = point.true_positives.as_ref().map_or("not measured".into(), interval);
+            format!("{score} {threshold}: false positives {rate} %, true positives {right} %")
+        }
+    };
+    let mut text = format!("unknown    {unknown}\n");
+    if stale {
+        text += "           STALE: the gallery has changed since; `siamese calibrate` chooses another\n";
+    }
+    if facts.calibrates_itself {
+        text += "           calibrated again by itself after every change\n";
+    }
+    if let Some(t) = facts.threshold.as_ref().filter(|_| facts.identification.is_some()) {
+        text += &format!("pairs      distance {} ({}, on {})\n", rounded(t.distance), t.chosen_at, t.data);
+    }
+    text
+}
+
 /// Removes classes.
 pub fn remove(context: &Context, arguments: &Remove) -> Result<Outcome> {
-    let removed =
-        Gallery::open(&arguments.gallery)?.remove(&arguments.labels, arguments.source.as_deref())?;
+    let mut gallery = Gallery::open(&arguments.gallery)?;
+    let removed = gallery.remove(&arguments.labels, arguments.source.as_deref())?;
     if removed == 0 {
         let why = "none of these classes has an example from that source";
         return Err(Error::invalid(arguments.source.as_deref().unwrap_or_default(), why));
     }
+    shared::recalibrate(&mut gallery, arguments.calibrate);
     let removed = Removed { gallery: arguments.gallery.clone(), removed };
     show(context, &removed, |r| format!("{}: {} examples removed\n", r.gallery, r.removed))?;
     Ok(Outcome::Yes)
@@ -122,6 +159,7 @@ pub fn merge(context: &Context, arguments: &Merge) -> Result<Outcome> {
         merged.added += done.added;
         merged.present += done.present;
     }
+    shared::recalibrate(&mut gallery, arguments.calibrate);
     show(context, &merged, |m| {
         format!("{}: {} examples added, {} were there already\n", m.gallery, m.added, m.present)
     })?;

@@ -122,7 +122,7 @@ enum Verb {
     Serve(serve::Arguments),
     /// Tell whether pictures show the same thing.
     Verify(verify::Arguments),
-    /// Choose a gallery's threshold by measuring same and different pairs.
+    /// Choose from where on a picture is unknown to a gallery, by leaving its classes out.
     Calibrate(calibrate::Arguments),
     /// Compare a tower on two runtimes: numbers, predictions with a proof, bits, layers.
     Compare(compare::Compare),

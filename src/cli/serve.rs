@@ -26,7 +26,7 @@ pub struct Arguments {
     /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact].
     #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
-    /// Beyond this distance a picture is unknown: `auto` (as calibrated), `none`, or a number
+    /// When a picture is unknown: `auto` (as calibrated), `none`, or beyond this distance to the nearest class
     /// [default: as calibrated, where it was].
     #[arg(long, allow_hyphen_values = true)]
     threshold: Option<Limit>,
@@ -49,7 +49,7 @@ struct Listening {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (gallery, embedder) = opened(context, arguments)?;
     // Refused where it is to be as calibrated, and was not.
-    shared::threshold(arguments.threshold, &gallery)?;
+    shared::rule(arguments.threshold, arguments.shots, &gallery)?;
     let limit = arguments.threshold.unwrap_or(Limit::Calibrated);
     let options = Options { shots: arguments.shots, limit, editable: arguments.edit };
     let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;

@@ -1,10 +1,12 @@
 //! What several verbs have in common.
 
 use super::Context;
-use super::output::warn;
+use super::output::{note, warn};
 use crate::data::{Dataset, Set};
 use crate::embed::{Listed, PictureFile, PictureFiles};
-use crate::gallery::{Gallery, Limit};
+use crate::eval::bootstrap::Share;
+use crate::eval::identification::Point;
+use crate::gallery::{self, Gallery, Limit, Rule, Shots};
 use crate::image::{Preprocessing, Triage};
 use crate::runtime::{Embedder, Options, Runner, Runtime};
 use crate::{Error, Result, tower};
@@ -92,17 +94,109 @@ pub fn labelled(dir: &Path, set: Option<Set>, how: &Preprocessing, triage: &Tria
     set.read(dir, how, triage)
 }
 
-/// The distance that a limit means for a gallery; none given is that of a gallery that was calibrated.
-pub fn threshold(given: Option<Limit>, gallery: &Gallery) -> Result<Option<f32>> {
-    let found = given.unwrap_or(Limit::Calibrated).distance(gallery.facts());
+/// The rule that a limit means for a gallery; none given is that of a gallery that was calibrated. What may not
+/// fit is told.
+pub fn rule(given: Option<Limit>, shots: Shots, gallery: &Gallery) -> Result<Option<Rule>> {
+    let limit = given.unwrap_or(Limit::Calibrated);
+    let found = limit.rule(gallery.facts());
     if given == Some(Limit::Calibrated) && found.is_none() {
         let why = "has no calibrated threshold; run `siamese calibrate`, or give --threshold a distance";
         return Err(Error::invalid(gallery.location(), why));
     }
+    if limit == Limit::Calibrated && found.is_some() {
+        if let Some(doubts) = gallery.doubts()? {
+            note(format_args!("note: {}: {doubts}", gallery.location()));
+        }
+        of_best(shots);
+    }
     Ok(found)
+}
+
+/// That a calibrated threshold belongs to the nearest example.
+pub fn of_best(shots: Shots) {
+    if shots != Shots::Best {
+        note("note: the threshold was chosen for --shots best, and may not fit means");
+    }
+}
+
+/// Calibrates a gallery again after a change, where it does so by itself or that is asked for. The change
+/// stands in any case, so that a gallery cannot be calibrated is told, and no fault of the verb.
+pub fn recalibrate(gallery: &mut Gallery, asked: bool) {
+    match gallery::recalibrate(gallery, asked) {
+        Some(Ok(found)) => {
+            let point = &found.point;
+            note(format_args!(
+                "calibrated: {} % of false positives asked for, {} % expected",
+                percent(point.asked),
+                percent(point.false_positives.share)
+            ));
+            if let Some(short) = shortfall(point) {
+                note(format_args!("note: {short}"));
+            }
+        }
+        Some(Err(e)) => note(format_args!("note: not calibrated again: {e}")),
+        None => {}
+    }
+}
+
+/// That less was asked for than the gallery can tell.
+pub fn shortfall(point: &Point) -> Option<String> {
+    let (asked, carried) = (percent(point.asked), percent(point.carried));
+    point.is_short().then(|| {
+        format!("so few classes cannot tell {asked} % of false positives; the smallest they can, {carried} %, is taken")
+    })
+}
+
+/// A rate between 0 and 1 as users give it: `1%` or `0.01`.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    match number.trim().parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate < unit => Ok(rate / unit),
+        _ => Err("give a rate between 0 and 1, such as 1% or 0.01".into()),
+    }
 }
 
 /// A share as a percentage.
 pub fn percent(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
+}
+
+/// A share and its interval as percentages.
+pub fn interval(share: &Share) -> String {
+    let [low, high] = share.interval_95.map(percent);
+    format!("{} ({low}–{high})", percent(share.share))
+}
+
+/// A distance or score in four digits.
+pub fn rounded(number: f32) -> String {
+    let digits = if number == 0.0 { 0 } else { (3 - number.abs().log10().floor() as i32).clamp(0, 9) };
+    format!("{number:.*}", digits as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_shares_or_percentages() {
+        for (text, value) in [("1%", 0.01), ("0.01", 0.01), ("12.5 %", 0.125)] {
+            assert_eq!(rate(text), Ok(value));
+        }
+        for text in ["0", "1", "100%", "-1%", "x", "", "%", "nan"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_four_digits() {
+        for (number, text) in [
+            (0.0, "0"),
+            (0.123_456, "0.1235"),
+            (12.3456, "12.35"),
+            (-0.012_346, "-0.01235"),
+            (98765.4, "98765"),
+        ] {
+            assert_eq!(rounded(number), text);
+        }
+    }
 }

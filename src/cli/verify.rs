@@ -64,8 +64,10 @@ fn line(verified: &Verified, threshold: f32) -> String {
 fn threshold(arguments: &Arguments, gallery: Option<&Gallery>) -> Result<f32> {
     let found = match (arguments.threshold, gallery) {
         (Some(Limit::At(distance)), _) => Some(distance),
-        (given, Some(gallery)) => shared::threshold(given.or(Some(Limit::Calibrated)), gallery)?,
-        (_, None) => None,
+        (None | Some(Limit::Calibrated), Some(gallery)) => {
+            gallery.facts().threshold.as_ref().map(|pairs| pairs.distance)
+        }
+        _ => None,
     };
     let why = "there is no threshold; give --threshold a distance, or --gallery a calibrated gallery";
     found.ok_or_else(|| Error::invalid("verify", why))

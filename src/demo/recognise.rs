@@ -1,7 +1,7 @@
 //! Enrolment of one drawing a character, and recognition of the others.
 
 use crate::data::Dataset;
-use crate::eval::wilson;
+use crate::eval::bootstrap::{Unit, share};
 use crate::gallery::{Classifier, Example, Gallery, Location, Shots};
 use crate::runtime::{Runner, Runtime};
 use crate::tower::TowerKind;
@@ -21,7 +21,7 @@ pub struct Recognition {
     pub right: usize,
     /// Queries.
     pub asked: usize,
-    /// 95 % interval of the accuracy (Wilson).
+    /// 95 % interval of the accuracy, over characters and drawers.
     pub interval_95: [f64; 2],
     /// Queries a second, without reading the tower.
     pub queries_per_second: f64,
@@ -61,7 +61,7 @@ pub(super) fn rows(tower: &Path, out: &Path, runners: &[Runner], data: &Dataset)
     let (distance, at) = (spec.distance.clone(), location.to_string());
     let classifier = Classifier::new(gallery.load()?, distance, Shots::Best, &at)?;
     let queries = data.images.select(Axis(0), &asked);
-    let mut rows = Vec::new();
+    let (units, mut rows) = (Unit::of(data), Vec::new());
     for (runner, embedder) in runners.iter().zip(&mut embedders) {
         let began = std::time::Instant::now();
         let answers = classifier.classify(embedder.embed(queries.view())?.view(), 1, None);
@@ -69,13 +69,15 @@ pub(super) fn rows(tower: &Path, out: &Path, runners: &[Runner], data: &Dataset)
         let class_of = |label: &Option<String>| (0..data.classes.len()).find(|&c| Some(name(c)) == *label);
         let answers: Vec<(usize, usize)> =
             asked.iter().zip(&answers).map(|(&q, a)| (q, class_of(&a.label).unwrap_or(usize::MAX))).collect();
-        let right = answers.iter().filter(|(q, class)| data.labels[*q] as usize == *class).count();
+        let is_right = |(q, class): &(usize, usize)| data.labels[*q] as usize == *class;
+        let right = answers.iter().filter(|a| is_right(a)).count();
+        let told = answers.iter().map(|a| (units[a.0], is_right(a), 1.0));
         rows.push(Recognition {
             tower: spec.kind,
             runtime: runner.runtime(),
             right,
             asked: asked.len(),
-            interval_95: wilson(right as u64, asked.len() as u64),
+            interval_95: share(told).interval_95,
             queries_per_second: asked.len() as f64 / seconds.max(1e-9),
             answers,
         });

@@ -1,7 +1,7 @@
 //! The classifier that a softmax recipe trains with its tower.
 
 use super::Score;
-use super::score::wilson;
+use super::bootstrap::Unit;
 use crate::export::trained;
 use crate::model::Params;
 use crate::tower::TowerSpec;
@@ -87,24 +87,13 @@ impl LinearClassifier {
             return Err(Error::invalid("the classifier", why));
         }
         let logits = embeddings.dot(&self.weight.t()) + &self.bias;
-        let (mut correct, mut ties) = (0, 0);
-        for (row, &label) in logits.outer_iter().zip(labels) {
+        let answers = logits.outer_iter().zip(labels).map(|(row, &label)| {
             let own = row[label as usize];
             let others = row.iter().enumerate().filter(|(class, _)| *class != label as usize);
             let best = others.fold(f32::NEG_INFINITY, |best, (_, &x)| best.max(x));
-            correct += u64::from(own > best);
-            ties += u64::from(own == best);
-        }
-        let trials = labels.len() as u64;
-        Ok(Score {
-            correct,
-            trials,
-            ties,
-            accuracy: correct as f64 / trials.max(1) as f64,
-            interval_95: wilson(correct, trials),
-            chance: 1.0 / self.classes().max(1) as f64,
-            collapsed: false,
-        })
+            (Unit::class(label), own > best, own == best)
+        });
+        Ok(Score::counted(answers, self.classes()))
     }
 }
 

@@ -3,18 +3,22 @@
 //! Ties count as errors, every accuracy has a 95 % interval, and a collapsed tower is called so. Only
 //! [`evaluate`] sees data and a tower; what it stands on is given embeddings `[N, D]`.
 
+pub mod bootstrap;
+pub mod identification;
 mod linear;
 mod nearest;
 mod open_set;
 pub mod page;
 mod protocol;
+mod result;
 mod score;
 
 pub use linear::LinearClassifier;
 pub(crate) use nearest::between;
 pub use nearest::{episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
-pub use protocol::{
-    Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors, evaluate,
+pub use protocol::evaluate;
+pub use result::{
+    Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors,
 };
 pub use score::{Score, Trial, wilson};

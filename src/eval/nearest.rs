@@ -1,5 +1,6 @@
 //! The decision of every protocol: which of N prototypes is nearest.
 
+use super::bootstrap::Unit;
 use super::score::{Score, Trial};
 use crate::sample::EpisodeSampler;
 use crate::tower::{Distance, collapsed};
@@ -85,16 +86,17 @@ pub fn episode_trials(
         .collect()
 }
 
-/// N-way K-shot accuracy over `episodes` episodes of a data set with these embeddings `[N, D]`; K
-/// supports are one prototype, their mean.
+/// N-way K-shot accuracy over `episodes` episodes of a data set with these embeddings `[N, D]`, each of
+/// what it belongs to; K supports are one prototype, their mean.
 pub fn one_shot(
     embeddings: ArrayView2<'_, f32>,
+    units: &[Unit],
     distance: &Distance,
     sampler: &EpisodeSampler,
     episodes: u64,
 ) -> Score {
     let trials = episode_trials(embeddings, distance, sampler, episodes);
-    let score = Score::over_episodes(&trials, sampler.spec().way);
+    let score = Score::of(trials.iter().flatten().map(|t| (t, units[t.query])), sampler.spec().way);
     Score { collapsed: collapsed(embeddings), ..score }
 }
 
@@ -105,7 +107,8 @@ pub fn nearest_truth(
     answers: &[usize],
     distance: &Distance,
 ) -> Score {
-    let score = Score::of(&trials(truths, queries, answers, distance), truths.nrows());
+    let trials = trials(truths, queries, answers, distance);
+    let score = Score::of(trials.iter().map(|t| (t, Unit::class(t.truth as u32))), truths.nrows());
     Score { collapsed: collapsed(queries), ..score }
 }
 
@@ -149,10 +152,10 @@ mod tests {
         let data = data(8, 4);
         let perfect = Array2::from_shape_fn((32, 8), |(i, j)| f32::from(u8::from(i / 4 == j)));
         let sampler = episodes(&data, &SPEC, 1).unwrap();
-        let score = one_shot(perfect.view(), &Distance::L2, &sampler, 100);
+        let score = one_shot(perfect.view(), &Unit::of(&data), &Distance::L2, &sampler, 100);
         assert_eq!((score.correct, score.trials, score.collapsed), (1000, 1000, false));
         let point = Array2::<f32>::ones((32, 8));
-        let score = one_shot(point.view(), &Distance::L2, &sampler, 100);
+        let score = one_shot(point.view(), &Unit::of(&data), &Distance::L2, &sampler, 100);
         assert_eq!((score.correct, score.ties, score.collapsed), (0, 1000, true));
     }
 
@@ -162,7 +165,7 @@ mod tests {
         let mut rng = crate::random::stream(1, "noise", 0, 0);
         let noise = Array2::from_shape_fn((200, 16), |_| 1.0 + 1e-5 * crate::random::either(&mut rng));
         let sampler = episodes(&data, &SPEC, 2).unwrap();
-        let score = one_shot(noise.view(), &Distance::L2, &sampler, 2000);
+        let score = one_shot(noise.view(), &Unit::of(&data), &Distance::L2, &sampler, 2000);
         assert!(score.collapsed);
         assert!((score.accuracy - score.chance).abs() < 0.03, "{score:?}");
     }

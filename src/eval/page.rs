@@ -1,5 +1,7 @@
 //! The page of an evaluation: accuracies, distances, confusions, worst errors, a map, neighbours.
 
+use super::bootstrap::Share;
+use super::identification::Galleries;
 use super::nearest::between;
 use super::{Decision, EvaluationResult, Evidence};
 use crate::Result;
@@ -48,6 +50,9 @@ pub fn page(told: &EvaluationResult, evidence: &Evidence, distance: &Distance) -
             told.run_errors.iter().map(|r| [r.run.clone(), r.errors.to_string(), r.trials.to_string()]);
         page.section("Errors of each run").table(&["run", "errors", "trials"], rows);
     }
+    if let Some(told) = &told.identification {
+        identification(&mut page, told)?;
+    }
     of_decisions(&mut page, evidence)?;
     if let Some(open) = &told.open_set {
         page.section("Unknown classes");
@@ -71,6 +76,32 @@ pub fn page(told: &EvaluationResult, evidence: &Evidence, distance: &Distance) -
     );
     neighbours(&mut page, evidence, distance)?;
     Ok(page)
+}
+
+/// How galleries tell the unknown.
+fn identification(page: &mut Page, told: &Galleries) -> Result<()> {
+    page.section("Identification").text(&format!(
+        "{} random galleries of {} classes with {} examples each chose their thresholds by leaving classes out (score: \
+         {}), and were asked for all other images. Means over galleries, 95 % intervals over classes and drawers.",
+        told.galleries, told.known_classes, told.examples, told.strangeness
+    ));
+    let interval = |share: &Share| {
+        let [low, high] = share.interval_95.map(percent);
+        format!("{} ({low} – {high})", percent(share.share))
+    };
+    let rows = told.rates.iter().map(|r| {
+        let [asked, carried, hindsight] = [r.asked, r.carried, r.in_hindsight].map(percent);
+        let expected = r.expected_true_positives.map_or_else(|| "not measured".into(), percent);
+        [asked, carried, interval(&r.false_positives), interval(&r.true_positives), expected, hindsight]
+    });
+    let header = ["asked", "taken", "false positives", "true positives", "expected", "in hindsight"];
+    page.table(&header, rows);
+    let chosen: Vec<[f64; 2]> =
+        told.rates.iter().map(|r| [r.false_positives.share, 1.0 - r.true_positives.share]).collect();
+    distances::trade_off(
+        page,
+        &[("best in hindsight", told.curve.as_slice()), ("as calibrated", chosen.as_slice())],
+    )
 }
 
 /// Histogram of distances to the own and to the nearest other class, and the curve of both errors.

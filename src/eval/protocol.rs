@@ -1,143 +1,28 @@
 //! The protocols: which images are known, which are asked, and what is told beside the accuracy.
 
 use super::LinearClassifier;
+use super::bootstrap::Unit;
+use super::identification::{Galleries, GallerySpec, galleries};
 use super::nearest::{episode_trials, trials};
 use super::open_set::OpenSet;
+use super::result::{Decision, EvalOptions, EvaluationResult, Evidence, Figure, Protocol, RunErrors};
 use super::score::{Score, Trial};
 use crate::data::{self, Dataset, Set, mnist, omniglot};
 use crate::embed;
 use crate::image::Triage;
 use crate::runtime::Embedder;
 use crate::sample::{EpisodeSpec, episodes};
-use crate::tower::{Distance, TowerKind, collapsed};
+use crate::tower::{Distance, collapsed};
 use crate::{Error, Result};
-use clap::ValueEnum;
 use ndarray::{Array2, Array4, Axis, concatenate, s};
-use serde::Serialize;
-use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
-/// Trials of the figure that stands beside Lake's 400: episodes of 20.
-pub const LAKE_EPISODES: u64 = 1000;
 /// Trials that are kept for pictures.
 const KEPT: usize = 20_000;
 
-/// A protocol of the field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// MNIST: first training image of each digit, 10,000 test images, by L1 and L2.
-    NearestTruth,
-    /// The 20 characters of Angelic, 380 queries (and the README's way: 400).
-    Angelic,
-    /// The 20 runs of Lake et al. 2015, and random trials of the same kind.
-    Lake,
-    /// N-way K-shot episodes over Omniglot's evaluation part, or class folders.
-    Episodes,
-    /// 10-way K-shot episodes over MNIST's test images.
-    Digits,
-    /// MNIST's test images by the classifier that a softmax recipe trained with the tower (--run).
-    Accuracy,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
-    }
-}
-
-/// What some protocols ask besides.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EvalOptions {
-    /// The kind of episode.
-    pub spec: EpisodeSpec,
-    /// Their number; for Lake those of the figure beside the 400 trials, 0 for none.
-    pub episodes: u64,
-    /// Their seed.
-    pub seed: u64,
-    /// The classifier whose accuracy is asked: no one-shot recognition, but what a network whose layers
-    /// start another one is measured by.
-    pub classifier: Option<LinearClassifier>,
-}
-
-/// What a protocol found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EvaluationResult {
-    /// The protocol's name.
-    pub protocol: Protocol,
-    /// The tower's name.
-    pub tower: String,
-    /// SHA-256 of its file.
-    pub tower_sha256: String,
-    /// How its numbers are made.
-    pub kind: TowerKind,
-    /// Which data.
-    pub data: String,
-    /// Accuracies; the first is the protocol's own.
-    pub figures: Vec<Figure>,
-    /// Wrong answers of each run (Lake only).
-    pub run_errors: Vec<RunErrors>,
-    /// How well unknown queries are rejected, by the tower's own distance.
-    pub open_set: Option<OpenSet>,
-    /// Whether the tower maps everything to nearly one point.
-    pub collapsed: bool,
-    /// Images that were embedded.
-    pub images: u64,
-    /// Seconds that embedding took.
-    pub embedding_s: f64,
-}
-
-/// One accuracy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// What was asked.
-    pub what: String,
-    /// The distance that decided.
-    pub distance: String,
-    /// The answer.
-    pub score: Score,
-}
-
-/// The wrong answers of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RunErrors {
-    /// `run01`.
-    pub run: String,
-    /// Wrong answers.
-    pub errors: u64,
-    /// All.
-    pub trials: u64,
-}
-
-/// What the accuracies were counted from, for pictures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evidence {
-    /// `[N, C, S, S]`.
-    pub images: Array4<u8>,
-    /// `[N, D]`.
-    pub embeddings: Array2<f32>,
-    /// A name for each image's class.
-    pub classes: Vec<String>,
-    /// The decisions of the first figure by the tower's own distance.
-    pub decisions: Vec<Decision>,
-}
-
-/// One decision; images are places in [`Evidence::images`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Decision {
-    /// The image that was asked.
-    pub query: usize,
-    /// The (first) known image of its class.
-    pub truth: usize,
-    /// The (first) known image of the nearest class.
-    pub nearest: usize,
-    /// The distances.
-    pub trial: Trial,
-}
-
-/// Runs a protocol on the data in a folder, of class folders on the pictures that the triage keeps; `progress` is told how many images of how many are
-/// embedded.
+/// Runs a protocol on the data in a folder, of class folders on the pictures that the triage keeps; `progress` is
+/// told how many images of how many are embedded.
 ///
 /// # Errors
 /// Where the data is not there or too small for the protocol, or the runtime fails.
@@ -151,7 +36,7 @@ pub fn evaluate(
 ) -> Result<(EvaluationResult, Evidence)> {
     let mut course = Course { embedder, progress, images: 0, seconds: 0.0 };
     let how = course.embedder.spec().preprocessing.clone();
-    let &EvalOptions { ref spec, episodes, seed, ref classifier } = options;
+    let &EvalOptions { ref spec, episodes, seed, ref classifier, ref rates } = options;
     let mut found = match protocol {
         Protocol::NearestTruth => course.nearest_truth(dir)?,
         Protocol::Angelic => course.angelic(dir)?,
@@ -159,6 +44,12 @@ pub fn evaluate(
         Protocol::Episodes => {
             let set = Set::found(dir, &[Set::OmniglotEvaluation]);
             course.episodes(set.read(dir, &how, triage)?, spec, episodes, seed)?
+        }
+        Protocol::Identification => {
+            let set = Set::found(dir, &[Set::OmniglotEvaluation]);
+            let (known, shot, rates) = (spec.way, spec.shot, rates.clone());
+            let spec = GallerySpec { known, shot, galleries: episodes, seed, rates };
+            course.identification(set.read(dir, &how, triage)?, &spec)?
         }
         Protocol::Digits => {
             let data = mnist(dir, mnist::Part::Test, &how)?;
@@ -183,6 +74,7 @@ pub fn evaluate(
         figures: found.figures,
         run_errors: found.run_errors,
         open_set: OpenSet::of(found.evidence.decisions.iter().map(|d| &d.trial)),
+        identification: found.identification,
         collapsed,
         images: course.images,
         embedding_s: course.seconds,
@@ -195,6 +87,7 @@ struct Findings {
     data: String,
     figures: Vec<Figure>,
     run_errors: Vec<RunErrors>,
+    identification: Option<Galleries>,
     evidence: Evidence,
 }
 
@@ -236,6 +129,7 @@ impl Course<'_> {
             Error::invalid_because("MNIST", "its two parts have images of different shapes", e)
         })?;
         known.labels.extend(&test.labels);
+        known.drawers.extend(&test.drawers);
         let mut found =
             self.one_round(known, &(0..10).collect::<Vec<_>>(), &queries, "MNIST test images:")?;
         found.data = format!("MNIST: first training image of each digit, {} test images", queries.len());
@@ -251,7 +145,7 @@ impl Course<'_> {
         let figures = vec![Figure { what, distance: "classifier".into(), score }];
         let classes = data.labels.iter().map(|&label| data.title(label)).collect();
         let evidence = Evidence { images: data.images, embeddings, classes, decisions: Vec::new() };
-        Ok(Findings { data: data.name, figures, run_errors: Vec::new(), evidence })
+        Ok(Findings { data: data.name, figures, run_errors: Vec::new(), identification: None, evidence })
     }
 
     fn angelic(&mut self, dir: &Path) -> Result<Findings> {
@@ -262,6 +156,7 @@ impl Course<'_> {
         let (way, asked) = (known.len(), data.len() - known.len());
         let queries: Vec<(usize, usize)> =
             (0..data.len()).filter(|i| !known.contains(i)).map(|i| (i, data.labels[i] as usize)).collect();
+        let units = Unit::of(&data);
         let mut found = self.one_round(data, &known, &queries, "strict: supports are not asked;")?;
         // The seed's README counts the supports themselves among the queries.
         let evidence = &found.evidence;
@@ -272,7 +167,11 @@ impl Course<'_> {
         for distance in self.distances() {
             let trials = trials(supports.view(), evidence.embeddings.view(), &answers, &distance);
             let what = format!("the README's way: supports among the {} queries", trials.len());
-            found.figures.push(figure(what, &distance, Score::of(&trials, way)));
+            found.figures.push(figure(
+                what,
+                &distance,
+                Score::of(trials.iter().map(|t| (t, units[t.query])), way),
+            ));
         }
         found.data = format!("Angelic: first drawing of {way} characters, {asked} others");
         Ok(found)
@@ -286,6 +185,7 @@ impl Course<'_> {
         queries: &[(usize, usize)],
         what: &str,
     ) -> Result<Findings> {
+        let units = Unit::of(&data);
         let embeddings = self.embed(&data.images)?;
         let supports = embeddings.select(Axis(0), known);
         let asked: Vec<usize> = queries.iter().map(|q| q.0).collect();
@@ -296,14 +196,15 @@ impl Course<'_> {
         for distance in self.distances() {
             let trials = trials(supports.view(), rows.view(), &truths, &distance);
             let what = format!("{what} {} queries", trials.len());
-            figures.push(figure(what, &distance, Score::of(&trials, known.len())));
+            let score = Score::of(trials.iter().map(|t| (t, units[asked[t.query]])), known.len());
+            figures.push(figure(what, &distance, score));
             if decisions.is_empty() {
                 decisions = trials.iter().map(|t| decision(t, asked[t.query], known)).collect();
             }
         }
         let classes = data.labels.iter().map(|&label| data.classes[label as usize].name.clone()).collect();
         let evidence = Evidence { images: data.images, embeddings, classes, decisions };
-        Ok(Findings { data: String::new(), figures, run_errors: Vec::new(), evidence })
+        Ok(Findings { data: String::new(), figures, run_errors: Vec::new(), identification: None, evidence })
     }
 
     fn lake(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Findings> {
@@ -314,7 +215,7 @@ impl Course<'_> {
             .map_err(|e| Error::invalid_because("Lake's runs", "have images of different shapes", e))?;
         let embeddings = self.embed(&images)?;
         let (mut first, mut classes) = (0, Vec::new());
-        let (mut decisions, mut run_errors) = (Vec::new(), Vec::new());
+        let (mut decisions, mut run_errors, mut run_units) = (Vec::new(), Vec::new(), Vec::new());
         let own = self.embedder.spec().distance.clone();
         for run in &runs {
             let (way, asked) = (run.training.shape()[0], run.test.shape()[0]);
@@ -326,20 +227,22 @@ impl Course<'_> {
                 (0..way).chain(run.answers.iter().copied()).map(|c| format!("{} class {}", run.name, c + 1)),
             );
             decisions.extend(trials.iter().map(|t| decision(t, first + way + t.query, &known)));
+            run_units.extend(vec![Unit::class(run_errors.len() as u32); trials.len()]);
             let errors = trials.iter().filter(|t| !t.correct()).count() as u64;
             run_errors.push(RunErrors { run: run.name.clone(), errors, trials: asked as u64 });
             first += way + asked;
         }
         let way = runs.iter().map(|r| r.training.shape()[0]).max().unwrap_or(0);
         let what = format!("{} runs of {way}-way one-shot within an alphabet", runs.len());
-        let score = Score::of(decisions.iter().map(|d| &d.trial), way);
+        // A run is one pair of drawers and one alphabet: its trials stand together.
+        let score = Score::of(decisions.iter().map(|d| &d.trial).zip(run_units), way);
         let mut figures = vec![figure(what, &own, score)];
         if count > 0 && omniglot::has(dir, omniglot::Part::Evaluation) {
             let data = omniglot(dir, omniglot::Part::Evaluation, &how)?;
             let spec = EpisodeSpec { way: 20, shot: 1, queries: 1, within: true, different_drawers: true };
             let sampler = episodes(&data, &spec, seed)?;
             let embeddings = self.embed(&data.images)?;
-            let score = super::one_shot(embeddings.view(), &own, &sampler, count);
+            let score = super::one_shot(embeddings.view(), &Unit::of(&data), &own, &sampler, count);
             let what = format!("{} random trials of the same kind (two drawers, one alphabet)", score.trials);
             figures.push(figure(what, &own, score));
         }
@@ -348,6 +251,7 @@ impl Course<'_> {
             data: format!("{} one-shot runs of Lake et al. 2015", runs.len()),
             figures,
             run_errors,
+            identification: None,
             evidence,
         })
     }
@@ -360,7 +264,8 @@ impl Course<'_> {
         let embeddings = self.embed(&data.images)?;
         let own = self.embedder.spec().distance.clone();
         let rounds = episode_trials(embeddings.view(), &own, &sampler, count);
-        let score = Score::over_episodes(&rounds, spec.way);
+        let units = Unit::of(&data);
+        let score = Score::of(rounds.iter().flatten().map(|t| (t, units[t.query])), spec.way);
         let place = if spec.within { "within an alphabet" } else { "across all classes" };
         let what = format!("{}-way {}-shot {place}, {count} episodes", spec.way, spec.shot);
         let mut decisions = Vec::new();
@@ -377,6 +282,30 @@ impl Course<'_> {
             data: data.name,
             figures: vec![figure(what, &own, score)],
             run_errors: Vec::new(),
+            identification: None,
+            evidence,
+        })
+    }
+
+    fn identification(&mut self, data: Dataset, spec: &GallerySpec) -> Result<Findings> {
+        if spec.galleries == 0 {
+            return Err(Error::invalid("--episodes", "at least one gallery is needed"));
+        }
+        let embeddings = self.embed(&data.images)?;
+        let own = self.embedder.spec().distance.clone();
+        let (told, score, trials, known) = galleries(&data, embeddings.view(), &own, spec)?;
+        let what = format!(
+            "{} galleries of {} classes, {} examples each: nearest class, without a threshold",
+            spec.galleries, spec.known, spec.shot
+        );
+        let decisions = trials.iter().take(KEPT).map(|t| decision(t, t.query, &known)).collect();
+        let classes = data.labels.iter().map(|&label| data.title(label)).collect();
+        let evidence = Evidence { images: data.images, embeddings, classes, decisions };
+        Ok(Findings {
+            data: data.name,
+            figures: vec![figure(what, &own, score)],
+            run_errors: Vec::new(),
+            identification: Some(told),
             evidence,
         })
     }

@@ -1,6 +1,7 @@
 //! Trials → scores with intervals. A tie is an error: a tower that maps everything to one point
 //! must not look perfect.
 
+use super::bootstrap::{Unit, share};
 use serde::Serialize;
 
 /// The quantile of the normal distribution for two-sided 95 % intervals.
@@ -49,8 +50,7 @@ pub struct Score {
     pub ties: u64,
     /// `correct / trials`.
     pub accuracy: f64,
-    /// 95 % interval of the accuracy: Wilson's over independent trials; over episodes, whose
-    /// trials depend on each other, the interval of the mean of the episodes' accuracies.
+    /// 95 % interval of the accuracy over classes and drawers (see [`super::bootstrap`]).
     pub interval_95: [f64; 2],
     /// What guessing scores: 1 / N.
     pub chance: f64,
@@ -60,37 +60,31 @@ pub struct Score {
 }
 
 impl Score {
-    /// Of independent trials over `way` classes.
-    pub fn of<'a>(trials: impl IntoIterator<Item = &'a Trial>, way: usize) -> Self {
+    /// Of trials over `way` classes, each with what it belongs to.
+    pub fn of<'a>(trials: impl IntoIterator<Item = (&'a Trial, Unit)>, way: usize) -> Self {
+        let told = trials.into_iter().map(|(trial, unit)| (unit, trial.correct(), trial.tie()));
+        Self::counted(told, way)
+    }
+
+    /// Of answers `(what it belongs to, right, a tie)`.
+    pub(super) fn counted(answers: impl IntoIterator<Item = (Unit, bool, bool)>, way: usize) -> Self {
         let (mut correct, mut count, mut ties) = (0_u64, 0_u64, 0_u64);
-        for trial in trials {
+        let interval_95 = share(answers.into_iter().map(|(unit, right, tie)| {
             count += 1;
-            correct += u64::from(trial.correct());
-            ties += u64::from(trial.tie());
-        }
+            correct += u64::from(right);
+            ties += u64::from(tie);
+            (unit, right, 1.0)
+        }))
+        .interval_95;
         Self {
             correct,
             trials: count,
             ties,
             accuracy: ratio(correct, count),
-            interval_95: wilson(correct, count),
+            interval_95,
             chance: 1.0 / way.max(1) as f64,
             collapsed: false,
         }
-    }
-
-    /// Of episodes of `way` classes each.
-    pub fn over_episodes(episodes: &[Vec<Trial>], way: usize) -> Self {
-        let mut score = Self::of(episodes.iter().flatten(), way);
-        let accuracies: Vec<f64> = episodes
-            .iter()
-            .filter(|e| !e.is_empty())
-            .map(|e| ratio(e.iter().filter(|t| t.correct()).count() as u64, e.len() as u64))
-            .collect();
-        if let Some(interval) = of_mean(&accuracies) {
-            score.interval_95 = interval;
-        }
-        score
     }
 }
 
@@ -107,19 +101,6 @@ pub fn wilson(successes: u64, trials: u64) -> [f64; 2] {
     let centre = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
     let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     [(centre - half).max(0.0), (centre + half).min(1.0)]
-}
-
-/// 95 % interval of the mean of at least 30 values that are not all the same; of fewer, or of equal
-/// ones, the normal approximation says nothing.
-fn of_mean(values: &[f64]) -> Option<[f64; 2]> {
-    let n = values.len() as f64;
-    if values.len() < 30 {
-        return None;
-    }
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let half = Z_95 * (variance / n).sqrt();
-    (half > 0.0).then(|| [(mean - half).max(0.0), (mean + half).min(1.0)])
 }
 
 #[cfg(test)]
@@ -149,22 +130,11 @@ mod tests {
 
     #[test]
     fn a_tie_is_an_error_and_is_counted() {
-        let score = Score::of(&[trial(1.0, 2.0), trial(1.0, 1.0), trial(2.0, 1.0)], 2);
+        let trials = [trial(1.0, 2.0), trial(1.0, 1.0), trial(2.0, 1.0)];
+        let score = Score::of(trials.iter().zip((0..).map(Unit::class)), 2);
         assert_eq!((score.correct, score.trials, score.ties), (1, 3, 1));
         assert_eq!(score.chance, 0.5);
-    }
-
-    #[test]
-    fn the_interval_over_episodes_is_that_of_their_mean() {
-        // 50 episodes wholly right and 50 wholly wrong: trials are not independent at all.
-        let episodes: Vec<Vec<Trial>> =
-            (0..100).map(|k| vec![if k % 2 == 0 { trial(0.0, 1.0) } else { trial(1.0, 0.0) }; 20]).collect();
-        let score = Score::over_episodes(&episodes, 20);
-        assert_eq!(score.accuracy, 0.5);
-        let half = Z_95 * (0.25_f64 * 100.0 / 99.0 / 100.0).sqrt();
-        assert_abs_diff_eq!(score.interval_95[0], 0.5 - half, epsilon = 1e-12);
-        // Where all episodes agree it is Wilson's over the trials, never a point.
-        let right = Score::over_episodes(&vec![vec![trial(0.0, 1.0)]; 40], 20);
-        assert_eq!(right.interval_95, wilson(40, 40));
+        let [low, high] = score.interval_95;
+        assert!(low < 1.0 / 3.0 && high > 1.0 / 3.0, "{low} {high}");
     }
 }

@@ -1,7 +1,7 @@
 //! Which class a drawing is of, or that it is of none.
 
-use super::search::{Hit, Index};
-use super::{Facts, Loaded};
+use super::{Loaded, Rule};
+use crate::search::{Hit, Index};
 use crate::tower::Distance;
 use crate::{Error, Result};
 use ndarray::ArrayView2;
@@ -34,52 +34,17 @@ impl FromStr for Shots {
     }
 }
 
-/// Beyond which distance a picture is unknown.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Limit {
-    /// The threshold that the gallery was calibrated to; nothing is unknown before.
-    Calibrated,
-    /// None: nothing is unknown.
-    None,
-    /// This one.
-    At(f32),
-}
-
-impl Limit {
-    /// The distance, in a gallery with these facts.
-    pub fn distance(self, facts: &Facts) -> Option<f32> {
-        match self {
-            Self::Calibrated => facts.threshold.as_ref().map(|t| t.distance),
-            Self::None => None,
-            Self::At(distance) => Some(distance),
-        }
-    }
-}
-
-impl FromStr for Limit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Calibrated),
-            "none" => Ok(Self::None),
-            _ => match text.parse::<f32>() {
-                Ok(x) if x.is_finite() => Ok(Self::At(x)),
-                _ => Err("give auto, none, or a distance".into()),
-            },
-        }
-    }
-}
-
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answer {
-    /// The class; none where the nearest is farther than the threshold.
+    /// The class; none where the rule calls the picture unknown.
     pub label: Option<String>,
     /// Distance to the nearest class.
     pub distance: f32,
     /// How much farther the second nearest class is; none where there is but one.
     pub margin: Option<f32>,
+    /// How strange it is to the gallery, where that decides what is known; see [`Rule`].
+    pub strangeness: Option<f32>,
     /// The nearest classes, nearest first; of equal distances the one enrolled first.
     pub nearest: Vec<Candidate>,
 }
@@ -137,27 +102,29 @@ impl Classifier {
         Ok(Self { labels, index: Index::new(means, places, distance), examples })
     }
 
-    /// Answers for queries `[M, D]`, with the `top` nearest classes each; beyond the threshold the
-    /// answer is that it is unknown.
-    pub fn classify(&self, queries: ArrayView2<'_, f32>, top: usize, threshold: Option<f32>) -> Vec<Answer> {
-        let found = self.index.search(queries, top.max(2));
-        found.into_iter().map(|hits| self.answer(&hits, top, threshold)).collect()
+    /// Answers for queries `[M, D]`, with the `top` nearest classes each; without a rule nothing is unknown.
+    pub fn classify(&self, queries: ArrayView2<'_, f32>, top: usize, rule: Option<&Rule>) -> Vec<Answer> {
+        let reach = rule.map_or(0, |rule| rule.strangeness.reach());
+        let found = self.index.search(queries, top.max(reach).max(2));
+        found.into_iter().map(|hits| self.answer(&hits, top, rule)).collect()
     }
 
-    fn answer(&self, hits: &[Hit], top: usize, threshold: Option<f32>) -> Answer {
+    fn answer(&self, hits: &[Hit], top: usize, rule: Option<&Rule>) -> Answer {
         let candidate = |hit: &Hit| Candidate {
             label: self.labels[hit.group as usize].clone(),
             distance: hit.distance,
             example: self.examples[hit.row],
         };
-        let nearest: Vec<Candidate> = hits.iter().take(top).map(candidate).collect();
-        let distance = hits.first().map_or(f32::INFINITY, |h| h.distance);
-        let known = threshold.is_none_or(|t| distance <= t);
+        let distances: Vec<f32> = hits.iter().map(|hit| hit.distance).collect();
+        let strangeness = rule.map(|rule| rule.strangeness.of(&distances));
+        let known = rule.zip(strangeness).is_none_or(|(rule, strange)| strange <= rule.threshold);
+        let distance = distances.first().copied().unwrap_or(f32::INFINITY);
         Answer {
             label: hits.first().filter(|_| known).map(|h| self.labels[h.group as usize].clone()),
             distance,
-            margin: hits.get(1).map(|second| second.distance - distance),
-            nearest,
+            margin: distances.get(1).map(|second| second - distance),
+            strangeness,
+            nearest: hits.iter().take(top).map(candidate).collect(),
         }
     }
 }
@@ -178,7 +145,7 @@ mod tests {
 
     fn ask(shots: Shots, query: f32, threshold: Option<f32>) -> Answer {
         let classifier = Classifier::new(known(), Distance::L1, shots, "g").unwrap();
-        classifier.classify(array![[query]].view(), 2, threshold).remove(0)
+        classifier.classify(array![[query]].view(), 2, threshold.map(Rule::distance).as_ref()).remove(0)
     }
 
     #[test]

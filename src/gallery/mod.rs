@@ -5,19 +5,17 @@
 
 pub mod calibrate;
 mod classify;
-mod kernel;
 pub mod page;
 mod pictures;
-pub mod search;
 mod store;
 #[cfg(test)]
 mod tests;
+mod threshold;
 
-pub use classify::{Answer, Candidate, Classifier, Limit, Shots};
-pub use pictures::{
-    Answered, Classification, Enrolment, Question, Verification, Verified, classify, enroll, verify,
-};
+pub use classify::{Answer, Candidate, Classifier, Shots};
+pub use pictures::{Answered, Enrolment, Question, Verification, Verified, classify, enroll, verify};
 pub use store::Location;
+pub use threshold::{Calibrated, Limit, PairThreshold, Rule, State, recalibrate};
 
 use crate::runtime::Embedder;
 use crate::tower::{self, Distance, TowerKind, TowerSpec};
@@ -56,29 +54,15 @@ pub struct Facts {
     pub dim: usize,
     /// The distance that decides.
     pub distance: Distance,
-    /// From which distance on a query is unknown, where that was calibrated.
-    pub threshold: Option<Threshold>,
-}
-
-/// A threshold and where it comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Threshold {
-    /// Embeddings at most this far apart are of the same class.
-    pub distance: f32,
-    /// How it was chosen: `equal error rate`, `FAR 0.001`.
-    pub chosen_at: String,
-    /// The data it was chosen on.
-    pub data: String,
-    /// Pairs of the same class.
-    pub same_pairs: u64,
-    /// Pairs of different classes.
-    pub different_pairs: u64,
-    /// The share of same pairs that it accepts.
-    pub true_accept_rate: f64,
-    /// The share of different pairs that it accepts.
-    pub false_accept_rate: f64,
-    /// Seconds since 1970.
-    pub calibrated_unix_s: i64,
+    /// At which distance two pictures show the same, where that was calibrated by pairs. Galleries of before
+    /// there was [`Facts::identification`] tell by it what is unknown.
+    pub threshold: Option<PairThreshold>,
+    /// From where on a query is unknown to the gallery as it was when it was calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identification: Option<Calibrated>,
+    /// Whether the gallery is calibrated again whenever it changes.
+    #[serde(default)]
+    pub calibrates_itself: bool,
 }
 
 /// One known drawing.
@@ -166,6 +150,8 @@ impl Gallery {
             dim: tower.dim,
             distance: tower.distance.clone(),
             threshold: None,
+            identification: None,
+            calibrates_itself: false,
         };
         let gallery = Self::of(store::create(at, &facts)?, at)?;
         gallery.check(tower)?;
@@ -306,10 +292,15 @@ impl Gallery {
         Ok(Loaded { labels: labels.into_iter().map(|l| l.1).collect(), embeddings, classes })
     }
 
-    /// Keeps a threshold.
-    pub fn set_threshold(&mut self, threshold: Threshold) -> Result<()> {
-        self.facts = self.store.change_facts(&|facts| facts.threshold = Some(threshold.clone()))?;
+    /// Changes what it knows about itself.
+    fn change_facts(&mut self, change: &dyn Fn(&mut Facts)) -> Result<()> {
+        self.facts = self.store.change_facts(change)?;
         Ok(())
+    }
+
+    /// What its examples are now.
+    fn state(&self) -> Result<State> {
+        self.store.state()
     }
 
     fn packing(&self) -> Packing {

@@ -1,8 +1,10 @@
 //! Pages of galleries: calibrated thresholds, classified pictures.
 
 use super::calibrate::{ErrorRates, Scores};
-use super::{Answered, Facts};
+use super::{Answered, Facts, Rule};
 use crate::Result;
+use crate::eval::bootstrap::Share;
+use crate::eval::identification::Identification;
 use crate::report::html::{Page, percent};
 use crate::report::{distances, picture, plot};
 
@@ -11,34 +13,73 @@ const SHOWN: usize = 60;
 /// Answers in the table.
 const LISTED: usize = 2000;
 
-/// The page of a calibration.
+/// The page of a calibration on some data.
 ///
 /// # Errors
 /// Where a chart cannot be drawn.
-pub fn calibration(told: &ErrorRates, scores: &Scores) -> Result<Page> {
-    let threshold = &told.threshold;
-    let about = format!("{}: {} embeddings of {} classes", threshold.data, told.embeddings, told.classes);
+pub fn calibration(data: &str, found: &Identification, pairs: Option<&(ErrorRates, Scores)>) -> Result<Page> {
+    let about = format!("{data}: {} examples of {} classes", found.examples, found.classes);
     let mut page = Page::new("siamese calibrate", &about);
-    let chosen = format!("threshold ({})", threshold.chosen_at);
+    let point = &found.point;
+    let right = point.true_positives.map_or_else(|| "not measured".into(), |t| percent(t.share));
     page.figures([
-        (percent(told.equal_error_rate), "equal error rate"),
-        (format!("{:.5}", told.auroc), "AUROC"),
-        (format!("{:.4}", threshold.distance), chosen.as_str()),
-        (percent(threshold.true_accept_rate), "same pairs accepted by the threshold"),
-        (percent(threshold.false_accept_rate), "different pairs accepted by the threshold"),
+        (percent(point.false_positives.share), "of unknown pictures taken for something known"),
+        (right, "of known pictures accepted and right"),
+        (format!("{:.4}", point.threshold), "threshold"),
     ]);
+    page.section("What is unknown");
+    page.text(&format!(
+        "Each class is left out and asked of the rest (false positives), each example is left out and asked of \
+         the rest (true positives). Score: {}. The conformal bound of the chosen point is {}.",
+        found.strangeness,
+        percent(point.bound)
+    ));
+    let mut points: Vec<_> = found.points.iter().chain([point]).collect();
+    points.sort_by(|a, b| b.asked.total_cmp(&a.asked));
+    page.table(
+        &["asked", "false positives", "true positives", "threshold"],
+        points.iter().map(|p| {
+            let right = p.true_positives.as_ref().map_or_else(|| "not measured".into(), interval);
+            [percent(p.asked), interval(&p.false_positives), right, format!("{:.4}", p.threshold)]
+        }),
+    );
+    distances::trade_off(&mut page, &[("left out", found.curve.as_slice())])?;
+    if let Some((told, scores)) = pairs {
+        of_pairs(&mut page, told, scores)?;
+    }
+    Ok(page)
+}
+
+/// What pairs tell.
+fn of_pairs(page: &mut Page, told: &ErrorRates, scores: &Scores) -> Result<()> {
+    let threshold = &told.threshold;
+    page.section("Pairs").text(&format!(
+        "AUROC {:.5}, equal error rate {}; at distance {:.4} ({}) {} of same pairs are accepted, and {} of different \
+         ones.",
+        told.auroc,
+        percent(told.equal_error_rate),
+        threshold.distance,
+        threshold.chosen_at,
+        percent(threshold.true_accept_rate),
+        percent(threshold.false_accept_rate)
+    ));
     let rows = told.rates.iter().map(|r| {
         let [low, high] = r.interval_95.map(percent);
         let rate = format!("{}", r.false_accept_rate);
         [rate, percent(r.true_accept_rate), format!("{low} – {high}"), format!("{:.4}", r.threshold)]
     });
-    page.section("Rates").table(&["false accepts", "true accepts", "95 % interval", "threshold"], rows);
+    page.table(&["false accepts", "true accepts", "95 % interval", "threshold"], rows);
     page.section("Distances");
     let same: Vec<f64> = scores.same.iter().map(|s| f64::from(s.0)).collect();
     let different: Vec<f64> = scores.different.iter().map(|&d| f64::from(d)).collect();
-    distances::spread(&mut page, ("same", &same), ("different", &different))?;
-    distances::curve(&mut page, same, different)?;
-    Ok(page)
+    distances::spread(page, ("same", &same), ("different", &different))?;
+    distances::curve(page, same, different)
+}
+
+/// A share with its interval.
+fn interval(share: &Share) -> String {
+    let [low, high] = share.interval_95.map(percent);
+    format!("{} ({low} – {high})", percent(share.share))
 }
 
 /// The page of classified pictures; where their folders are named after classes of the gallery,
@@ -49,15 +90,15 @@ pub fn calibration(told: &ErrorRates, scores: &Scores) -> Result<Page> {
 pub fn classification(
     facts: &Facts,
     labels: &[String],
-    threshold: Option<f32>,
+    rule: Option<&Rule>,
     all: &[Answered],
 ) -> Result<Page> {
     let about = format!("tower {} · SHA-256 {}", facts.tower, facts.tower_sha256);
     let mut page = Page::new("siamese classify", &about);
     let unknown = all.iter().filter(|a| a.answer.label.is_none()).count();
     let mut figures = vec![(all.len().to_string(), "pictures"), (unknown.to_string(), "unknown")];
-    if let Some(threshold) = threshold {
-        figures.push((format!("{threshold:.4}"), "threshold"));
+    if let Some(rule) = rule {
+        figures.push((format!("{:.4}", rule.threshold), "threshold"));
     }
     let place = |label: &str| labels.iter().position(|l| l == label);
     let told: Vec<(usize, Option<usize>)> = all

@@ -1,7 +1,7 @@
 //! Pictures → galleries and answers: what `siamese enroll`, `classify` and `verify` do, batch by batch as
 //! pictures are embedded.
 
-use super::{Answer, Classifier, Example, Gallery, Loading, Location, Shots, check_label};
+use super::{Answer, Classifier, Example, Gallery, Loading, Location, Rule, Shots, check_label};
 use crate::embed::{self, Embedded, EmbeddedBatch, PictureFile, PictureFiles};
 use crate::eval::between;
 use crate::image::Triage;
@@ -38,23 +38,10 @@ pub struct Question {
     pub shots: Shots,
     /// The nearest classes to tell.
     pub top: usize,
-    /// Beyond this distance a picture is unknown.
-    pub threshold: Option<f32>,
+    /// What a picture must be to be known; without, nothing is unknown.
+    pub rule: Option<Rule>,
     /// Keep the ink of each picture with its answer.
     pub with_ink: bool,
-}
-
-/// The answers to all pictures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Classification {
-    /// The gallery.
-    pub gallery: Location,
-    /// Beyond this distance a picture is unknown.
-    pub threshold: Option<f32>,
-    /// The answers, in the order of the pictures.
-    pub answers: Vec<Answered>,
-    /// Pictures that could not be used.
-    pub broken: u64,
 }
 
 /// A picture with its answer.
@@ -178,7 +165,7 @@ pub fn classify(
     let distance = gallery.facts().distance.clone();
     let classifier = Classifier::new(gallery.load()?, distance, how.shots, &gallery.location().to_string())?;
     embed::batches(pictures, embedder, |EmbeddedBatch { pictures, embeddings }| {
-        let answers = classifier.classify(embeddings.view(), how.top, how.threshold);
+        let answers = classifier.classify(embeddings.view(), how.top, how.rule.as_ref());
         let answered = |(input, embedded): (PictureFile, Embedded)| Answered {
             source: input.source(),
             place: input.label,

@@ -149,7 +149,7 @@ fn files_that_are_no_gallery_are_refused() {
 fn a_threshold_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let mut gallery = make(&dir.path().join("g"), TowerKind::Float);
-    let threshold = Threshold {
+    let threshold = PairThreshold {
         distance: 1.25,
         chosen_at: "equal error rate".into(),
         data: "test".into(),
@@ -161,6 +161,58 @@ fn a_threshold_is_kept() {
     };
     gallery.set_threshold(threshold.clone()).unwrap();
     assert_eq!(Gallery::open(gallery.location()).unwrap().facts().threshold, Some(threshold));
+}
+
+/// Galleries of before there was identification have a threshold by pairs: it serves, and is told of.
+#[test]
+fn a_gallery_with_a_threshold_by_pairs_still_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("g");
+    make(&path, TowerKind::Float).enroll(&[example("a", "1", [0.0; 4])]).unwrap();
+    let old = r#"{"distance":1.5,"chosen_at":"equal error rate","data":"d","same_pairs":1,"different_pairs":2,
+        "true_accept_rate":0.9,"false_accept_rate":0.1,"calibrated_unix_s":0}"#;
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let json: String = db.query_row("SELECT json FROM facts", [], |row| row.get(0)).unwrap();
+    let mut facts: serde_json::Value = serde_json::from_str(&json).unwrap();
+    facts.as_object_mut().unwrap().remove("calibrates_itself");
+    facts["threshold"] = serde_json::from_str(old).unwrap();
+    db.execute("UPDATE facts SET json = ?1", [facts.to_string()]).unwrap();
+    let gallery = open(&path).unwrap();
+    assert_eq!(Limit::Calibrated.rule(gallery.facts()), Some(Rule::distance(1.5)));
+    assert!(gallery.doubts().unwrap().unwrap().contains("by pairs"));
+    assert!(!gallery.is_stale().unwrap());
+}
+
+#[test]
+fn a_calibration_is_stale_as_soon_as_any_example_came_or_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gallery = make(&dir.path().join("g"), TowerKind::Float);
+    let of = |class: usize, i: usize| {
+        let at = [(class * class) as f32, class as f32, 0.1 * i as f32, 0.0];
+        example(&class.to_string(), &format!("{class} {i}"), at)
+    };
+    let all: Vec<Example> = (0..6).flat_map(|class| (0..3).map(move |i| of(class, i))).collect();
+    gallery.enroll(&all).unwrap();
+    let found = gallery.calibrate(Some(0.3)).unwrap();
+    assert!(found.classes == 6 && found.point.true_positives.is_some_and(|t| t.share > 0.0));
+    assert!(!gallery.is_stale().unwrap());
+    // The same embeddings under another label are something else.
+    gallery.remove(&["5".into()], Some("5 2")).unwrap();
+    assert!(gallery.is_stale().unwrap());
+    gallery.enroll(&[Example { label: "4".into(), ..of(5, 2) }]).unwrap();
+    assert!(gallery.is_stale().unwrap());
+    // Asked for nothing else, it calibrates to what was asked before.
+    assert_eq!(gallery.calibrate(None).unwrap().point.asked, 0.3);
+    assert!(!open_at(&gallery).is_stale().unwrap());
+    // Where it cannot, it keeps what it had.
+    let kept = gallery.facts().identification.clone();
+    gallery.remove(&["0".into(), "1".into(), "2".into(), "3".into()], None).unwrap();
+    says(&gallery.calibrate(None).unwrap_err(), "has 2 classes");
+    assert_eq!(open_at(&gallery).facts().identification, kept);
+}
+
+fn open_at(gallery: &Gallery) -> Gallery {
+    Gallery::open(gallery.location()).unwrap()
 }
 
 /// Examples of one enrolment of the child below.

@@ -45,3 +45,28 @@ pub fn curve(page: &mut Page, mut same: Vec<f64>, mut different: Vec<f64>) -> Re
     page.chart(&chart.svg()?, "What a threshold accepts and rejects, from strict (left) to lax (right).");
     Ok(())
 }
+
+/// Detection error trade-off of identification: FNIR against FPIR, the latter on a logarithmic axis; nothing
+/// where there is no point.
+///
+/// # Errors
+/// Where the chart cannot be drawn.
+pub fn trade_off(page: &mut Page, curves: &[(&str, &[[f64; 2]])]) -> Result<()> {
+    let one = |(name, points): &(&str, &[[f64; 2]])| Series {
+        name: (*name).into(),
+        points: points.iter().map(|&[x, y]| (x, y)).collect(),
+    };
+    let series: Vec<Series> = curves.iter().map(one).filter(|s| s.points.iter().any(|p| p.0 > 0.0)).collect();
+    if series.is_empty() {
+        return Ok(());
+    }
+    let mut chart = Chart::new(
+        "unknown pictures accepted (FPIR)",
+        "known pictures not accepted, or wrong (FNIR)",
+        Style::Lines,
+        series,
+    );
+    chart.log_x = true;
+    page.chart(&chart.svg()?, "What a threshold costs (DET), from strict (left) to lax (right).");
+    Ok(())
+}

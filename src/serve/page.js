@@ -82,7 +82,9 @@ function show(answer) {
     row.insertCell().textContent = near.distance.toPrecision(4);
     return row;
   }));
-  const limit = answer.threshold === null ? '' : `; unknown beyond ${answer.threshold.toPrecision(4)}`;
+  const stale = answer.stale ? ', chosen before the gallery changed' : '';
+  const limit = answer.threshold === null ? ''
+    : `; score ${answer.strangeness.toPrecision(4)}, unknown beyond ${answer.threshold.toPrecision(4)}${stale}`;
   $('details').textContent = `${answer.milliseconds.toFixed(2)} ms${limit}`;
   $('ink').src = answer.ink;
   $('ink').hidden = false;
@@ -96,8 +98,9 @@ async function refresh() {
   }
 }
 
-function list({ tower, runtime, classes, editable, gallery }) {
-  $('about').textContent = `${classes.length} classes in ${gallery}; tower ${tower} on ${runtime}`;
+function list({ tower, runtime, classes, editable, gallery, doubts }) {
+  const note = doubts ? `; note: ${doubts}` : '';
+  $('about').textContent = `${classes.length} classes in ${gallery}; tower ${tower} on ${runtime}${note}`;
   $('teach').hidden = !editable;
   $('labels').replaceChildren(...classes.map((entry) => new Option(entry.label)));
   $('classes').replaceChildren(...classes.map((entry) => {

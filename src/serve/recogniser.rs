@@ -1,6 +1,9 @@
 //! What the server does, without HTTP.
 
-use crate::gallery::{Answer, Classifier, Enrolled, Example, Gallery, KnownClass, Limit, Shots, check_label};
+use crate::eval::identification::Strangeness;
+use crate::gallery::{
+    Answer, Classifier, Enrolled, Example, Gallery, KnownClass, Limit, Rule, Shots, check_label, recalibrate,
+};
 use crate::report::picture;
 use crate::runtime::{Embedder, Runtime};
 use crate::tower::{TowerKind, TowerSpec};
@@ -37,6 +40,8 @@ struct Shelf {
     gallery: Gallery,
     /// None where it must be read (again).
     classifier: Option<Arc<Classifier>>,
+    /// Whether the gallery has changed since it was calibrated.
+    stale: bool,
 }
 
 /// What the gallery holds; no paths, which are nobody's business on a network.
@@ -49,7 +54,13 @@ pub struct Told {
     dim: usize,
     distance: &'static str,
     runtime: &'static Runtime,
+    /// What is stranger than that is unknown.
     threshold: Option<f32>,
+    /// How strange a picture is.
+    strangeness: Option<Strangeness>,
+    /// Why the threshold may not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubts: Option<&'static str>,
     editable: bool,
     classes: Vec<KnownClass>,
 }
@@ -60,8 +71,10 @@ pub struct Recognised {
     /// The nearest classes.
     #[serde(flatten)]
     pub answer: Answer,
-    /// Beyond this distance it would be unknown.
+    /// If it were stranger than that it would be unknown.
     pub threshold: Option<f32>,
+    /// Whether the gallery has changed since that was chosen.
+    pub stale: bool,
     /// Milliseconds from the decoded picture to the answer.
     pub milliseconds: f64,
     /// The ink as the tower sees it: a PNG's data URI, where it was asked for.
@@ -113,7 +126,7 @@ impl Recogniser {
     ) -> Result<Self> {
         let spec = embedder.spec().clone();
         gallery.check(&spec)?;
-        let shelf = Mutex::new(Shelf { gallery, classifier: None });
+        let shelf = Mutex::new(Shelf { gallery, classifier: None, stale: false });
         let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, shelf };
         // An empty gallery may be filled later; what else is wrong shows now.
         if !recogniser.shelf().gallery.classes()?.is_empty() {
@@ -132,6 +145,8 @@ impl Recogniser {
         let mut shelf = self.shelf();
         shelf.refresh()?;
         let facts = shelf.gallery.facts();
+        let rule = self.options.limit.rule(facts);
+        let doubts = if self.options.limit == Limit::Calibrated { shelf.gallery.doubts()? } else { None };
         Ok(Told {
             gallery: shelf.gallery.location().name(),
             tower: facts.tower.clone(),
@@ -140,7 +155,9 @@ impl Recogniser {
             dim: facts.dim,
             distance: facts.distance.name(),
             runtime: self.runtime,
-            threshold: self.options.limit.distance(facts),
+            threshold: rule.map(|rule| rule.threshold),
+            strangeness: rule.map(|rule| rule.strangeness),
+            doubts,
             editable: self.options.editable,
             classes: shelf.gallery.classes()?,
         })
@@ -154,12 +171,13 @@ impl Recogniser {
         let ink = self.decode(picture)?;
         let since = Instant::now();
         let query = self.embed_ink(ink.clone())?;
-        let (classifier, threshold) = self.classifier()?;
-        let answer = classifier.classify(query.view(), top, threshold).swap_remove(0);
+        let (classifier, rule, stale) = self.classifier()?;
+        let answer = classifier.classify(query.view(), top, rule.as_ref()).swap_remove(0);
         let milliseconds = since.elapsed().as_micros() as f64 / 1e3;
         let shown =
             with_ink.then(|| picture::sheet(&[vec![ink.view()]], 2).map(|png| picture::data_uri(&png)));
-        Ok(Recognised { answer, threshold, milliseconds, ink: shown.transpose()? })
+        let threshold = rule.map(|rule| rule.threshold);
+        Ok(Recognised { answer, threshold, stale, milliseconds, ink: shown.transpose()? })
     }
 
     /// The embedding `[D]` of the picture in these bytes.
@@ -207,21 +225,23 @@ impl Recogniser {
         embed::images(ink.insert_axis(Axis(0)).view(), embedder.as_mut(), |_| {})
     }
 
-    /// What answers now, and the threshold that belongs to it.
-    fn classifier(&self) -> Result<(Arc<Classifier>, Option<f32>), RequestError> {
+    /// What answers now, the rule that belongs to it, and whether that is stale.
+    fn classifier(&self) -> Result<(Arc<Classifier>, Option<Rule>, bool), RequestError> {
         let mut shelf = self.shelf();
         shelf.refresh()?;
-        let threshold = self.options.limit.distance(shelf.gallery.facts());
         if let Some(classifier) = &shelf.classifier {
-            return Ok((Arc::clone(classifier), threshold));
+            let rule = self.options.limit.rule(shelf.gallery.facts());
+            return Ok((Arc::clone(classifier), rule, shelf.stale));
         }
+        shelf.settle(self.options)?;
+        let (rule, stale) = (self.options.limit.rule(shelf.gallery.facts()), shelf.stale);
         let (known, distance) = (shelf.gallery.load()?, self.spec.distance.clone());
         let at = format!("the gallery {}", shelf.gallery.location().name());
         let classifier =
             Classifier::new(known, distance, self.options.shots, &at).map_err(RequestError::NotYet)?;
         let classifier = Arc::new(classifier);
         shelf.classifier = Some(Arc::clone(&classifier));
-        Ok((classifier, threshold))
+        Ok((classifier, rule, stale))
     }
 
     /// A request that panicked leaves the file as it was: nothing there is half done.
@@ -234,6 +254,16 @@ impl Shelf {
     fn refresh(&mut self) -> Result<()> {
         if self.gallery.refresh()? {
             self.classifier = None;
+        }
+        Ok(())
+    }
+
+    /// Calibrates again what does so by itself, where this server may change it: once after many changes, when
+    /// somebody asks. Where that cannot be, the threshold of before serves.
+    fn settle(&mut self, options: Options) -> Result<()> {
+        self.stale = options.limit == Limit::Calibrated && self.gallery.is_stale()?;
+        if self.stale && options.editable && matches!(recalibrate(&mut self.gallery, false), Some(Ok(_))) {
+            self.stale = false;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::gallery::{Example, Gallery, Limit, Location, Shots, Threshold};
+use crate::gallery::{Example, Gallery, Limit, Location, PairThreshold, Shots};
 use crate::runtime::{Embedder as _, MockEmbedder, TRACT};
 use std::path::Path;
 use std::sync::Arc;
@@ -80,8 +80,8 @@ fn what_others_do_to_the_file_counts_from_the_next_request_on() {
     assert_eq!((&told["threshold"], &told["classes"][1]["label"]), (&0.0.into(), &"six".into()));
 }
 
-fn threshold(distance: f32) -> Threshold {
-    Threshold {
+fn threshold(distance: f32) -> PairThreshold {
+    PairThreshold {
         distance,
         chosen_at: "test".into(),
         data: "none".into(),
@@ -141,4 +141,25 @@ fn many_at_a_time_get_the_answers_of_one_at_a_time() {
         let (row, found) = answer.join().unwrap();
         assert_eq!(found, Some(row.to_string()));
     }
+}
+
+#[test]
+fn a_changed_gallery_is_told_of_and_calibrated_again_where_it_does_so_by_itself() {
+    let setup = Setup::new();
+    let recogniser = setup.recogniser(OPTIONS).unwrap();
+    for row in 0..5 {
+        enroll(&recogniser, &row.to_string(), row);
+    }
+    let stale = || recogniser.classify(&bar(6), 1, false).unwrap().stale;
+    let doubted = || !serde_json::to_value(recogniser.told().unwrap()).unwrap()["doubts"].is_null();
+    assert_eq!((stale(), doubted()), (false, false));
+    let mut other = Gallery::open(&setup.location()).unwrap();
+    other.calibrate(Some(0.5)).unwrap();
+    assert_eq!((stale(), doubted()), (false, false));
+    enroll(&recogniser, "5", 5);
+    assert_eq!((stale(), doubted()), (true, true));
+    other.set_calibrates_itself(true).unwrap();
+    assert_eq!((stale(), doubted()), (false, false));
+    enroll(&recogniser, "7", 7);
+    assert_eq!((stale(), doubted()), (false, false));
 }

@@ -3,6 +3,7 @@
 use super::{Material, Validation};
 use crate::Result;
 use crate::data::Dataset;
+use crate::eval::bootstrap::Unit;
 use crate::eval::{LinearClassifier, nearest_truth, one_shot};
 use crate::export::float;
 use crate::model::recipe::EvalProtocol;
@@ -84,7 +85,8 @@ impl Evaluator {
             ORT.with(self.runtime.clone())?.load_bytes(&tower, name)?.embed(self.data.images.view())?;
         let (protocol, score) = match &self.kind {
             Kind::OneShot { sampler, episodes, name } => {
-                (name.clone(), one_shot(embeddings.view(), &spec.distance, sampler, *episodes))
+                let units = Unit::of(&self.data);
+                (name.clone(), one_shot(embeddings.view(), &units, &spec.distance, sampler, *episodes))
             }
             Kind::NearestTruth { truths } => {
                 let (known, asked) = embeddings.view().split_at(Axis(0), *truths);

@@ -8,7 +8,7 @@ mod sqlite;
 
 pub(super) use packing::{PackedExample, Packing};
 
-use super::{Example, Facts, KnownClass};
+use super::{Example, Facts, KnownClass, State};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -79,6 +79,9 @@ pub(super) trait Store: Send {
 
     /// Changes the facts; `change` sees those that are kept now.
     fn change_facts(&mut self, change: &dyn Fn(&mut Facts)) -> Result<Facts>;
+
+    /// What the examples are now: another state whenever one came or went.
+    fn state(&self) -> Result<State>;
 
     /// Adds examples, all or none, and their classes; tells how many were added. One whose class,
     /// source and checksum are those of another is there already.

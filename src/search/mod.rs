@@ -1,10 +1,11 @@
-//! Exact nearest-neighbour search: blocked, on all cores.
+//! Exact search of the nearest classes: blocked, on all cores.
 //!
 //! A fast scan (matrix products for L2 and cosine, vectorised sums for the L1 kinds) bounds every
 //! distance from below; only rows that may enter a query's list are measured by
 //! [`Distance::between`]. So the answers, ties included, are those of a plain loop over all rows.
 
-use super::kernel;
+mod kernel;
+
 use crate::tower::Distance;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, s};
