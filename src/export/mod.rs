@@ -4,18 +4,13 @@
 //! into integers, so that no runtime can differ in a bit; [`import()`] wraps a foreign model;
 //! [`inspect()`] tells what is in a file.
 
-mod batch;
 mod calibrate;
 mod exact;
-mod external;
 mod float;
 mod from_run;
 mod import;
-#[cfg(test)]
-mod import_tests;
 mod inspect;
 mod quantise;
-mod rewrite;
 #[cfg(test)]
 mod tests;
 mod trained;
@@ -23,7 +18,7 @@ mod trained;
 pub use exact::{Calibration, exact};
 pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
-pub use import::{ImportOptions, Imported, ImportedFile, Pixels, import, import_file};
+pub use import::{Batch, Foreign, ImportOptions, Imported, Pixels, Preset, SetInput, import};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};
 

@@ -35,6 +35,7 @@ fn tower() -> ModelProto {
         preprocessing: Preprocessing::ink(6),
         dim: 16,
         distance: Distance::L2,
+        batch: None,
         sha256: String::new(),
     };
     spec.write_metadata(&mut model).unwrap();

@@ -33,6 +33,7 @@ pub(crate) fn spec(kind: TowerKind) -> TowerSpec {
         preprocessing: Preprocessing::ink(4),
         dim: 8,
         distance: Distance::Cosine,
+        batch: None,
         sha256: String::new(),
     }
 }

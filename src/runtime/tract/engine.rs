@@ -2,9 +2,10 @@
 
 use super::{NAME, optimised};
 use crate::onnx::{self, DType, ModelProto};
-use crate::runtime::{Engine, TRACT};
+use crate::runtime::{Engine, Named, TRACT};
 use crate::{Error, Result};
 use prost::Message;
+use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 /// tract; one thread, which is all that one image at a time can use.
@@ -17,13 +18,24 @@ impl Engine for TractEngine {
     }
 
     fn run(&mut self, model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
-        let results = execute(model, inputs).map_err(|source| Error::Runtime {
-            runtime: NAME,
-            action: "run a graph".into(),
-            source: source.into(),
-        })?;
+        let results = prepared(model, inputs).and_then(|plan| execute(&plan, inputs)).map_err(failed)?;
         results.iter().map(read).collect()
     }
+
+    fn run_each(&mut self, model: &ModelProto, inputs: &[Named]) -> Result<Vec<Vec<onnx::Tensor>>> {
+        let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+        // A plan holds the lists among its inputs, which then must be the same.
+        if first.iter().any(|(_, value)| is_list(value)) {
+            return inputs.iter().map(|inputs| self.run(model, inputs)).collect();
+        }
+        let plan = prepared(model, first).map_err(failed)?;
+        let each = inputs.iter().map(|inputs| execute(&plan, inputs).map_err(failed)?.iter().map(read).collect());
+        each.collect()
+    }
+}
+
+fn failed(source: TractError) -> Error {
+    Error::Runtime { runtime: NAME, action: "run a graph".into(), source: source.into() }
 }
 
 /// Whole numbers in a row, as the shape that a `Reshape` reads: tract plans with their values.
@@ -41,15 +53,24 @@ fn holding(model: &ModelProto, fixed: &[&(String, onnx::Tensor)]) -> ModelProto 
     model
 }
 
-fn execute(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> TractResult<Vec<Tensor>> {
+/// Which inputs a plan holds: lists, unless there is nothing else.
+fn parted(inputs: &[(String, onnx::Tensor)]) -> (Vec<&(String, onnx::Tensor)>, Vec<&(String, onnx::Tensor)>) {
     let all = inputs.iter().all(|(_, value)| is_list(value));
-    let (fixed, given): (Vec<_>, Vec<_>) = inputs.iter().partition(|(_, value)| !all && is_list(value));
+    inputs.iter().partition(|(_, value)| !all && is_list(value))
+}
+
+fn prepared(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> TractResult<Arc<TypedSimplePlan>> {
+    let (fixed, _) = parted(inputs);
     let typed = onnx()
         // What inference finds is compared; what a file claims of inner tensors is not needed.
         .with_ignore_value_info(true)
         .model_for_read(&mut holding(model, &fixed).encode_to_vec().as_slice())?
         .into_typed()?;
-    let plan = optimised(&typed)?.into_runnable()?;
+    optimised(&typed)?.into_runnable()
+}
+
+fn execute(plan: &Arc<TypedSimplePlan>, inputs: &[(String, onnx::Tensor)]) -> TractResult<Vec<Tensor>> {
+    let (_, given) = parted(inputs);
     let values =
         given.iter().map(|(_, value)| Ok(tensor(value)?.into_tvalue())).collect::<TractResult<TVec<_>>>()?;
     plan.run(values)?.into_iter().map(|value| numeric(value.into_tensor())).collect()
