@@ -104,7 +104,9 @@ pub fn adopt_unchecked(path: &Path, out: &Path, options: &ImportOptions) -> Resu
     apart(path, out)?;
     let mut imported = export::import(path, options)?;
     let tower = export::save(&imported.model, out)?;
-    imported.notes.push("it was not run (--unchecked): whether it gives what the model gave is not known".into());
+    imported
+        .notes
+        .push("it was not run (--unchecked): whether it gives what the model gave is not known".into());
     Ok(Adopted { file: out.into(), tower, notes: imported.notes, proof: None })
 }
 
@@ -132,7 +134,8 @@ fn best(foreign: &Foreign, reference: &Reference, how: &Proving<'_>) -> Result<(
             alone(&mut runtimes, &tower, reference, how);
         }
         let proof = reference.proof(runtimes);
-        let settled = proof.runtimes.iter().all(|trial| trial.outcome != Outcome::Wrong) && !proof.proven().is_empty();
+        let settled =
+            proof.runtimes.iter().all(|trial| trial.outcome != Outcome::Wrong) && !proof.proven().is_empty();
         let better = found.as_ref().is_none_or(|(_, best)| proof.proven().len() > best.proven().len());
         if better {
             found = Some((batch, proof));
@@ -170,7 +173,13 @@ fn refused(proof: &Proof) -> Error {
 }
 
 /// What the numbers say about the model.
-fn notes(foreign: &Foreign, reference: &Reference, proof: &Proof, batch: Batch, how: &Proving<'_>) -> Vec<String> {
+fn notes(
+    foreign: &Foreign,
+    reference: &Reference,
+    proof: &Proof,
+    batch: Batch,
+    how: &Proving<'_>,
+) -> Vec<String> {
     let mut notes = Vec::new();
     let proven = proof.proven();
     for trial in proof.runtimes.iter().filter(|trial| trial.outcome != Outcome::Right) {
@@ -181,7 +190,9 @@ fn notes(foreign: &Foreign, reference: &Reference, proof: &Proof, batch: Batch, 
         let batch = proof.runtimes.iter().any(|t| t.runtime == TRACT.name && t.batched);
         notes.push(match batch {
             true => "only tract proved the tower, and ran the model too".into(),
-            false => "only tract proved the tower, which runs it picture by picture: batches are not proven".into(),
+            false => {
+                "only tract proved the tower, which runs it picture by picture: batches are not proven".into()
+            }
         });
     }
     if !proven.iter().any(|name| name == TRACT.name) && how.runners.iter().any(|r| *r.runtime() == TRACT) {

@@ -150,7 +150,8 @@ fn rows(foreign: &Foreign, results: &[Vec<Tensor>]) -> Result<Array2<f32>> {
     let batch = foreign.own_batch();
     let mut each = Vec::with_capacity(results.len());
     for (i, outputs) in results.iter().enumerate() {
-        let output = outputs.first().ok_or_else(|| Error::invalid("the model as given", "gives no output"))?;
+        let output =
+            outputs.first().ok_or_else(|| Error::invalid("the model as given", "gives no output"))?;
         each.push(foreign.rows(output)?.slice_axis(Axis(0), ((i % batch)..=(i % batch)).into()).to_owned());
     }
     let views: Vec<_> = each.iter().map(|row| row.view()).collect();

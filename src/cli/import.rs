@@ -127,7 +127,9 @@ fn text(adopted: &Adopted) -> String {
     if let Some(proof) = &adopted.proof {
         text += &proof_lines(proof);
     }
-    text.extend(adopted.notes.iter().map(|note| format!("note: {note}\n").replace("note: warning:", "warning:")));
+    text.extend(
+        adopted.notes.iter().map(|note| format!("note: {note}\n").replace("note: warning:", "warning:")),
+    );
     text + &format!("`siamese compare {out}` tells whether all runtimes agree on it\n")
 }
 

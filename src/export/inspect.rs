@@ -1,8 +1,8 @@
 //! What is in a model file.
 
 use crate::onnx::{GraphProto, ModelProto, is_standard};
-use crate::tower::{self, LayerBound, Provenance, TowerKind, TowerSpec, contract, prove};
 use crate::op::show;
+use crate::tower::{self, LayerBound, Provenance, TowerKind, TowerSpec, contract, prove};
 use crate::walk::{Types, flop, placement::cuda_fallbacks};
 use crate::{Error, Result};
 use serde::Serialize;
@@ -152,7 +152,11 @@ fn inner(model: &ModelProto, graph: &GraphProto) -> Vec<Port> {
     let port = |name: &String| {
         let known = types.get(name).cloned().unwrap_or_default();
         let dtype = known.dtype.map_or("?", crate::onnx::DType::name).to_string();
-        Port { name: name.clone(), dtype, shape: known.shape.map_or_else(|| "?".into(), |shape| show(&shape)) }
+        Port {
+            name: name.clone(),
+            dtype,
+            shape: known.shape.map_or_else(|| "?".into(), |shape| show(&shape)),
+        }
     };
     graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty()).map(port).collect()
 }

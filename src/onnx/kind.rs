@@ -4,7 +4,7 @@
 /// What a file is in place of an ONNX model, and what to do about it; none where its bytes tell nothing.
 pub fn other_than_onnx(bytes: &[u8]) -> Option<String> {
     let (what, advice) = signature(bytes).or_else(|| container(bytes)).or_else(|| text(bytes))?;
-    Some(format!("is {what}, not an ONNX model: {advice}"))
+    Some(format!("is not an ONNX model, but {what}: {advice}"))
 }
 
 type Told = (&'static str, &'static str);
@@ -46,7 +46,8 @@ fn container(bytes: &[u8]) -> Option<Told> {
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         // The first entries stand at the front, the list of all at the end.
         let ends = [&bytes[..bytes.len().min(1 << 16)], &bytes[bytes.len().saturating_sub(1 << 18)..]];
-        let holds = |name: &[u8]| ends.iter().any(|part| part.windows(name.len()).any(|window| window == name));
+        let holds =
+            |name: &[u8]| ends.iter().any(|part| part.windows(name.len()).any(|window| window == name));
         return Some(match () {
             () if holds(b"constants.pkl") => ("a TorchScript archive of PyTorch", EXPORT),
             () if holds(b"data.pkl") => ("a checkpoint of PyTorch (weights without a graph)", EXPORT),
@@ -60,7 +61,8 @@ fn container(bytes: &[u8]) -> Option<Told> {
     }
     let header = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
     let safetensors = header.is_some_and(|length| (2..1 << 32).contains(&length));
-    (safetensors && bytes.get(8) == Some(&b'{')).then_some(("a safetensors file (weights without a graph)", EXPORT))
+    (safetensors && bytes.get(8) == Some(&b'{'))
+        .then_some(("a safetensors file (weights without a graph)", EXPORT))
 }
 
 fn text(bytes: &[u8]) -> Option<Told> {
@@ -81,7 +83,9 @@ fn text(bytes: &[u8]) -> Option<Told> {
         }
         () if begins(&["<?xml", "<"]) => ("an XML document", FETCH),
         () if begins(&["{", "["]) && !head.contains('\0') => ("a JSON document", FETCH),
-        () if bytes.iter().all(|&b| b == 0) => ("a file of zeros", "fetch the model again: the disk or the transfer failed"),
+        () if bytes.iter().all(|&b| b == 0) => {
+            ("a file of zeros", "fetch the model again: the disk or the transfer failed")
+        }
         () if is_text(bytes) => ("a text file", FETCH),
         () => return None,
     })
@@ -105,7 +109,11 @@ mod tests {
         tar[257..262].copy_from_slice(b"ustar");
         let weights = [&9u64.to_le_bytes()[..], b"{\"w\":1}  ", &[0; 9]].concat();
         let kinds: [(Vec<u8>, &str, &str); 19] = [
-            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n".into(), "Git LFS pointer", "git lfs pull"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n".into(),
+                "Git LFS pointer",
+                "git lfs pull",
+            ),
             (b"\n<!doctype HTML><title>Log in</title>".into(), "web page", "fetch"),
             (zip("tower/data.pkl"), "checkpoint of PyTorch", "export"),
             (zip("tower/code/constants.pkl"), "TorchScript", "export"),
@@ -127,7 +135,10 @@ mod tests {
         ];
         for (bytes, what, advice) in kinds {
             let told = other_than_onnx(&bytes).unwrap();
-            assert!(told.contains(what) && told.contains(advice) && told.contains("not an ONNX model"), "{told}");
+            assert!(
+                told.contains(what) && told.contains(advice) && told.contains("not an ONNX model"),
+                "{told}"
+            );
         }
         // The first bytes of a model: its IR version, its producer.
         assert_eq!(other_than_onnx(b"\x08\x08\x12\x07pytorch\x3a\xff\x01"), None);

@@ -50,7 +50,9 @@ pub(super) fn modulo<T: Real>() -> Meaning<T> {
     });
     meaning.of_two().symbolic(|call, out| {
         combine(call, out, |a, b| match (a.number(), b.number()) {
-            (Some(a), Some(b)) => Dim::Known(if call.node.flag("fmod") { a % b } else { a - b * (a / b).floor() }),
+            (Some(a), Some(b)) => {
+                Dim::Known(if call.node.flag("fmod") { a % b } else { a - b * (a / b).floor() })
+            }
             // A multiple leaves nothing.
             (None, Some(b)) if b > 0.0 && a.over(&Dim::Known(b)) != Dim::Unknown => Dim::Known(0.0),
             _ => Dim::Unknown,

@@ -73,7 +73,9 @@ impl Dim {
     pub fn times(&self, symbol: &str) -> Option<f64> {
         let Self::Open(terms) = self else { return None };
         match terms.iter().next() {
-            Some((symbols, factor)) if terms.len() == 1 && matches!(symbols.as_slice(), [only] if **only == *symbol) => {
+            Some((symbols, factor))
+                if terms.len() == 1 && matches!(symbols.as_slice(), [only] if **only == *symbol) =>
+            {
                 Some(*factor)
             }
             _ => None,

@@ -125,7 +125,8 @@ fn front<E: Element>(call: &Call<ArrayD<E>>, place: &[i64], sides: &[usize]) -> 
 fn pick_slices<E: Element>(call: &Call<ArrayD<E>>, out: &[usize]) -> Outcome<ArrayD<E>> {
     let (x, places) = (call.input(0)?, call.input(1)?);
     let (shared, depth) = (shared(call)?, places.shape().last().copied().unwrap_or(0));
-    if x.ndim() < shared + depth || places.ndim() <= shared || x.shape()[..shared] != places.shape()[..shared] {
+    if x.ndim() < shared + depth || places.ndim() <= shared || x.shape()[..shared] != places.shape()[..shared]
+    {
         return Err(call.fail(format!("places {:?} for {:?}", places.shape(), x.shape())));
     }
     let sides = &x.shape()[shared..shared + depth];

@@ -84,7 +84,8 @@ pub(super) fn group_normalization<T: Real>() -> Meaning<T> {
         let (groups, channels) = (call.node.int_or("num_groups", 1) as usize, out[1]);
         let numbers = if call.opset < 21 { groups } else { channels };
         if scale.shape() != [numbers] || shift.shape() != [numbers] {
-            let why = format!("scale {:?} and shift {:?} are not {numbers} numbers", scale.shape(), shift.shape());
+            let why =
+                format!("scale {:?} and shift {:?} are not {numbers} numbers", scale.shape(), shift.shape());
             return Err(call.fail(why));
         }
         let own = |c: usize| if call.opset < 21 { c * groups / channels } else { c };

@@ -138,8 +138,9 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         // before `Floor` has no ties.
         Round => unproven(),
         // Functions of real numbers, which every runtime rounds in its own way.
-        Cos | Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | LogSoftmax | Mish | PRelu
-        | Pow | Reciprocal | Selu | ReduceLogSumExp | Sigmoid | Sin | Softmax | Softplus | Softsign | Sqrt | Tanh => unproven(),
+        Cos | Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | LogSoftmax | Mish
+        | PRelu | Pow | Reciprocal | Selu | ReduceLogSumExp | Sigmoid | Sin | Softmax | Softplus
+        | Softsign | Sqrt | Tanh => unproven(),
         // Norms and products of values with each other.
         BatchNormalization
         | Einsum
@@ -154,10 +155,10 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         // Sums of as many numbers as the shape tells, which is not followed here.
         ConvTranspose | CumSum | GlobalAveragePool | Mean | ReduceL1 | ReduceMean | ReduceSum => unproven(),
         // Moves and choices that no exact tower has.
-        DepthToSpace | Expand | Gather | GatherElements | GatherNd | GlobalMaxPool | Mod | ScatterNd | TopK | Trilu | ReduceMax | ReduceMin | Resize | SpaceToDepth
-        | Split | Tile | Where => unproven(),
+        DepthToSpace | Expand | Gather | GatherElements | GatherNd | GlobalMaxPool | Mod | ScatterNd
+        | TopK | Trilu | ReduceMax | ReduceMin | Resize | SpaceToDepth | Split | Tile | Where => unproven(),
         // Their results are no numbers to compute with, or are constants of a kind that is not read.
-        And | ArgMax | ArgMin | Constant | ConstantOfShape | Equal | Greater | GreaterOrEqual | Less | LessOrEqual
-        | Not | OneHot | Or | Range | Shape | Sign | Size => unproven(),
+        And | ArgMax | ArgMin | Constant | ConstantOfShape | Equal | Greater | GreaterOrEqual | Less
+        | LessOrEqual | Not | OneHot | Or | Range | Shape | Sign | Size => unproven(),
     }
 }

@@ -18,9 +18,14 @@ pub(super) fn check(model: &ModelProto, spec: &TowerSpec) -> Result<usize> {
     let at = || format!("output {OUTPUT}");
     let (kind, shape) = tensor(output)?;
     match (kind, shape.as_slice()) {
-        (data_type::FLOAT, [batch, Some(dim)]) if *batch == spec.fixed_batch() && *dim > 0 => Ok(*dim as usize),
+        (data_type::FLOAT, [batch, Some(dim)]) if *batch == spec.fixed_batch() && *dim > 0 => {
+            Ok(*dim as usize)
+        }
         (data_type::FLOAT, _) => {
-            let why = format!("has the shape {}, not [{}, D] with a known D", show(&shape), batch(spec));
+            let why = match spec.batch {
+                None => format!("has the shape {}, not [N, D] with any N and a known D", show(&shape)),
+                Some(n) => format!("has the shape {}, not [{n}, D] with a known D", show(&shape)),
+            };
             Err(Error::invalid(at(), why))
         }
         _ => Err(Error::invalid(at(), format!("is {}, not float32", type_name(kind)))),
@@ -44,19 +49,14 @@ fn check_input(graph: &GraphProto, spec: &TowerSpec) -> Result<()> {
     }
     let (channels, side) = (spec.preprocessing.channels() as i64, spec.preprocessing.size() as i64);
     if shape != [spec.fixed_batch(), Some(channels), Some(side), Some(side)] {
+        let (batch, any) = spec.batch.map_or(("N".into(), " with any N"), |n| (n.to_string(), ""));
         let why = format!(
-            "has the shape {}, but the metadata tell of [{}, {channels}, {side}, {side}]",
-            show(&shape),
-            batch(spec)
+            "has the shape {}, but the metadata tell of [{batch}, {channels}, {side}, {side}]{any}",
+            show(&shape)
         );
         return Err(Error::invalid(at(), why));
     }
     Ok(())
-}
-
-/// The first size in words.
-fn batch(spec: &TowerSpec) -> String {
-    spec.batch.map_or("any N".into(), |n| n.to_string())
 }
 
 /// Whether the bounds that the file states are those that were proven.

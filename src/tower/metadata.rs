@@ -117,7 +117,12 @@ impl Provenance {
         Ok(Self {
             recipe: recipe.map(|text| Recipe::parse(text, &format!("metadata {KEY_RECIPE}"))).transpose()?,
             source: model.metadata(KEY_SOURCE).map(String::from),
-            proven: model.metadata(KEY_PROVEN).unwrap_or_default().split_whitespace().map(String::from).collect(),
+            proven: model
+                .metadata(KEY_PROVEN)
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(String::from)
+                .collect(),
             data: model.metadata(KEY_DATA).map(String::from),
             data_sha256: model.metadata(KEY_DATA_HASH).map(String::from),
             accuracy: json(model, KEY_ACCURACY)?.unwrap_or_default(),

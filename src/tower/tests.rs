@@ -85,6 +85,7 @@ fn provenance_survives() {
     let told = Provenance {
         recipe: Some(recipe),
         source: Some("a.onnx".into()),
+        proven: vec!["tract".into()],
         data: Some("Omniglot".into()),
         data_sha256: Some("ab".into()),
         accuracy: vec![accuracy],

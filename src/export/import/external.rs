@@ -50,7 +50,11 @@ fn in_nodes(nodes: &mut [NodeProto], visit: &mut Visit) -> Result<()> {
     Ok(())
 }
 
-fn read_one(tensor: &mut TensorProto, folders: &Folders, files: &mut HashMap<PathBuf, Vec<u8>>) -> Result<()> {
+fn read_one(
+    tensor: &mut TensorProto,
+    folders: &Folders,
+    files: &mut HashMap<PathBuf, Vec<u8>>,
+) -> Result<()> {
     let at = format!("weight {}", tensor.name());
     let entry =
         |key: &str| tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value().to_string());
@@ -126,7 +130,8 @@ impl Folders {
         if !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
             return Err(refused());
         }
-        let mut found = self.named.iter().filter_map(|folder| folder.join(relative).canonicalize().ok()).peekable();
+        let mut found =
+            self.named.iter().filter_map(|folder| folder.join(relative).canonicalize().ok()).peekable();
         if found.peek().is_none() {
             let path = first.join(relative);
             let why = path.canonicalize().err().map_or_else(String::new, |e| format!(": {e}"));
@@ -141,7 +146,8 @@ impl Folders {
 
 /// `blobs/` of the repository in a hub's cache that a folder `…/snapshots/<revision>/…` lies in.
 fn blobs(folder: &Path) -> Option<PathBuf> {
-    let snapshots = folder.ancestors().find(|above| above.file_name().is_some_and(|name| name == "snapshots"))?;
+    let snapshots =
+        folder.ancestors().find(|above| above.file_name().is_some_and(|name| name == "snapshots"))?;
     let blobs = snapshots.parent()?.join("blobs");
     let real = blobs.canonicalize().ok()?;
     // A link in its place leads out of the repository.

@@ -107,7 +107,8 @@ impl<'a> Inliner<'a> {
         let own = function.opset_import.iter().find(|o| is_standard(o.domain())).map(|o| o.version());
         let Some(own) = own.filter(|own| *own != self.opset) else { return Ok(()) };
         let standard = function.node.iter().filter(|node| is_standard(node.domain()));
-        let mut changed = standard.filter(|n| version_at(n.op_type(), own) != version_at(n.op_type(), self.opset));
+        let mut changed =
+            standard.filter(|n| version_at(n.op_type(), own) != version_at(n.op_type(), self.opset));
         match changed.next() {
             None => Ok(()),
             Some(node) => {
@@ -142,7 +143,12 @@ impl Settings<'_> {
 }
 
 /// A node of a function with the caller's names; names of the function's own get the prefix.
-fn copied(node: &NodeProto, names: &mut HashMap<String, String>, prefix: &str, settings: &Settings) -> NodeProto {
+fn copied(
+    node: &NodeProto,
+    names: &mut HashMap<String, String>,
+    prefix: &str,
+    settings: &Settings,
+) -> NodeProto {
     let mut copy = node.clone();
     copy.name = Some(format!("{prefix}{}", node.name()));
     for name in copy.input.iter_mut().chain(&mut copy.output).filter(|name| !name.is_empty()) {

@@ -8,6 +8,7 @@ mod batch;
 mod external;
 mod functions;
 mod input;
+mod options;
 mod output;
 mod settle;
 #[cfg(test)]
@@ -16,9 +17,10 @@ mod tidy;
 mod wrap;
 
 pub use input::Preset;
+pub use options::{ImportOptions, Pixels};
 pub use settle::SetInput;
 
-use crate::image::{Filter, Preprocessing};
+use crate::image::Preprocessing;
 use crate::onnx::{AttributeProto, ModelProto, NodeProto, Tensor, ValueInfoProto, data_type};
 use crate::op::highest_opset;
 use crate::tower::{self, Distance, Provenance, TowerKind, TowerSpec};
@@ -34,65 +36,6 @@ use wrap::{Tail, Wrapping};
 const TRACT_OPSET: i64 = 18;
 /// Below this IR version weights must stand among the inputs.
 const LOWEST_IR: i64 = 4;
-
-/// What a foreign model does not tell of itself.
-#[derive(Clone, Debug)]
-pub struct ImportOptions {
-    /// Name of the tower; none for the file's.
-    pub name: Option<String>,
-    /// From picture to pixels; its size and channels must be the model's.
-    pub pixels: Pixels,
-    /// A usual way to scale pixels, which the next three override.
-    pub preset: Option<Preset>,
-    /// Factor on the levels 0–255 before mean and standard deviation; none for the preset's, else 1/255, or 1
-    /// where the model takes bytes.
-    pub scale: Option<f32>,
-    /// Taken from each channel, one number or one a channel; none for the preset's, else 0.
-    pub mean: Option<Vec<f32>>,
-    /// Divides each channel after that; none for the preset's, else 1.
-    pub std: Option<Vec<f32>>,
-    /// Blue, green, red, as OpenCV has them.
-    pub bgr: bool,
-    /// Inputs beside the picture that are set once and for all.
-    pub set_inputs: Vec<SetInput>,
-    /// The output that is the embedding, or any value inside; none where there is one output.
-    pub output: Option<String>,
-    /// D, where it is to be checked, or can neither be told from the nodes nor found by running the model.
-    pub dim: Option<usize>,
-    /// The distance of its embeddings.
-    pub distance: Distance,
-}
-
-impl Default for ImportOptions {
-    fn default() -> Self {
-        Self {
-            name: None,
-            pixels: Pixels::default(),
-            preset: None,
-            scale: None,
-            mean: None,
-            std: None,
-            bgr: false,
-            set_inputs: Vec::new(),
-            output: None,
-            dim: None,
-            distance: Distance::Cosine,
-        }
-    }
-}
-
-/// What is known of the pixels; the model tells the rest.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pixels {
-    /// Side of the square.
-    pub size: Option<usize>,
-    /// Colours (true) or ink (false).
-    pub rgb: Option<bool>,
-    /// Filter of the resize of colours; none for the preset's, else linear.
-    pub filter: Option<Filter>,
-    /// Share of the shorter side that is kept; none for all.
-    pub crop: Option<f64>,
-}
 
 /// The batch that a tower takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +132,8 @@ impl Foreign {
         notes.extend(unscaled(options, &input));
         let chosen = output::choose(&tidied, &input, options.output.as_deref(), options.dim)?;
         if let Some(graph) = tidied.graph.as_mut() {
-            graph.output = vec![ValueInfoProto { name: Some(chosen.name.clone()), ..ValueInfoProto::default() }];
+            graph.output =
+                vec![ValueInfoProto { name: Some(chosen.name.clone()), ..ValueInfoProto::default() }];
             wrap::prune(graph);
         }
         tidied.ir_version = tidied.ir_version.map(|ir| ir.max(LOWEST_IR));
@@ -197,7 +141,20 @@ impl Foreign {
         let stem = path.file_stem().map_or("model".into(), |s| s.to_string_lossy().into_owned());
         let name = options.name.clone().unwrap_or(stem);
         let (bgr, distance) = (options.bgr, options.distance.clone());
-        Ok(Self { given, tidied, name, source, input, levels, bgr, chosen, preprocessing, distance, freed, notes })
+        Ok(Self {
+            given,
+            tidied,
+            name,
+            source,
+            input,
+            levels,
+            bgr,
+            chosen,
+            preprocessing,
+            distance,
+            freed,
+            notes,
+        })
     }
 
     /// D, as far as it is known before the model runs.
@@ -306,7 +263,10 @@ impl Foreign {
             Error::invalid(at(), why)
         })?;
         if let Some(told) = self.dim().filter(|told| *told != dim) {
-            return Err(Error::invalid("--dim", format!("is {told}, but the model gives {dim} numbers a picture")));
+            return Err(Error::invalid(
+                "--dim",
+                format!("is {told}, but the model gives {dim} numbers a picture"),
+            ));
         }
         let numbers: Vec<f32> = result.to_f64().iter().map(|&x| x as f32).collect();
         Array2::from_shape_vec((batch, dim), numbers)
@@ -363,8 +323,11 @@ impl Foreign {
             sha256: String::new(),
         };
         spec.write_metadata(&mut model)?;
-        let provenance =
-            Provenance { source: Some(self.source.clone()), proven: proven.to_vec(), ..Provenance::default() };
+        let provenance = Provenance {
+            source: Some(self.source.clone()),
+            proven: proven.to_vec(),
+            ..Provenance::default()
+        };
         provenance.write(&mut model)?;
         if model.encoded_len() as u64 > tower::MAX_BYTES {
             let why = "is longer than 2 GiB with its weights, which ONNX files cannot be";
@@ -401,7 +364,10 @@ fn float_type() -> crate::onnx::TypeProto {
 
 /// A word where nothing was told of how the colours of a model are scaled.
 fn unscaled(options: &ImportOptions, input: &Input) -> Option<String> {
-    let told = options.preset.is_some() || options.mean.is_some() || options.std.is_some() || options.scale.is_some();
+    let told = options.preset.is_some()
+        || options.mean.is_some()
+        || options.std.is_some()
+        || options.scale.is_some();
     let quiet = told || input.channels != 3 || input.kind == data_type::UINT8;
     (!quiet).then(|| {
         "the colours go in as 0–1, for neither --preset nor --mean and --std was given; most models want another \

@@ -39,7 +39,9 @@ pub(super) fn choose(
     }
     let inferred = types(model, input).get(value.name()).cloned().unwrap_or_default();
     kind = kind.or(inferred.dtype.map(DType::onnx));
-    if let Some(kind) = kind.filter(|k| !matches!(*k, data_type::FLOAT | data_type::FLOAT16 | data_type::DOUBLE)) {
+    if let Some(kind) =
+        kind.filter(|k| !matches!(*k, data_type::FLOAT | data_type::FLOAT16 | data_type::DOUBLE))
+    {
         let why = format!("is {}, not float32; {}", contract::type_name(kind), there());
         return Err(Error::invalid(at(), why));
     }
@@ -56,7 +58,10 @@ pub(super) fn choose(
     }
     let told = told.flatten();
     if let (Some(told), Some(dim)) = (told, dim.filter(|dim| Some(*dim) != told)) {
-        return Err(Error::invalid("--dim", format!("is {dim}, but the output gives {told} numbers a picture")));
+        return Err(Error::invalid(
+            "--dim",
+            format!("is {dim}, but the output gives {told} numbers a picture"),
+        ));
     }
     Ok(Chosen { name: value.name().into(), kind, sizes, dim: told.or(dim) })
 }

@@ -53,7 +53,10 @@ pub(super) fn settle(model: &mut ModelProto, told: &[SetInput]) -> Result<()> {
         // An open size of such an input is that of a batch of one.
         let sizes: Vec<usize> = shape.iter().map(|d| d.map_or(1, |d| d as usize)).collect();
         if sizes.iter().product::<usize>() > 1 << 16 {
-            return Err(Error::invalid(at(), format!("has the shape {sizes:?}; a number is set, not a picture")));
+            return Err(Error::invalid(
+                at(),
+                format!("has the shape {sizes:?}; a number is set, not a picture"),
+            ));
         }
         let filled = Tensor::from_f64(&ArrayD::from_elem(IxDyn(&sizes), *value), dtype);
         graph.initializer.retain(|t| t.name() != name);
@@ -108,7 +111,8 @@ fn lay(graph: &mut GraphProto, node: &NodeProto, mut branch: GraphProto, place: 
         .chain(branch.initializer.iter().map(|t| t.name().to_string()))
         .filter(|name| !name.is_empty())
         .collect();
-    let names: HashMap<String, String> = made.into_iter().map(|name| (name.clone(), format!("If#{place}/{name}"))).collect();
+    let names: HashMap<String, String> =
+        made.into_iter().map(|name| (name.clone(), format!("If#{place}/{name}"))).collect();
     let new = |name: &str| names.get(name).cloned().unwrap_or_else(|| name.to_string());
     branch.node.iter_mut().for_each(|node| rename_node(node, &names));
     for tensor in &mut branch.initializer {

@@ -1,7 +1,9 @@
 //! A foreign graph in the form that everything after expects: nodes after those that make their inputs,
 //! weights dense, and no weight among the inputs. What it computes stays the same.
 
-use crate::onnx::{AttributeProto, DType, GraphProto, NodeProto, SparseTensorProto, Tensor, TensorProto, numbers};
+use crate::onnx::{
+    AttributeProto, DType, GraphProto, NodeProto, SparseTensorProto, Tensor, TensorProto, numbers,
+};
 use crate::{Error, Result};
 use ndarray::{ArrayD, IxDyn};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -30,7 +32,8 @@ pub(super) fn tidy(graph: &mut GraphProto) -> Result<Vec<String>> {
 
 /// Every name that a node reads, those that its nested graphs take from around them too.
 pub(super) fn reads(node: &NodeProto) -> Vec<&str> {
-    let mut names: Vec<&str> = node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<&str> =
+        node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
     for nested in node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)) {
         let made: HashSet<&str> = nested
             .node
@@ -132,7 +135,9 @@ fn dense(sparse: &SparseTensorProto, name: &str) -> Result<TensorProto> {
             }),
         };
         let valid = place >= 0.0 && (place as usize) < count;
-        *all.get_mut(place as usize).filter(|_| valid).ok_or_else(|| fail("has a number outside its shape"))? = value;
+        *all.get_mut(place as usize)
+            .filter(|_| valid)
+            .ok_or_else(|| fail("has a number outside its shape"))? = value;
     }
     let all = ArrayD::from_shape_vec(IxDyn(&shape), all).map_err(|_| fail("does not fill its shape"))?;
     Ok(Tensor::from_f64(&all, dtype).to_proto(name))

@@ -125,8 +125,8 @@ fn standard(op: Operator) -> Derivative {
         MaxPool => Each(&[pool::max_pool]),
 
         // Steps, comparisons, counts and constants.
-        And | ArgMax | ArgMin | Ceil | Constant | ConstantOfShape | Equal | Floor | Greater | GreaterOrEqual
-        | Less | LessOrEqual | Not | OneHot | Or | Round | Shape | Sign | Size => Nowhere,
+        And | ArgMax | ArgMin | Ceil | Constant | ConstantOfShape | Equal | Floor | Greater
+        | GreaterOrEqual | Less | LessOrEqual | Not | OneHot | Or | Round | Shape | Sign | Size => Nowhere,
 
         BatchNormalization
         | ConvTranspose

@@ -29,7 +29,8 @@ impl Engine for TractEngine {
             return inputs.iter().map(|inputs| self.run(model, inputs)).collect();
         }
         let plan = prepared(model, first).map_err(failed)?;
-        let each = inputs.iter().map(|inputs| execute(&plan, inputs).map_err(failed)?.iter().map(read).collect());
+        let each =
+            inputs.iter().map(|inputs| execute(&plan, inputs).map_err(failed)?.iter().map(read).collect());
         each.collect()
     }
 }

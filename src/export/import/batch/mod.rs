@@ -7,6 +7,7 @@
 //! `Squeeze` that takes the batch away) is rewritten so that it does; where none of the known ways leads
 //! there, the batch stays as it is, and the node is named.
 
+mod constants;
 mod nodes;
 mod place;
 #[cfg(test)]
@@ -113,7 +114,9 @@ impl Walk {
         };
         match operator {
             Operator::Shape => self.shape(node),
-            Operator::Reshape | Operator::Flatten | Operator::Squeeze | Operator::Unsqueeze => self.refit(node),
+            Operator::Reshape | Operator::Flatten | Operator::Squeeze | Operator::Unsqueeze => {
+                self.refit(node)
+            }
             _ => {
                 let node = self.adapted(node, operator)?;
                 self.enter(node)
@@ -206,7 +209,9 @@ impl Walk {
     /// The sizes of a value for B.
     fn sizes(&self, node: &NodeProto, name: &str) -> Result<Vec<usize>> {
         let sizes = self.fixed.get(name).and_then(Type::sizes);
-        sizes.ok_or_else(|| op::fail(node, format!("the shape of {name} cannot be told before the model runs")))
+        sizes.ok_or_else(|| {
+            op::fail(node, format!("the shape of {name} cannot be told before the model runs"))
+        })
     }
 
     /// Whether the output is one row a picture.

@@ -1,7 +1,7 @@
 //! How each kind of node is made to take any batch.
 
+use super::Walk;
 use super::place::Place;
-use super::{COUNT, Walk};
 use crate::onnx::{AttributeProto, NodeProto, Operator};
 use crate::op::{self, Type, version_at};
 use crate::{Error, Result};
@@ -21,8 +21,11 @@ impl Walk {
         // What does not fit an open batch is rewritten.
         let open = self.infer(&node).ok().and_then(|results| results.into_iter().next()?.shape);
         let seen = |place: &Place| open.as_ref().is_some_and(|open| place.is_seen(&to, self.batch, open));
-        let own = places.iter().copied().find(seen);
-        let Some(place) = own.or(places.first().copied()) else {
+        let first = places.first().copied();
+        // A list of one picture's numbers stays one: [N, D] in place of [D] says more than [N·D].
+        let own =
+            places.iter().copied().find(seen).filter(|own| own.hidden || first.is_none_or(|p| !p.hidden));
+        let Some(place) = own.or(first) else {
             return fail("mixes the batch with other axes");
         };
         if own.is_none() {
@@ -51,29 +54,39 @@ impl Walk {
         use Operator::*;
         let hidden = (0..node.input.len()).any(|i| self.place(&node, i).is_some_and(|place| place.hidden));
         match operator {
-            Add | And | Div | Equal | Greater | GreaterOrEqual | Less | LessOrEqual | Max | Mean | Min | Mod
-            | Mul | Or | PRelu | Pow | Sub | Sum | Where => self.broadcast(node, 0),
+            Add | And | Div | Equal | Greater | GreaterOrEqual | Less | LessOrEqual | Max | Mean | Min
+            | Mod | Mul | Or | PRelu | Pow | Sub | Sum | Where => self.broadcast(node, 0),
             // Its first two inputs are matrices, the third broadcasts.
             Gemm if !hidden => self.broadcast(node, 0),
             MatMul => self.broadcast(node, 2),
             Concat => self.joined(node),
             Expand => self.expanded(node),
-            Gather if !hidden => self.gathered(node),
+            Gather => self.gathered(node),
             Slice if !hidden => self.sliced(node),
+            Transpose if hidden => Ok(self.turned(node)),
             ReduceL1 | ReduceL2 | ReduceMax | ReduceMean | ReduceMin | ReduceProd | ReduceSum
             | ReduceSumSquare | ReduceLogSumExp => self.reduced(node),
             Softmax | LogSoftmax | LpNormalization => self.along(node, operator),
             Abs | Cast | Ceil | Clip | Cos | Dropout | Elu | Erf | Exp | Floor | Gelu | HardSigmoid
-            | HardSwish | Identity | LeakyRelu | Log | Mish | Neg | Not | Reciprocal | Relu | Round | Selu
-            | Sigmoid | Sign | Sin | Softplus | Softsign | Sqrt | Tanh => Ok(node),
+            | HardSwish | Identity | LeakyRelu | Log | Mish | Neg | Not | Reciprocal | Relu | Round
+            | Selu | Sigmoid | Sign | Sin | Softplus | Softsign | Sqrt | Tanh => Ok(node),
+            LayerNormalization if hidden && node.int_or("axis", -1) < 0 => Ok(node),
             _ if hidden => Err(op::fail(&node, "reads a value that has lost its batch axis")),
-            AveragePool | BatchNormalization | Conv | ConvTranspose | DepthToSpace | GlobalAveragePool
-            | GlobalMaxPool | GroupNormalization | InstanceNormalization | Lrn | MaxPool | SpaceToDepth => {
-                match self.place(&node, 0) {
-                    Some(Place { axis: 0, before: 1, .. }) => Ok(node),
-                    _ => Err(op::fail(&node, "takes the batch for channels or pixels")),
-                }
-            }
+            AveragePool
+            | BatchNormalization
+            | Conv
+            | ConvTranspose
+            | DepthToSpace
+            | GlobalAveragePool
+            | GlobalMaxPool
+            | GroupNormalization
+            | InstanceNormalization
+            | Lrn
+            | MaxPool
+            | SpaceToDepth => match self.place(&node, 0) {
+                Some(Place { axis: 0, before: 1, .. }) => Ok(node),
+                _ => Err(op::fail(&node, "takes the batch for channels or pixels")),
+            },
             ArgMax | ArgMin | CumSum | LayerNormalization | TopK => self.apart(node, operator),
             _ => Ok(node),
         }
@@ -127,87 +140,6 @@ impl Walk {
         Ok(node)
     }
 
-    /// A constant that has `times` entries along an axis for each picture of the fixed batch: those of the
-    /// first picture, `N` times where `spread` says so. (One entry broadcasts by itself.)
-    fn repeated(
-        &mut self,
-        node: &NodeProto,
-        name: &str,
-        (axis, times): (usize, usize),
-        place: Place,
-        spread: bool,
-    ) -> Result<String> {
-        let sizes = self.sizes(node, name)?;
-        if sizes[axis] != times * self.batch || place.before != 1 || self.opset < 10 {
-            let why = format!("{name} of shape {sizes:?} cannot be repeated for each picture");
-            return Err(op::fail(node, why));
-        }
-        self.changed(node);
-        let mut value = name.to_string();
-        if self.batch > 1 {
-            let bounds = [vec![0], vec![times as i64], vec![axis as i64]];
-            let lists: Vec<String> = bounds.iter().map(|list| self.list(node, "first", list)).collect();
-            value = self.helper(node, "Slice", &[&[value], &lists[..]].concat(), vec![])?;
-        }
-        if spread {
-            let repeats = self.repeats(node, axis, sizes.len())?;
-            value = self.helper(node, "Tile", &[value, repeats], vec![])?;
-        }
-        Ok(value)
-    }
-
-    /// `[1, …, N, …, 1]`, with N at `axis`.
-    fn repeats(&mut self, node: &NodeProto, axis: usize, rank: usize) -> Result<String> {
-        if !self.counted {
-            self.counted = true;
-            let shape = self.helper(node, "Shape", &[self.input.clone()], vec![])?;
-            let first = self.list(node, "first", &[0]);
-            let count = self.helper(node, "Gather", &[shape, first], vec![])?;
-            if let Some(last) = self.nodes.last_mut() {
-                last.output = vec![COUNT.into()];
-            }
-            let known = self.open.get(&count).cloned().unwrap_or_default();
-            self.open.set(COUNT, known);
-            let known = self.fixed.get(&count).cloned().unwrap_or_default();
-            self.fixed.set(COUNT, known);
-        }
-        let mut parts = vec![COUNT.to_string()];
-        if axis > 0 {
-            parts.insert(0, self.list(node, "ones", &vec![1; axis]));
-        }
-        if axis + 1 < rank {
-            parts.push(self.list(node, "ones", &vec![1; rank - axis - 1]));
-        }
-        match parts.as_slice() {
-            [only] => Ok(only.clone()),
-            _ => self.helper(node, "Concat", &parts, vec![AttributeProto::int("axis", 0)]),
-        }
-    }
-
-    /// Adds a node of ours; the name of its result.
-    fn helper(
-        &mut self,
-        node: &NodeProto,
-        op: &str,
-        inputs: &[String],
-        attributes: Vec<AttributeProto>,
-    ) -> Result<String> {
-        let base = node.output.first().map_or("", String::as_str);
-        let name = format!("{base}/any-batch/{op}_{}", self.nodes.len());
-        let made = NodeProto {
-            input: inputs.to_vec(),
-            output: vec![format!("{name}:0")],
-            name: Some(name.clone()),
-            op_type: Some(op.into()),
-            attribute: attributes,
-            ..NodeProto::default()
-        };
-        self.fixed.follow(&made)?;
-        self.open.follow(&made)?;
-        self.nodes.push(made);
-        Ok(format!("{name}:0"))
-    }
-
     /// `Expand` to a list that holds the fixed batch: 1 keeps what is there.
     fn expanded(&mut self, mut node: NodeProto) -> Result<NodeProto> {
         let Some(place) = self.place(&node, 0).filter(|place| !place.hidden) else { return Ok(node) };
@@ -226,14 +158,23 @@ impl Walk {
     }
 
     /// `Gather` of the one picture there is: the picture.
-    fn gathered(&mut self, node: NodeProto) -> Result<NodeProto> {
+    fn gathered(&mut self, mut node: NodeProto) -> Result<NodeProto> {
         let Some(place) = self.place(&node, 0) else { return Ok(node) };
         let sizes = self.sizes(&node, &node.input[0])?;
-        if self.axis(&node, node.int_or("axis", 0), sizes.len())? != place.axis {
+        let axis = self.axis(&node, node.int_or("axis", 0), sizes.len())?;
+        if place.hidden {
+            if self.place(&node, 1).is_some() {
+                return Err(op::fail(&node, "reads values that have lost their batch axis"));
+            }
+            set_int(&mut node, "axis", axis as i64 + 1);
+            return Ok(node);
+        }
+        if axis != place.axis {
             return Ok(node);
         }
         let picked = self.fixed.get(&node.input[1]).and_then(|known| known.value.clone());
-        let first = picked.as_ref().is_some_and(|p| p.len() == 1 && p.iter().all(|i| i.is(0.0) || i.is(-1.0)));
+        let first =
+            picked.as_ref().is_some_and(|p| p.len() == 1 && p.iter().all(|i| i.is(0.0) || i.is(-1.0)));
         let rank = picked.map_or(2, |p| p.ndim());
         match sizes[place.axis] == 1 && first && (rank == 1 || rank == 0 && place.axis == 0) {
             true => Ok(self.untouched(&node)),
@@ -241,11 +182,25 @@ impl Walk {
         }
     }
 
+    /// `Transpose` of a value with a batch axis before the others.
+    fn turned(&self, mut node: NodeProto) -> NodeProto {
+        let rank = self.fixed.get(&node.input[0]).and_then(Type::sizes).map_or(0, |sizes| sizes.len());
+        let perm = node.ints("perm").map_or_else(|| (0..rank as i64).rev().collect(), <[i64]>::to_vec);
+        let perm = std::iter::once(0).chain(perm.into_iter().map(|axis| axis + 1)).collect();
+        node.attribute = vec![AttributeProto::ints("perm", perm)];
+        node
+    }
+
     /// `Slice` of the whole batch: all of it.
     fn sliced(&mut self, node: NodeProto) -> Result<NodeProto> {
+        let Some(place) = self.place(&node, 0) else { return Ok(node) };
         let output = node.output.first().cloned().unwrap_or_default();
+        let fits = |known: &Type| self.placed(&node, &output, known, place.before).is_ok();
+        if self.infer(&node)?.first().is_some_and(fits) {
+            return Ok(node);
+        }
         let same = self.sizes(&node, &node.input[0])? == self.sizes(&node, &output)?;
-        Ok(if same && self.place(&node, 0).is_some() { self.untouched(&node) } else { node })
+        Ok(if same { self.untouched(&node) } else { node })
     }
 
     /// A reduction over the one picture there is leaves it.
@@ -272,7 +227,10 @@ impl Walk {
                 return Err(op::fail(&node, "sums up the pictures of a batch"));
             }
             axes.retain(|axis| *axis != place.axis);
-            let keeps = matches!(node.op_type(), "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum");
+            let keeps = matches!(
+                node.op_type(),
+                "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum"
+            );
             if axes.is_empty() {
                 return match keeps {
                     true => Ok(self.untouched(&node)),
@@ -316,7 +274,8 @@ impl Walk {
         use Operator::{ArgMax, ArgMin, CumSum, LayerNormalization, LogSoftmax, Softmax};
         let Some(place) = self.place(&node, 0) else { return Ok(node) };
         let rank = self.sizes(&node, &node.input[0])?.len();
-        let all_from = operator == LayerNormalization || matches!(operator, Softmax | LogSoftmax) && self.opset < 13;
+        let all_from =
+            operator == LayerNormalization || matches!(operator, Softmax | LogSoftmax) && self.opset < 13;
         let default = match operator {
             ArgMax | ArgMin => 0,
             Softmax | LogSoftmax if self.opset < 13 => 1,
