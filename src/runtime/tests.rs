@@ -92,6 +92,28 @@ fn every_runtime_computes_the_tower_row_by_row() {
 }
 
 #[test]
+fn a_tower_of_one_picture_is_run_picture_by_picture() {
+    let mut fixed = tower();
+    for value in fixed.graph.iter_mut().flat_map(|g| g.input.iter_mut().chain(&mut g.output)) {
+        if let Some(crate::onnx::type_proto::Value::Tensor(t)) = &mut value.r#type.as_mut().unwrap().value {
+            t.shape.as_mut().unwrap().dim[0].value = Some(crate::onnx::DimensionValue::Value(1));
+        }
+    }
+    assert!(open(&runners(1)[0], &fixed).is_err(), "the metadata tell of any batch");
+    fixed.set_metadata("siamese.batch", "1");
+    for runner in runners(2) {
+        let mut embedder = open(&runner, &fixed).unwrap();
+        assert_eq!(embedder.spec().batch, Some(1));
+        let together = embedder.embed(images(7).view()).unwrap();
+        let free = open(&runner, &tower()).unwrap().embed(images(7).view()).unwrap();
+        let apart = (&together - &free).mapv(f32::abs).fold(0.0, |a: f32, &b| a.max(b));
+        assert!(apart <= 1e-6, "{}: {apart}", runner.name());
+    }
+    fixed.set_metadata("siamese.batch", "2");
+    assert!(open(&runners(1)[0], &fixed).map(|_| ()).unwrap_err().to_string().contains("siamese.batch"));
+}
+
+#[test]
 fn the_number_of_threads_changes_no_row_by_more_than_rounding() {
     for (one, many) in runners(1).iter().zip(&runners(0)) {
         let images = images(33);

@@ -52,7 +52,8 @@ pub(super) fn settle(model: &mut ModelProto, told: &[SetInput]) -> Result<()> {
         })?;
         // An open size of such an input is that of a batch of one.
         let sizes: Vec<usize> = shape.iter().map(|d| d.map_or(1, |d| d as usize)).collect();
-        if sizes.iter().product::<usize>() > 1 << 16 {
+        let count = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size.max(1)));
+        if count.is_none_or(|count| count > 1 << 16) {
             return Err(Error::invalid(
                 at(),
                 format!("has the shape {sizes:?}; a number is set, not a picture"),

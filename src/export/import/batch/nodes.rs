@@ -318,7 +318,7 @@ impl Walk {
 
 /// Whether a `Squeeze` of one picture takes its batch axis away.
 fn squeezes_batch(place: &Place, to: &[usize], places: &[Place], batch: usize) -> bool {
-    let alone = places.iter().any(|p| p.before == 1 && to[p.axis.min(to.len() - 1)] == batch && !p.hidden);
+    let alone = places.iter().any(|p| !p.hidden && p.before == 1 && to.get(p.axis) == Some(&batch));
     batch == 1 && !place.hidden && place.axis == 0 && place.before == 1 && !to.is_empty() && !alone
 }
 
