@@ -79,10 +79,10 @@ impl Proof {
 /// As [`Foreign::read`]; a model that no runtime runs, or a tower of which no runtime gives the right rows:
 /// with the reason of each; the same file for both; a file that cannot be written.
 pub fn adopt(path: &Path, out: &Path, options: &ImportOptions, how: &Proving<'_>) -> Result<Adopted> {
-    apart(path, out)?;
     let at = |e: Error| e.at(&path.display().to_string());
     (how.progress)("reading the model");
     let foreign = Foreign::read(path, options)?;
+    apart(path, out)?;
     let reference = Reference::of(&foreign, how).map_err(at)?;
     let (batch, proof) = best(&foreign, &reference, how).map_err(at)?;
     let proven = proof.proven();
@@ -101,8 +101,8 @@ pub fn adopt(path: &Path, out: &Path, options: &ImportOptions, how: &Proving<'_>
 /// # Errors
 /// As [`export::import()`]; the same file for both; a file that cannot be written.
 pub fn adopt_unchecked(path: &Path, out: &Path, options: &ImportOptions) -> Result<Adopted> {
-    apart(path, out)?;
     let mut imported = export::import(path, options)?;
+    apart(path, out)?;
     let tower = export::save(&imported.model, out)?;
     imported
         .notes
