@@ -48,6 +48,8 @@ pub mod eval;
 #[cfg(feature = "ort")]
 pub mod train;
 
+pub mod adopt;
+
 pub mod gallery;
 
 pub mod learn;

@@ -32,6 +32,7 @@ pub fn squares(path: &Path, size: usize, square: usize, kind: TowerKind, distanc
         preprocessing: Preprocessing::ink(size),
         dim: (size / square).pow(2),
         distance,
+        batch: None,
         sha256: String::new(),
     };
     spec.write_metadata(&mut model).unwrap();

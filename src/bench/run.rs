@@ -118,7 +118,7 @@ fn subjects(plan: &Plan, towers: &[TowerFile], libraries: &[Option<LibraryFile>]
 
 fn tower(file: &Path) -> Result<TowerFile> {
     let (spec, _) = TowerSpec::read(file)?;
-    let told = export::inspect(file)?;
+    let told = export::inspect(file, false)?;
     Ok(TowerFile {
         name: spec.name,
         kind: spec.kind,

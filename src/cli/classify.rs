@@ -112,7 +112,8 @@ fn line(answered: &Answered) -> String {
     let label = answer.label.as_deref().unwrap_or("unknown");
     let margin = answer.margin.map_or_else(|| "-".into(), rounded);
     let others = answer.nearest.iter().skip(usize::from(answer.label.is_some()));
-    let others: Vec<String> = others.map(|c| format!("{} {}", one_line(&c.label), rounded(c.distance))).collect();
+    let others: Vec<String> =
+        others.map(|c| format!("{} {}", one_line(&c.label), rounded(c.distance))).collect();
     let (source, label) = (one_line(source), one_line(label));
     format!("{source}\t{label}\t{}\t{margin}\t{}\n", rounded(answer.distance), others.join(", "))
 }

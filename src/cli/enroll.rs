@@ -36,7 +36,7 @@ pub struct Arguments {
 /// Runs the verb: all pictures that can be used are enrolled, or none.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if arguments.label.is_none() {
-        arguments.images.iter().filter_map(|path| loose(path)).for_each(|folder| note(folder));
+        arguments.images.iter().filter_map(|path| loose(path)).for_each(note);
     }
     let bar = counter("images");
     let triage = arguments.pictures.triage_above(&bar);

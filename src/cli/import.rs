@@ -1,9 +1,11 @@
 //! `siamese import MODEL`: a foreign ONNX model becomes a tower.
 
 use super::output::show;
-use super::{Context, Outcome};
-use crate::export::{ImportOptions, ImportedFile, Pixels, import_file};
+use super::{Context, Outcome, progress};
+use crate::adopt::{Adopted, Outcome as AdoptOutcome, Proof, Proving, adopt, adopt_unchecked};
+use crate::export::{ImportOptions, Pixels, Preset, SetInput};
 use crate::image::Filter;
+use crate::runtime::{Lookup, Options, Runtime};
 use crate::tower::Distance;
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
@@ -32,30 +34,41 @@ pub struct Arguments {
     /// It takes one channel, ink: 0 is paper.
     #[arg(long, conflicts_with = "rgb")]
     ink: bool,
-    /// Factor on the levels 0–255, before mean and standard deviation; 1 leaves them.
-    #[arg(long, default_value_t = 1.0 / 255.0, value_name = "FACTOR")]
-    scale: f32,
-    /// Taken from each channel: one number, or one a channel (0.485,0.456,0.406).
-    #[arg(long, value_delimiter = ',', default_value = "0", allow_negative_numbers = true)]
-    mean: Vec<f32>,
-    /// Divides each channel after that: one number, or one a channel (0.229,0.224,0.225).
-    #[arg(long, value_delimiter = ',', default_value = "1", allow_negative_numbers = true)]
-    std: Vec<f32>,
-    /// The output that is the embedding, or a value inside the graph.
+    /// A usual way to scale pixels; --scale, --mean and --std override its numbers.
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
+    /// Factor on the levels 0–255, before mean and standard deviation [default: the preset's, else 1/255; 1 for a
+    /// model that takes uint8].
+    #[arg(long, value_name = "FACTOR")]
+    scale: Option<f32>,
+    /// Taken from each channel: one number, or one a channel (0.485,0.456,0.406) [default: the preset's, else 0].
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Option<Vec<f32>>,
+    /// Divides each channel after that: one number, or one a channel (0.229,0.224,0.225) [default: the preset's,
+    /// else 1].
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    std: Option<Vec<f32>>,
+    /// Sets an input beside the picture once and for all: phase_train:0=false.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set_input: Vec<SetInput>,
+    /// The output that is the embedding, or a value inside the graph (`siamese inspect --values` lists them).
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
-    /// Numbers in the embedding, where the model does not tell.
+    /// Numbers in the embedding, to be checked; found by running the model where it does not tell.
     #[arg(long, value_name = "D")]
     dim: Option<usize>,
     /// The distance of its embeddings.
     #[arg(long, value_enum, default_value_t = Metric::Cosine)]
     distance: Metric,
-    /// Filter of the resize of pictures.
-    #[arg(long, value_enum, default_value_t = Resize::Triangle)]
-    filter: Resize,
+    /// Filter of the resize of pictures [default: triangle; cubic with --preset clip].
+    #[arg(long, value_enum)]
+    filter: Option<Resize>,
     /// Keep only this share of the shorter side, in the middle (224/256 is 0.875).
     #[arg(long, value_name = "SHARE")]
     crop: Option<f64>,
+    /// Do not run the model and the tower on the runtimes at hand to see that they give the same.
+    #[arg(long)]
+    unchecked: bool,
 }
 
 /// A distance without parameters.
@@ -80,22 +93,59 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if arguments.dim == Some(0) || arguments.size == Some(0) {
         return Err(Error::invalid("--dim or --size", "is 0; it must be at least 1"));
     }
-    let imported = import_file(&arguments.model, &arguments.out, &options(arguments))?;
-    show(context, &imported, text)?;
+    let options = options(arguments);
+    let adopted = match arguments.unchecked {
+        true => adopt_unchecked(&arguments.model, &arguments.out, &options)?,
+        false => proven(context, arguments, &options)?,
+    };
+    show(context, &adopted, text)?;
     Ok(Outcome::Yes)
 }
 
-fn text(imported: &ImportedFile) -> String {
-    let (out, spec) = (imported.file.display(), &imported.tower);
+/// With every runtime of this build; nothing is fetched for it.
+fn proven(context: &Context, arguments: &Arguments, options: &ImportOptions) -> Result<Adopted> {
+    let library = Lookup { offline: true, ..context.library(false) };
+    let how = Options { library, ..Options::default() };
+    let runners = Runtime::built_in().map(|runtime| runtime.with(how.clone())).collect::<Result<_>>()?;
+    let bar = progress::steps();
+    let proving = Proving { runners, progress: &|step| bar.set_message(step.to_string()) };
+    let adopted = adopt(&arguments.model, &arguments.out, options, &proving);
+    bar.finish_and_clear();
+    adopted
+}
+
+fn text(adopted: &Adopted) -> String {
+    let (out, spec) = (adopted.file.display(), &adopted.tower);
     let (size, channels) = (spec.preprocessing.size(), spec.preprocessing.channels());
+    let batch = spec.batch.map_or("N".into(), |n| n.to_string());
     let mut text = format!(
-        "{out}: tower {}, [N, {channels}, {size}, {size}] → D = {}, distance {}\n",
+        "{out}: tower {}, [{batch}, {channels}, {size}, {size}] → D = {}, distance {}\n",
         spec.name,
         spec.dim,
         spec.distance.name()
     );
-    text.extend(imported.notes.iter().map(|note| format!("note: {note}\n")));
+    if let Some(proof) = &adopted.proof {
+        text += &proof_lines(proof);
+    }
+    text.extend(
+        adopted.notes.iter().map(|note| format!("note: {note}\n").replace("note: warning:", "warning:")),
+    );
     text + &format!("`siamese compare {out}` tells whether all runtimes agree on it\n")
+}
+
+fn proof_lines(proof: &Proof) -> String {
+    let mut text = format!(
+        "proven with {} pictures in batches of 1, 2 and 5, permuted and repeated, against the model as given on {}\n",
+        proof.pictures, proof.reference
+    );
+    for trial in proof.runtimes.iter().filter(|trial| trial.outcome == AdoptOutcome::Right) {
+        text += &format!(
+            "  {:6} the model's own rows; largest difference {:.1e} of the embeddings' scale\n",
+            trial.runtime,
+            trial.difference.unwrap_or(0.0)
+        );
+    }
+    text
 }
 
 fn options(a: &Arguments) -> ImportOptions {
@@ -104,12 +154,12 @@ fn options(a: &Arguments) -> ImportOptions {
         (_, true) => Some(false),
         _ => None,
     };
-    let filter = match a.filter {
+    let filter = a.filter.map(|filter| match filter {
         Resize::Triangle => Filter::Triangle,
         Resize::Cubic => Filter::Cubic,
         Resize::Lanczos3 => Filter::Lanczos3,
         Resize::Nearest => Filter::Nearest,
-    };
+    });
     let distance = match a.distance {
         Metric::L1 => Distance::L1,
         Metric::L2 => Distance::L2,
@@ -118,10 +168,12 @@ fn options(a: &Arguments) -> ImportOptions {
     ImportOptions {
         name: a.name.clone(),
         pixels: Pixels { size: a.size, rgb, filter, crop: a.crop },
+        preset: a.preset,
         scale: a.scale,
         mean: a.mean.clone(),
         std: a.std.clone(),
         bgr: a.bgr,
+        set_inputs: a.set_input.clone(),
         output: a.output.clone(),
         dim: a.dim,
         distance,

@@ -18,6 +18,9 @@ pub struct Arguments {
     /// List where every node would run, not only those that CUDA cannot.
     #[arg(long)]
     nodes: bool,
+    /// List every value inside with its type and shape: what `import --output` can choose.
+    #[arg(long)]
+    values: bool,
 }
 
 /// Characters of a metadata value that are shown.
@@ -25,7 +28,7 @@ const SHOWN: usize = 60;
 
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let model = export::inspect(&arguments.model)?;
+    let model = export::inspect(&arguments.model, arguments.values)?;
     let report = Report {
         #[cfg(feature = "tract")]
         lowering: crate::edge::coverage(&model.model),
@@ -71,6 +74,7 @@ fn text(report: &Report, nodes: bool) -> String {
             lines.push("  tower       no: it has no siamese.* metadata (`siamese import` adds them)".into())
         }
     }
+    lines.extend(i.values.iter().map(|p| format!("  value       {}", port(p))));
     lines.extend(metadata(&i.metadata));
     lines.extend(placement(i, nodes));
     #[cfg(feature = "tract")]
@@ -95,6 +99,13 @@ fn tower_lines(t: &TowerFacts) -> Vec<String> {
         t.spec.dim
     )];
     lines.extend(t.provenance.source.iter().map(|s| format!("  made from   {s}")));
+    if let Some(batch) = t.spec.batch {
+        lines.push(format!("  batch       {batch}: runtimes run it picture by picture"));
+    }
+    if !t.provenance.proven.is_empty() {
+        let names = t.provenance.proven.join(", ");
+        lines.push(format!("  proven      gives the model's own embeddings on {names}"));
+    }
     lines.extend(t.provenance.data.iter().map(|d| format!("  trained on  {d}")));
     for a in &t.provenance.accuracy {
         let interval = a

@@ -23,3 +23,10 @@ pub fn bytes() -> ProgressBar {
     let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}";
     styled(ProgressBar::no_length(), template)
 }
+
+/// Of steps that are told one after the other.
+pub fn steps() -> ProgressBar {
+    let bar = styled(ProgressBar::no_length(), "{spinner} {elapsed} {msg}");
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
+}

@@ -331,7 +331,8 @@ fn graphs(scope: &Scope<'_>, other: &Tower) -> Result<(Option<Layerwise>, Option
 /// Evenly spread images as the graph's input.
 fn inputs(scope: &Scope<'_>) -> Result<Named> {
     let count = scope.images.len();
-    let wanted = scope.layers.clamp(1, count);
+    let most = scope.tower.spec.batch.unwrap_or(count);
+    let wanted = scope.layers.clamp(1, most.min(count));
     let places: Vec<usize> = (0..wanted).map(|i| i * count / wanted).collect();
     let pixels = scope.images.all().select(Axis(0), &places).into_dyn();
     Ok(vec![(INPUT.into(), Tensor::U8(pixels))])

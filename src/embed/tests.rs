@@ -15,6 +15,7 @@ impl Mock {
             preprocessing: Preprocessing::ink(4).with_tone(image::Polarity::Light),
             dim: 3,
             distance: Distance::L1,
+            batch: None,
             sha256: "0".repeat(64),
         })
     }

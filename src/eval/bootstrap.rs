@@ -146,7 +146,7 @@ mod tests {
     fn alike_trials_of_a_class_count_as_one() {
         // 40 classes, half of them always right: 400 trials tell no more than 40.
         let trials = |each: usize| {
-            share((0..40 * each).map(|i| (Unit::class((i / each) as u32), (i / each) % 2 == 0, 1.0)))
+            share((0..40 * each).map(|i| (Unit::class((i / each) as u32), (i / each).is_multiple_of(2), 1.0)))
         };
         let (few, many) = (trials(1), trials(10));
         assert_eq!(few, many);

@@ -56,6 +56,7 @@ pub(super) fn describe(
         preprocessing: recipe.preprocessing(),
         dim,
         distance,
+        batch: None,
         sha256: String::new(),
     };
     spec.write_metadata(model)

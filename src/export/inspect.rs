@@ -1,8 +1,9 @@
 //! What is in a model file.
 
 use crate::onnx::{GraphProto, ModelProto, is_standard};
+use crate::op::show;
 use crate::tower::{self, LayerBound, Provenance, TowerKind, TowerSpec, contract, prove};
-use crate::walk::{flop, placement::cuda_fallbacks};
+use crate::walk::{Types, flop, placement::cuda_fallbacks};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -29,6 +30,9 @@ pub struct Inspection {
     pub outputs: Vec<Port>,
     /// Nodes by operator.
     pub operators: BTreeMap<String, usize>,
+    /// Every value that a node makes, in the order of the nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Port>,
     /// Numbers in the weights.
     pub parameters: u64,
     /// Multiplications and additions of convolutions and products for one image, counted separately,
@@ -83,15 +87,16 @@ pub struct Placement {
 }
 
 /// Reads a model file and tells what is in it. A tower is checked as whoever loads it would, and the
-/// bounds of an exact one are proven again.
+/// bounds of an exact one are proven again. The values inside are listed where `values` asks for them.
 ///
 /// # Errors
 /// A file that is no ONNX model, or a tower that does not pass its checks.
-pub fn inspect(path: &Path) -> Result<Inspection> {
+pub fn inspect(path: &Path, values: bool) -> Result<Inspection> {
     let file = path.display().to_string();
     let bytes = tower::read_bytes(path)?;
     let model = tower::decode(&bytes, &file)?;
     let graph = model.graph.as_ref().ok_or_else(|| Error::invalid(&file, "holds no graph"))?;
+    let values = if values { inner(&model, graph) } else { Vec::new() };
     let tower = match model.metadata("siamese.format") {
         Some(_) => Some(facts(TowerSpec::from_bytes(&bytes, &file)?, &file)?),
         None => None,
@@ -112,6 +117,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         inputs: contract::inputs(graph).into_iter().map(port).collect(),
         outputs: graph.output.iter().map(port).collect(),
         operators,
+        values,
         parameters: parameters(graph),
         mflop: flop(&model).map(|flop| flop as f64 / 1e6),
         tower,
@@ -133,10 +139,26 @@ fn label(domain: &str, op: &str) -> String {
 
 fn port(value: &crate::onnx::ValueInfoProto) -> Port {
     let (dtype, shape) = match contract::tensor(value) {
+        Ok((kind, _)) if !contract::has_shape(value) => (contract::type_name(kind), "without a shape".into()),
         Ok((kind, shape)) => (contract::type_name(kind), contract::show(&shape)),
         Err(_) => ("not a tensor".into(), String::new()),
     };
     Port { name: value.name().into(), dtype, shape }
+}
+
+/// The values that nodes make, with what can be told of them without running the model.
+fn inner(model: &ModelProto, graph: &GraphProto) -> Vec<Port> {
+    let types = Types::lenient(model);
+    let port = |name: &String| {
+        let known = types.get(name).cloned().unwrap_or_default();
+        let dtype = known.dtype.map_or("?", crate::onnx::DType::name).to_string();
+        Port {
+            name: name.clone(),
+            dtype,
+            shape: known.shape.map_or_else(|| "?".into(), |shape| show(&shape)),
+        }
+    };
+    graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty()).map(port).collect()
 }
 
 /// Numbers in the floating-point and 8-bit initialisers: the learned ones, not shapes and indices.

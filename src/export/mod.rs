@@ -4,19 +4,14 @@
 //! into integers, so that no runtime can differ in a bit; [`import()`] wraps a foreign model;
 //! [`project()`] puts a learned map of embeddings behind a tower; [`inspect()`] tells what is in a file.
 
-mod batch;
 mod calibrate;
 mod exact;
-mod external;
 mod float;
 mod from_run;
 mod import;
-#[cfg(test)]
-mod import_tests;
 mod inspect;
 mod project;
 mod quantise;
-mod rewrite;
 #[cfg(test)]
 mod tests;
 mod trained;
@@ -24,7 +19,7 @@ mod trained;
 pub use exact::{Calibration, exact};
 pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
-pub use import::{ImportOptions, Imported, ImportedFile, Pixels, import, import_file};
+pub use import::{Batch, Foreign, ImportOptions, Imported, Pixels, Preset, SetInput, import};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use project::{Projection, project};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};

@@ -11,6 +11,7 @@ pub(super) fn tower(kind: TowerKind, hash: &str) -> TowerSpec {
         preprocessing: Preprocessing::ink(8),
         dim: 4,
         distance: Distance::L2,
+        batch: None,
         sha256: hash.repeat(32),
     }
 }

@@ -1,13 +1,15 @@
 //! The ONNX file format: its messages, the operators of its standard domain by name, tensors,
-//! constants, and accessors.
+//! constants, accessors, and what a file is that is none.
 
 mod constants;
+mod kind;
 mod messages;
 mod node;
 mod operator;
 mod tensor;
 
 pub use constants::Constants;
+pub use kind::other_than_onnx;
 pub use messages::*;
 pub use operator::Operator;
 pub use tensor::{DType, Tensor, numbers};

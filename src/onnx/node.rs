@@ -80,6 +80,11 @@ impl AttributeProto {
         Self { s: Some(text.as_bytes().into()), ..Self::typed(name, attribute_type::STRING) }
     }
 
+    /// A tensor.
+    pub fn tensor(name: &str, t: TensorProto) -> Self {
+        Self { t: Some(t), ..Self::typed(name, attribute_type::TENSOR) }
+    }
+
     fn typed(name: &str, kind: i32) -> Self {
         Self { name: Some(name.into()), r#type: Some(kind), ..Self::default() }
     }

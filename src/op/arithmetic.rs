@@ -42,6 +42,24 @@ pub(super) fn pow<T: Real>() -> Meaning<T> {
     pair!(|a: T, b| a.powf(b)).typed(Typing::As(0))
 }
 
+/// The rest of `a / b`: of the sign of `b`, or of `a` where `fmod` says so.
+pub(super) fn modulo<T: Real>() -> Meaning<T> {
+    let meaning = Meaning::elementwise(|call, out| match call.node.flag("fmod") {
+        true => combine(call, out, |a: &T, b| *a % *b),
+        false => combine(call, out, |a: &T, b| *a - *b * (*a / *b).floor()),
+    });
+    meaning.of_two().symbolic(|call, out| {
+        combine(call, out, |a, b| match (a.number(), b.number()) {
+            (Some(a), Some(b)) => {
+                Dim::Known(if call.node.flag("fmod") { a % b } else { a - b * (a / b).floor() })
+            }
+            // A multiple leaves nothing.
+            (None, Some(b)) if b > 0.0 && a.over(&Dim::Known(b)) != Dim::Unknown => Dim::Known(0.0),
+            _ => Dim::Unknown,
+        })
+    })
+}
+
 /// The greatest.
 pub(super) fn max<T: Real>() -> Meaning<T> {
     join!(|a: T, b: T| if b > a || b.is_nan() { b } else { a })
@@ -82,6 +100,16 @@ pub(super) fn sqrt<T: Real>() -> Meaning<T> {
 /// `eˣ`.
 pub(super) fn exp<T: Real>() -> Meaning<T> {
     each!(T::exp)
+}
+
+/// The sine.
+pub(super) fn sin<T: Real>() -> Meaning<T> {
+    each!(T::sin)
+}
+
+/// The cosine.
+pub(super) fn cos<T: Real>() -> Meaning<T> {
+    each!(T::cos)
 }
 
 /// `ln x`.

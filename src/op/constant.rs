@@ -1,7 +1,7 @@
 //! Values that are made of no data: constants, shapes, ranges.
 
 use super::call::{Call, Outcome, Stop};
-use super::dim::Dim;
+use super::dim::{Dim, product};
 use super::meaning::{Meaning, Symbolic, Typing};
 use super::real::{Element, Real};
 use super::types::{Input, Type};
@@ -60,6 +60,16 @@ pub(super) fn shape<T: Real>() -> Meaning<T> {
         let sizes = call.shape(0)?;
         Ok(ndarray::arr1(&sizes[window(call, sizes.len())]).into_dyn())
     });
+    Meaning { symbolic, ..meaning }.typed(Typing::Always(DType::I64))
+}
+
+/// The number of the input's elements.
+pub(super) fn size<T: Real>() -> Meaning<T> {
+    let meaning = Meaning::one(
+        |call: &Call<Type>| call.input(0).map(|_| vec![Vec::new()]),
+        |call: &Call<ArrayD<T>>, _| Ok(ndarray::arr0(T::of(call.input(0)?.len() as f64)).into_dyn()),
+    );
+    let symbolic = Symbolic::Types(|call| Ok(ndarray::arr0(product(call.shape(0)?)).into_dyn()));
     Meaning { symbolic, ..meaning }.typed(Typing::Always(DType::I64))
 }
 

@@ -69,6 +69,19 @@ impl Dim {
         }
     }
 
+    /// The factor of a symbol that it is a multiple of; none where it is anything else.
+    pub fn times(&self, symbol: &str) -> Option<f64> {
+        let Self::Open(terms) = self else { return None };
+        match terms.iter().next() {
+            Some((symbols, factor))
+                if terms.len() == 1 && matches!(symbols.as_slice(), [only] if **only == *symbol) =>
+            {
+                Some(*factor)
+            }
+            _ => None,
+        }
+    }
+
     /// The greatest integer that is not above it.
     pub fn floor(self) -> Self {
         match self {
@@ -284,6 +297,8 @@ mod tests {
         assert_eq!(sum.to_string(), "4*N + 3");
         assert_eq!((&sum - &known(3.0)).to_string(), "4*N");
         assert_eq!(&(&sum - &sum), &known(0.0));
+        assert_eq!((&n * &known(4.0)).times("N"), Some(4.0));
+        assert_eq!([sum.times("N"), h.times("N"), (&n * &h).times("N"), known(4.0).times("N")], [None; 4]);
         assert_eq!((&(&n * &h) * &n).to_string(), "H*N*N");
         assert_eq!((&(&n + &h) * &(&n - &h)).to_string(), "N*N - H*H");
         assert_eq!(&Dim::Unknown * &known(0.0), known(0.0));

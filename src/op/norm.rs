@@ -64,6 +64,42 @@ pub(super) fn layer_normalization<T: Real>() -> Meaning<T> {
     })
 }
 
+/// The same with the statistics of groups of channels; scale and shift are one a group before opset 21, one a
+/// channel since.
+pub(super) fn group_normalization<T: Real>() -> Meaning<T> {
+    let shape = |call: &Call<Type>| {
+        let x = call.shape(0)?;
+        let channels = per_channel(call, x, 0..0)?;
+        let groups = call.node.int_or("num_groups", 0);
+        match channels.size() {
+            _ if groups < 1 => Err(call.fail(format!("has {groups} groups"))),
+            Some(channels) if channels as i64 % groups != 0 => {
+                Err(call.fail(format!("{channels} channels do not make {groups} groups")))
+            }
+            _ => Ok(vec![x.to_vec()]),
+        }
+    };
+    Meaning::one(shape, |call, out| {
+        let (scale, shift, epsilon) = (call.input(1)?, call.input(2)?, call.float("epsilon", 1e-5));
+        let (groups, channels) = (call.node.int_or("num_groups", 1) as usize, out[1]);
+        let numbers = if call.opset < 21 { groups } else { channels };
+        if scale.shape() != [numbers] || shift.shape() != [numbers] {
+            let why =
+                format!("scale {:?} and shift {:?} are not {numbers} numbers", scale.shape(), shift.shape());
+            return Err(call.fail(why));
+        }
+        let own = |c: usize| if call.opset < 21 { c * groups / channels } else { c };
+        let grouped = [out[0] * groups, super::types::count(&out[1..]) / groups];
+        let mut y = lines(call, &grouped, 1)?;
+        y.outer_iter_mut().for_each(|mut row| standardise(&mut row, epsilon));
+        let mut y = call.refill(&y.into_dyn(), out)?;
+        for (c, mut channel) in y.axis_iter_mut(Axis(1)).enumerate() {
+            channel.mapv_inplace(|x| x * scale[[own(c)]] + shift[[own(c)]]);
+        }
+        Ok(y)
+    })
+}
+
 /// `x / (k + α/size · Σx²)^β` with the sum over neighbouring channels (Krizhevsky and others 2012).
 pub(super) fn lrn<T: Real>() -> Meaning<T> {
     let shape = |call: &Call<Type>| {

@@ -138,10 +138,13 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         // before `Floor` has no ties.
         Round => unproven(),
         // Functions of real numbers, which every runtime rounds in its own way.
-        Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | LogSoftmax | Mish | PRelu
-        | Pow | Reciprocal | Selu | Sigmoid | Softmax | Softplus | Softsign | Sqrt | Tanh => unproven(),
+        Cos | Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | LogSoftmax | Mish
+        | PRelu | Pow | Reciprocal | Selu | ReduceLogSumExp | Sigmoid | Sin | Softmax | Softplus
+        | Softsign | Sqrt | Tanh => unproven(),
         // Norms and products of values with each other.
         BatchNormalization
+        | Einsum
+        | GroupNormalization
         | InstanceNormalization
         | LayerNormalization
         | Lrn
@@ -150,12 +153,12 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         | ReduceProd
         | ReduceSumSquare => unproven(),
         // Sums of as many numbers as the shape tells, which is not followed here.
-        ConvTranspose | GlobalAveragePool | Mean | ReduceL1 | ReduceMean | ReduceSum => unproven(),
+        ConvTranspose | CumSum | GlobalAveragePool | Mean | ReduceL1 | ReduceMean | ReduceSum => unproven(),
         // Moves and choices that no exact tower has.
-        DepthToSpace | Expand | Gather | GlobalMaxPool | ReduceMax | ReduceMin | Resize | SpaceToDepth
-        | Split | Tile | Where => unproven(),
+        DepthToSpace | Expand | Gather | GatherElements | GatherNd | GlobalMaxPool | Mod | ScatterNd
+        | TopK | Trilu | ReduceMax | ReduceMin | Resize | SpaceToDepth | Split | Tile | Where => unproven(),
         // Their results are no numbers to compute with, or are constants of a kind that is not read.
-        And | ArgMax | Constant | ConstantOfShape | Equal | Greater | GreaterOrEqual | Less | LessOrEqual
-        | Not | OneHot | Or | Range | Shape | Sign => unproven(),
+        And | ArgMax | ArgMin | Constant | ConstantOfShape | Equal | Greater | GreaterOrEqual | Less
+        | LessOrEqual | Not | OneHot | Or | Range | Shape | Sign | Size => unproven(),
     }
 }

@@ -51,25 +51,46 @@ pub(super) fn sum_square<T: Real>() -> Meaning<T> {
     reduction(|call, out| reduce(call, out, squares))
 }
 
+/// `ln Σ eˣ`.
+pub(super) fn log_sum_exp<T: Real>() -> Meaning<T> {
+    reduction(|call, out| {
+        reduce(call, out, |row| {
+            let top = row.fold(T::neg_infinity(), |a: T, b| a.max(*b));
+            let top = if top.is_finite() { top } else { T::zero() };
+            row.fold(T::zero(), |sum: T, x| sum + (*x - top).exp()).ln() + top
+        })
+    })
+}
+
 /// The place of the greatest along an axis; of equals, the first or the last.
 pub(super) fn arg_max<T: Real>() -> Meaning<T> {
+    place_of(|call, out| places(call, out, T::one()))
+}
+
+/// The place of the smallest along an axis; of equals, the first or the last.
+pub(super) fn arg_min<T: Real>() -> Meaning<T> {
+    place_of(|call, out| places(call, out, -T::one()))
+}
+
+fn place_of<T: Real>(evaluate: fn(&Call<ArrayD<T>>, &[usize]) -> Outcome<ArrayD<T>>) -> Meaning<T> {
     let shape = |call: &Call<Type>| {
         let x = call.shape(0)?;
         Ok(vec![kept(call, x, &[call.axis_or(0, x.len())?])])
     };
-    Meaning::one(shape, |call: &Call<ArrayD<T>>, out| {
-        let x = call.input(0)?;
-        let last = call.node.flag("select_last_index");
-        rows(call, x, &[call.axis_or(0, x.ndim())?], out, |row| {
-            let better = |(place, best): (usize, T), (i, &x): (usize, &T)| match x > best || last && x == best
-            {
-                true => (i, x),
-                false => (place, best),
-            };
-            T::of(row.iter().enumerate().fold((0, T::neg_infinity()), better).0 as f64)
-        })
+    Meaning::one(shape, evaluate).typed(Typing::Always(DType::I64))
+}
+
+/// The place of the greatest of `sign · x`.
+fn places<T: Real>(call: &Call<ArrayD<T>>, out: &[usize], sign: T) -> Outcome<ArrayD<T>> {
+    let x = call.input(0)?;
+    let last = call.node.flag("select_last_index");
+    rows(call, x, &[call.axis_or(0, x.ndim())?], out, |row| {
+        let better = |(place, best): (usize, T), (i, &x): (usize, &T)| match sign * x {
+            x if x > best || last && x == best => (i, x),
+            _ => (place, best),
+        };
+        T::of(row.iter().enumerate().fold((0, T::neg_infinity()), better).0 as f64)
     })
-    .typed(Typing::Always(DType::I64))
 }
 
 fn reduction<T: Real>(evaluate: fn(&Call<ArrayD<T>>, &[usize]) -> Outcome<ArrayD<T>>) -> Meaning<T> {

@@ -61,7 +61,9 @@ pub fn in_parts(
     check_images(spec, &images)?;
     let count = images.len_of(Axis(0));
     let mut rows = Vec::with_capacity(count * spec.dim);
-    images.axis_chunks_iter(Axis(0), MOST_IMAGES).try_for_each(|part| run(part, &mut rows))?;
+    // A graph whose batch is fixed gets picture by picture.
+    let most = spec.batch.unwrap_or(MOST_IMAGES);
+    images.axis_chunks_iter(Axis(0), most).try_for_each(|part| run(part, &mut rows))?;
     Array2::from_shape_vec((count, spec.dim), rows)
         .map_err(|e| Error::invalid_because("embeddings", "do not fill their shape", e))
 }

@@ -17,4 +17,13 @@ pub trait Engine {
     /// # Errors
     /// Where the runtime refuses the graph or fails to run it; the message names the runtime.
     fn run(&mut self, model: &ModelProto, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>>;
+
+    /// The outputs for several inputs of the same types and shapes; a runtime that prepares a model for long
+    /// does so once.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    fn run_each(&mut self, model: &ModelProto, inputs: &[Named]) -> Result<Vec<Vec<Tensor>>> {
+        inputs.iter().map(|inputs| self.run(model, inputs)).collect()
+    }
 }

@@ -22,6 +22,7 @@ impl MockEmbedder {
             preprocessing: Preprocessing::ink(size),
             dim,
             distance: Distance::L2,
+            batch: None,
             sha256: format!("{size:032x}{dim:032x}"),
         };
         Self { spec }

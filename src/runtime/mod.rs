@@ -6,7 +6,7 @@
 //! only; its tests use [`MockEmbedder`].
 
 mod batch;
-mod caught;
+pub mod caught;
 pub mod doctor;
 mod embedder;
 mod engine;

@@ -119,6 +119,17 @@ pub fn one_node(model: &ModelProto, operator: &OperatorUse) -> ModelProto {
     }
 }
 
+/// An error with its causes, on one line.
+pub fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text += &format!(": {next}");
+        cause = next.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Refuses a model of an operator set that was not published when the runtime was: what its operators mean,
 /// it cannot know.
 ///

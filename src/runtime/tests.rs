@@ -35,6 +35,7 @@ fn tower() -> ModelProto {
         preprocessing: Preprocessing::ink(6),
         dim: 16,
         distance: Distance::L2,
+        batch: None,
         sha256: String::new(),
     };
     spec.write_metadata(&mut model).unwrap();
@@ -88,6 +89,28 @@ fn every_runtime_computes_the_tower_row_by_row() {
         let turned = images.view().reversed_axes().as_standard_layout().into_owned();
         assert_eq!(embedder.embed(turned.view().reversed_axes()).unwrap(), together);
     }
+}
+
+#[test]
+fn a_tower_of_one_picture_is_run_picture_by_picture() {
+    let mut fixed = tower();
+    for value in fixed.graph.iter_mut().flat_map(|g| g.input.iter_mut().chain(&mut g.output)) {
+        if let Some(crate::onnx::type_proto::Value::Tensor(t)) = &mut value.r#type.as_mut().unwrap().value {
+            t.shape.as_mut().unwrap().dim[0].value = Some(crate::onnx::DimensionValue::Value(1));
+        }
+    }
+    assert!(open(&runners(1)[0], &fixed).is_err(), "the metadata tell of any batch");
+    fixed.set_metadata("siamese.batch", "1");
+    for runner in runners(2) {
+        let mut embedder = open(&runner, &fixed).unwrap();
+        assert_eq!(embedder.spec().batch, Some(1));
+        let together = embedder.embed(images(7).view()).unwrap();
+        let free = open(&runner, &tower()).unwrap().embed(images(7).view()).unwrap();
+        let apart = (&together - &free).mapv(f32::abs).fold(0.0, |a: f32, &b| a.max(b));
+        assert!(apart <= 1e-6, "{}: {apart}", runner.name());
+    }
+    fixed.set_metadata("siamese.batch", "2");
+    assert!(open(&runners(1)[0], &fixed).map(|_| ()).unwrap_err().to_string().contains("siamese.batch"));
 }
 
 #[test]

@@ -18,9 +18,14 @@ pub(super) fn check(model: &ModelProto, spec: &TowerSpec) -> Result<usize> {
     let at = || format!("output {OUTPUT}");
     let (kind, shape) = tensor(output)?;
     match (kind, shape.as_slice()) {
-        (data_type::FLOAT, [None, Some(dim)]) if *dim > 0 => Ok(*dim as usize),
+        (data_type::FLOAT, [batch, Some(dim)]) if *batch == spec.fixed_batch() && *dim > 0 => {
+            Ok(*dim as usize)
+        }
         (data_type::FLOAT, _) => {
-            let why = format!("has the shape {}, not [N, D] with any N and a known D", show(&shape));
+            let why = match spec.batch {
+                None => format!("has the shape {}, not [N, D] with any N and a known D", show(&shape)),
+                Some(n) => format!("has the shape {}, not [{n}, D] with a known D", show(&shape)),
+            };
             Err(Error::invalid(at(), why))
         }
         _ => Err(Error::invalid(at(), format!("is {}, not float32", type_name(kind)))),
@@ -43,9 +48,10 @@ fn check_input(graph: &GraphProto, spec: &TowerSpec) -> Result<()> {
         return Err(Error::invalid(at(), format!("is {}, not uint8", type_name(kind))));
     }
     let (channels, side) = (spec.preprocessing.channels() as i64, spec.preprocessing.size() as i64);
-    if shape != [None, Some(channels), Some(side), Some(side)] {
+    if shape != [spec.fixed_batch(), Some(channels), Some(side), Some(side)] {
+        let (batch, any) = spec.batch.map_or(("N".into(), " with any N"), |n| (n.to_string(), ""));
         let why = format!(
-            "has the shape {}, but the metadata tell of [N, {channels}, {side}, {side}] with any N",
+            "has the shape {}, but the metadata tell of [{batch}, {channels}, {side}, {side}]{any}",
             show(&shape)
         );
         return Err(Error::invalid(at(), why));
@@ -87,6 +93,12 @@ pub(crate) fn tensor(value: &ValueInfoProto) -> Result<(i32, Vec<Dim>)> {
         _ => None,
     });
     Ok((tensor.elem_type(), known.collect()))
+}
+
+/// Whether the file tells a shape of a value at all; `[]` is one, that of a single number.
+pub(crate) fn has_shape(value: &ValueInfoProto) -> bool {
+    let tensor = value.r#type.as_ref().and_then(|t| t.value.as_ref());
+    matches!(tensor, Some(type_proto::Value::Tensor(tensor)) if tensor.shape.is_some())
 }
 
 /// `[N, 1, 32, 32]`; an unknown size of another axis than the first is `?`.

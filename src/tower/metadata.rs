@@ -22,6 +22,8 @@ const KEY_DATA: &str = "siamese.data";
 const KEY_DATA_HASH: &str = "siamese.data.sha256";
 const KEY_ACCURACY: &str = "siamese.accuracy";
 const KEY_BOUNDS: &str = "siamese.bounds";
+const KEY_BATCH: &str = "siamese.batch";
+const KEY_PROVEN: &str = "siamese.proven";
 
 /// Where a tower comes from: what nobody needs to use it, and everybody to judge it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -30,6 +32,9 @@ pub struct Provenance {
     pub recipe: Option<Recipe>,
     /// Of a foreign model: its file and SHA-256.
     pub source: Option<String>,
+    /// Of a foreign model: the runtimes on which the tower was seen to give the model's own embeddings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proven: Vec<String>,
     /// The training data, in words.
     pub data: Option<String>,
     /// SHA-256 of the training data.
@@ -79,6 +84,7 @@ pub(super) fn read(model: &ModelProto) -> Result<TowerSpec> {
         preprocessing,
         dim: 0,
         distance: distance(model)?,
+        batch: batch(model)?,
         sha256: String::new(),
     })
 }
@@ -89,7 +95,10 @@ pub(super) fn write(spec: &TowerSpec, model: &mut ModelProto) -> Result<()> {
     model.set_metadata(KEY_KIND, spec.kind.name());
     model.set_metadata(KEY_PREPROCESSING, text(KEY_PREPROCESSING, &spec.preprocessing)?);
     model.set_metadata(KEY_DISTANCE, spec.distance.name());
-    model.metadata_props.retain(|p| p.key() != KEY_ALPHA);
+    model.metadata_props.retain(|p| !matches!(p.key(), KEY_ALPHA | KEY_BATCH));
+    if let Some(batch) = spec.batch {
+        model.set_metadata(KEY_BATCH, batch.to_string());
+    }
     if let Distance::WeightedL1 { alpha } = &spec.distance {
         // The shortest text that gives the same float32 back.
         let numbers: Vec<String> = alpha.iter().map(f32::to_string).collect();
@@ -108,6 +117,12 @@ impl Provenance {
         Ok(Self {
             recipe: recipe.map(|text| Recipe::parse(text, &format!("metadata {KEY_RECIPE}"))).transpose()?,
             source: model.metadata(KEY_SOURCE).map(String::from),
+            proven: model
+                .metadata(KEY_PROVEN)
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(String::from)
+                .collect(),
             data: model.metadata(KEY_DATA).map(String::from),
             data_sha256: model.metadata(KEY_DATA_HASH).map(String::from),
             accuracy: json(model, KEY_ACCURACY)?.unwrap_or_default(),
@@ -125,6 +140,7 @@ impl Provenance {
         let entries = [
             (KEY_RECIPE, recipe),
             (KEY_SOURCE, self.source.clone()),
+            (KEY_PROVEN, Some(self.proven.join(" ")).filter(|names| !names.is_empty())),
             (KEY_DATA, self.data.clone()),
             (KEY_DATA_HASH, self.data_sha256.clone()),
             (KEY_ACCURACY, list(self.accuracy.is_empty(), text(KEY_ACCURACY, &self.accuracy))?),
@@ -164,6 +180,17 @@ fn distance(model: &ModelProto) -> Result<Distance> {
             return Err(Error::invalid(format!("metadata {KEY_DISTANCE}"), why));
         }
     })
+}
+
+fn batch(model: &ModelProto) -> Result<Option<usize>> {
+    match model.metadata(KEY_BATCH) {
+        None => Ok(None),
+        Some("1") => Ok(Some(1)),
+        Some(other) => {
+            let why = format!("is {other:?}; a tower takes any batch, or 1");
+            Err(Error::invalid(format!("metadata {KEY_BATCH}"), why))
+        }
+    }
 }
 
 fn numbers(text: &str) -> Result<Vec<f32>> {

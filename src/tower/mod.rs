@@ -22,7 +22,7 @@ pub use shipped::{DEFAULT, SHIPPED, Shipped, exists, read_bytes};
 pub use weights::finite;
 
 use crate::image::Preprocessing;
-use crate::onnx::ModelProto;
+use crate::onnx::{ModelProto, other_than_onnx};
 use crate::{Error, Result};
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,10 @@ pub struct TowerSpec {
     pub dim: usize,
     /// The distance that it was trained for.
     pub distance: Distance,
+    /// The only batch that its graph takes, 1; none for a graph that takes any, as all but those of some foreign
+    /// models do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// SHA-256 of the file, lower-case hexadecimal.
     pub sha256: String,
 }
@@ -74,6 +78,11 @@ impl TowerKind {
 }
 
 impl TowerSpec {
+    /// The first size of its input and output as a graph tells it; none where it is open.
+    pub(crate) fn fixed_batch(&self) -> Option<i64> {
+        self.batch.map(|n| n as i64)
+    }
+
     /// Reads a tower file and checks it.
     ///
     /// # Errors
@@ -129,6 +138,7 @@ impl TowerSpec {
 pub fn decode(bytes: &[u8], name: &str) -> Result<ModelProto> {
     // Field 1 of a model, its IR version, is written first by every exporter.
     let looks_like_onnx = bytes.first() == Some(&0x08);
+    let other = || if looks_like_onnx { None } else { other_than_onnx(bytes) };
     let model = ModelProto::decode(bytes).map_err(|e| {
         let why = if looks_like_onnx {
             format!(
@@ -136,13 +146,14 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<ModelProto> {
                 bytes.len()
             )
         } else {
-            "is not an ONNX model".into()
+            other().unwrap_or_else(|| "is not an ONNX model; fetch it again, or export it as ONNX".into())
         };
         Error::invalid_because(name, why, e)
     })?;
     if model.graph.as_ref().is_none_or(|g| g.node.is_empty() || g.output.is_empty()) {
-        let why = "is not an ONNX model, or one that is cut off: it holds no graph with nodes and outputs";
-        return Err(Error::invalid(name, why));
+        let unknown = "is not an ONNX model, or one that is cut off: it holds no graph with nodes and outputs; \
+                       fetch or export it again";
+        return Err(Error::invalid(name, other().unwrap_or_else(|| unknown.into())));
     }
     Ok(model)
 }

@@ -33,6 +33,7 @@ pub(crate) fn spec(kind: TowerKind) -> TowerSpec {
         preprocessing: Preprocessing::ink(4),
         dim: 8,
         distance: Distance::Cosine,
+        batch: None,
         sha256: String::new(),
     }
 }
@@ -84,6 +85,7 @@ fn provenance_survives() {
     let told = Provenance {
         recipe: Some(recipe),
         source: Some("a.onnx".into()),
+        proven: vec!["tract".into()],
         data: Some("Omniglot".into()),
         data_sha256: Some("ab".into()),
         accuracy: vec![accuracy],

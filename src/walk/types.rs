@@ -7,18 +7,19 @@ use crate::op::{self, Call, Dim, Type};
 use std::collections::{HashMap, HashSet};
 
 /// Types by the value's name.
-pub struct Types<'a> {
-    types: HashMap<&'a str, Type>,
+#[derive(Clone, Debug)]
+pub struct Types {
+    types: HashMap<String, Type>,
     opset: i64,
 }
 
-impl<'a> Types<'a> {
+impl Types {
     /// The types, told as far as they can be: sizes that the file leaves open stay symbols, named as in the
     /// file, or `image[0]` for axis 0 of the input `image`.
     ///
     /// # Errors
     /// A node whose inputs do not fit it.
-    pub fn of(model: &'a ModelProto) -> Result<Self> {
+    pub fn of(model: &ModelProto) -> Result<Self> {
         Self::propagate(model, &|_, _, _| None)
     }
 
@@ -26,7 +27,7 @@ impl<'a> Types<'a> {
     ///
     /// # Errors
     /// As [`Types::of`].
-    pub fn with_batch(model: &'a ModelProto, size: usize) -> Result<Self> {
+    pub fn with_batch(model: &ModelProto, size: usize) -> Result<Self> {
         let batch = batch_symbols(graph_of(model)?);
         Self::propagate(model, &|is_input, axis, symbol| {
             let batch = symbol.map_or(is_input && axis == 0, |symbol| batch.contains(symbol));
@@ -34,20 +35,71 @@ impl<'a> Types<'a> {
         })
     }
 
+    /// The types of all values that can be told, also where nodes do not fit their inputs: nothing is known of
+    /// the results of these.
+    pub fn lenient(model: &ModelProto) -> Self {
+        let Some(graph) = &model.graph else { return Self { types: HashMap::new(), opset: opset_of(model) } };
+        let mut types = Self::at_entry(model, &|value| {
+            let named = |axis: usize| Dim::symbol(&format!("{}[{axis}]", value.name()));
+            told(value, |axis, symbol| symbol.map_or_else(|| named(axis), Dim::symbol))
+        });
+        let open = |_: usize, symbol: Option<&str>| symbol.map_or(Dim::Unknown, Dim::symbol);
+        let values = graph.value_info.iter().chain(&graph.output);
+        let said: HashMap<&str, Type> = values.map(|v| (v.name(), told(v, open))).collect();
+        for node in &graph.node {
+            let results = types.infer(node).unwrap_or_default();
+            for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                let known = results.get(i).cloned().unwrap_or_default();
+                types.set(name, said.get(name.as_str()).map_or(known.clone(), |said| known.or(said)));
+            }
+        }
+        types
+    }
+
+    /// The types of weights, and of inputs as `input` tells them: to be followed node by node.
+    pub fn at_entry(model: &ModelProto, input: &dyn Fn(&ValueInfoProto) -> Type) -> Self {
+        let mut types = Self { types: HashMap::new(), opset: opset_of(model) };
+        let Some(graph) = &model.graph else { return types };
+        for value in &graph.input {
+            types.set(value.name(), input(value));
+        }
+        for tensor in &graph.initializer {
+            types.set(tensor.name(), Type::of_tensor(tensor));
+        }
+        types
+    }
+
+    /// Tells the types of a node's results, from those of its inputs.
+    ///
+    /// # Errors
+    /// Inputs that do not fit it.
+    pub fn follow(&mut self, node: &NodeProto) -> Result<()> {
+        let results = self.infer(node)?;
+        for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            self.set(name, results.get(i).cloned().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// What is known of a value, whatever was known before.
+    pub fn set(&mut self, name: &str, known: Type) {
+        self.types.insert(name.into(), known);
+    }
+
     /// The element types alone, as far as they can be told of a model that may be broken.
-    pub fn elements(model: &'a ModelProto) -> Self {
+    pub fn elements(model: &ModelProto) -> Self {
         let mut types = Self { types: HashMap::new(), opset: opset_of(model) };
         let Some(graph) = &model.graph else { return types };
         let element = |known: Type| Type { dtype: known.dtype, ..Type::default() };
         for tensor in &graph.initializer {
-            types.types.insert(tensor.name(), element(Type::of_tensor(tensor)));
+            types.types.insert(tensor.name().into(), element(Type::of_tensor(tensor)));
         }
         for value in &graph.input {
-            types.types.insert(value.name(), element(told(value, |_, _| Dim::Unknown)));
+            types.types.insert(value.name().into(), element(told(value, |_, _| Dim::Unknown)));
         }
         for node in &graph.node {
             let results = types.infer(node).unwrap_or_default();
-            types.types.extend(node.output.iter().map(String::as_str).zip(results.into_iter().map(element)));
+            types.types.extend(node.output.iter().cloned().zip(results.into_iter().map(element)));
         }
         types
     }
@@ -72,20 +124,20 @@ impl<'a> Types<'a> {
     }
 
     fn propagate(
-        model: &'a ModelProto,
+        model: &ModelProto,
         bound: &dyn Fn(bool, usize, Option<&str>) -> Option<Dim>,
     ) -> Result<Self> {
         let graph = graph_of(model)?;
         let mut types = Self { types: HashMap::new(), opset: opset_of(model) };
         for tensor in &graph.initializer {
-            types.types.insert(tensor.name(), Type::of_tensor(tensor));
+            types.types.insert(tensor.name().into(), Type::of_tensor(tensor));
         }
         for value in &graph.input {
             let open = |axis: usize, symbol: Option<&str>| {
                 let named = || symbol.map_or(format!("{}[{axis}]", value.name()), String::from);
                 bound(true, axis, symbol).unwrap_or_else(|| Dim::symbol(&named()))
             };
-            types.types.entry(value.name()).or_insert_with(|| told(value, open));
+            types.types.entry(value.name().into()).or_insert_with(|| told(value, open));
         }
         let open = |axis: usize, symbol: Option<&str>| {
             bound(false, axis, symbol).unwrap_or_else(|| symbol.map_or(Dim::Unknown, Dim::symbol))
@@ -98,7 +150,7 @@ impl<'a> Types<'a> {
             for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
                 let result = results.get(i).cloned().unwrap_or_default();
                 let said = said.get(name.as_str()).unwrap_or(&unsaid);
-                types.types.insert(name, result.or(said));
+                types.types.insert(name.clone(), result.or(said));
             }
         }
         Ok(types)

@@ -29,7 +29,7 @@ fn of_file(name: &'static str, mut read: impl FnMut(&Path) + Send + 'static) -> 
 /// Foreign models: `inspect`, `import`, and `embed` with what comes of it.
 pub fn model() -> Reader {
     of_file("model.onnx", |file| {
-        let _ = export::inspect(file);
+        let _ = export::inspect(file, true);
         let options = ImportOptions { dim: Some(4), ..ImportOptions::default() };
         if let Ok(imported) = export::import(file, &options) {
             embed(&encoded(&imported.model));
@@ -40,7 +40,7 @@ pub fn model() -> Reader {
 /// Towers: `inspect` and `embed`.
 pub fn tower() -> Reader {
     of_file("tower.onnx", |file| {
-        let _ = export::inspect(file);
+        let _ = export::inspect(file, true);
         embed(&fs::read(file).unwrap());
     })
 }

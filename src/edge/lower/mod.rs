@@ -138,17 +138,25 @@ impl<'a> Lowering<'a> {
             Cast if node.int("to") != Some(i64::from(data_type::FLOAT)) => return Err(Why::Type),
             Dropout if self.drops(node) => return Err(Why::Training),
             Cast | Dropout | Identity => self.alias(node)?,
-            Abs | Ceil | Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | Mish | Neg
-            | PRelu | Pow | Reciprocal | Round | Selu | Sign | Softplus | Softsign | Sqrt | Tanh => {
+            Abs | Ceil | Cos | Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | Mish
+            | Neg | PRelu | Pow | Reciprocal | Mod | Round | Selu | Sign | Sin | Softplus | Softsign
+            | Sqrt | Tanh => {
                 return Err(Why::Function);
             }
-            And | ArgMax | Equal | Greater | GreaterOrEqual | Less | LessOrEqual | Not | OneHot | Or
-            | Where => return Err(Why::Comparison),
-            Concat | Constant | ConstantOfShape | DepthToSpace | Expand | Gather | Range | Shape | Slice
-            | SpaceToDepth | Split | Squeeze | Tile | Transpose | Unsqueeze => return Err(Why::Movement),
-            GlobalMaxPool | ReduceL1 | ReduceL2 | ReduceMax | ReduceMin | ReduceProd | ReduceSum
-            | ReduceSumSquare => return Err(Why::Reduction),
-            InstanceNormalization | LayerNormalization | LogSoftmax | LpNormalization | Lrn | Softmax => {
+            And | ArgMax | ArgMin | Equal | Greater | GreaterOrEqual | Less | LessOrEqual | Not | OneHot
+            | Or | TopK | Where => return Err(Why::Comparison),
+            Concat | Constant | ConstantOfShape | DepthToSpace | Expand | Gather | GatherElements
+            | GatherNd | Range | ScatterNd | Shape | Size | Slice | Trilu | SpaceToDepth | Split
+            | Squeeze | Tile | Transpose | Unsqueeze => return Err(Why::Movement),
+            CumSum | Einsum | GlobalMaxPool | ReduceL1 | ReduceLogSumExp | ReduceL2 | ReduceMax
+            | ReduceMin | ReduceProd | ReduceSum | ReduceSumSquare => return Err(Why::Reduction),
+            GroupNormalization
+            | InstanceNormalization
+            | LayerNormalization
+            | LogSoftmax
+            | LpNormalization
+            | Lrn
+            | Softmax => {
                 return Err(Why::Normalisation);
             }
             Max | Mean | Min | Sum => return Err(Why::Operands),

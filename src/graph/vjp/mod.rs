@@ -125,16 +125,22 @@ fn standard(op: Operator) -> Derivative {
         MaxPool => Each(&[pool::max_pool]),
 
         // Steps, comparisons, counts and constants.
-        And | ArgMax | Ceil | Constant | ConstantOfShape | Equal | Floor | Greater | GreaterOrEqual
-        | Less | LessOrEqual | Not | OneHot | Or | Round | Shape | Sign => Nowhere,
+        And | ArgMax | ArgMin | Ceil | Constant | ConstantOfShape | Equal | Floor | Greater
+        | GreaterOrEqual | Less | LessOrEqual | Not | OneHot | Or | Round | Shape | Sign | Size => Nowhere,
 
         BatchNormalization
         | ConvTranspose
+        | Cos
+        | CumSum
         | DepthToSpace
         | Dropout
+        | Einsum
         | Elu
         | Erf
+        | GatherElements
+        | GatherNd
         | Gelu
+        | GroupNormalization
         | GlobalAveragePool
         | GlobalMaxPool
         | HardSigmoid
@@ -146,16 +152,20 @@ fn standard(op: Operator) -> Derivative {
         | Lrn
         | Mean
         | Mish
+        | Mod
         | PRelu
         | Range
         | Reciprocal
         | ReduceL1
         | ReduceL2
+        | ReduceLogSumExp
         | ReduceMin
         | ReduceProd
         | ReduceSumSquare
         | Resize
+        | ScatterNd
         | Selu
+        | Sin
         | Softplus
         | Softsign
         | SpaceToDepth
@@ -164,6 +174,8 @@ fn standard(op: Operator) -> Derivative {
         | Sum
         | Tanh
         | Tile
+        | TopK
+        | Trilu
         | Unsqueeze => Unwritten,
     }
 }

@@ -5,6 +5,7 @@
 mod elementwise;
 mod hostile;
 mod images;
+mod indices;
 mod matrices;
 mod moves;
 mod symbols;
@@ -227,7 +228,8 @@ fn substituted(dim: &Dim, n: f64) -> Option<f64> {
 }
 
 fn cases() -> Vec<Case> {
-    let families = [elementwise::cases(), images::cases(), matrices::cases(), moves::cases()];
+    let families =
+        [elementwise::cases(), images::cases(), indices::cases(), matrices::cases(), moves::cases()];
     families.into_iter().flatten().collect()
 }
 
@@ -298,6 +300,20 @@ fn misfits() -> Vec<(Case, &'static str)> {
         (case("Expand").on_count(&[2]).on_list(&[3]), "[2] does not broadcast to [3]"),
         (case("ConstantOfShape").on_list(&[1 << 20, 1 << 20]), "too large to be computed here"),
         (case("ConstantOfShape").on_list(&[-1]), "would have the shape [-1]"),
+        (case("GatherElements").on_count(&[2]).on_list(&[2]), "axis 2 of a tensor with 2 axes"),
+        (case("GatherElements").on_count(&[2, 2]).on_list(&[0]), "places [1] for [2, 2]"),
+        (case("GatherND").on_count(&[2]).on_list(&[0, 0]), "places of 2 axes in a tensor with 1 axes"),
+        (
+            case("ScatterND").on_count(&[2]).on_integers(&[1, 1], &[0.0]).on_count(&[2]),
+            "[2] at places [1, 1] of [2]",
+        ),
+        (case("TopK").on_count(&[2]).on_list(&[3]), "takes 3 of axis 0 of [2]"),
+        (case("Einsum").on_count(&[2]).text("equation", "...i"), "has an ellipsis"),
+        (case("Einsum").on_count(&[2]).text("equation", "ij"), "input 0 of shape [2] for its equation"),
+        (
+            case("GroupNormalization").on_count(&[1, 3, 2]).int("num_groups", 2),
+            "3 channels do not make 2 groups",
+        ),
         (case("Range").on_list(&[0]).on_list(&[3]).on_list(&[0]), "its step is 0"),
         (case("DepthToSpace").on_count(&[1, 3, 2, 2]).int("blocksize", 2), "3 is no multiple of 4"),
         (case("BatchNormalization").on_count(&[2]), "[2] has no channels"),

@@ -2,9 +2,9 @@
 
 use super::{NAME, SessionOptions, session};
 use crate::onnx::{self, ModelProto};
-use crate::runtime::{Engine, Lookup, ORT};
+use crate::runtime::{Engine, Lookup, Named, ORT};
 use crate::{Error, Result};
-use ort::session::SessionInputValue;
+use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use prost::Message;
 
@@ -22,18 +22,32 @@ impl Engine for OrtEngine {
     }
 
     fn run(&mut self, model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
-        let mut session = session(&self.library, &self.options, &model.encode_to_vec(), "a sub-model")?;
-        let names: Vec<String> = session.outputs().iter().map(|o| o.name().to_string()).collect();
-        let values =
-            inputs.iter().map(|(name, value)| Ok((name.clone(), SessionInputValue::from(tensor(value)?))));
-        let values = values.collect::<ort::Result<Vec<_>>>().map_err(failed)?;
-        let results = session.run(values).map_err(failed)?;
-        let result = |name: &String| {
-            let value = results.get(name).ok_or_else(|| Error::invalid(NAME, format!("gives no {name}")))?;
-            read(value)
-        };
-        names.iter().map(result).collect()
+        run(&mut self.session(model)?, inputs)
     }
+
+    fn run_each(&mut self, model: &ModelProto, inputs: &[Named]) -> Result<Vec<Vec<onnx::Tensor>>> {
+        let mut session = self.session(model)?;
+        inputs.iter().map(|inputs| run(&mut session, inputs)).collect()
+    }
+}
+
+impl OrtEngine {
+    fn session(&self, model: &ModelProto) -> Result<Session> {
+        session(&self.library, &self.options, &model.encode_to_vec(), "a sub-model")
+    }
+}
+
+fn run(session: &mut Session, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
+    let names: Vec<String> = session.outputs().iter().map(|o| o.name().to_string()).collect();
+    let values =
+        inputs.iter().map(|(name, value)| Ok((name.clone(), SessionInputValue::from(tensor(value)?))));
+    let values = values.collect::<ort::Result<Vec<_>>>().map_err(failed)?;
+    let results = session.run(values).map_err(failed)?;
+    let result = |name: &String| {
+        let value = results.get(name).ok_or_else(|| Error::invalid(NAME, format!("gives no {name}")))?;
+        read(value)
+    };
+    names.iter().map(result).collect()
 }
 
 fn failed(source: ort::Error) -> Error {

@@ -2,10 +2,11 @@
 
 use super::{NAME, faults, mend, optimised};
 use crate::onnx::{self, DType, ModelProto};
-use crate::runtime::caught::caught;
-use crate::runtime::{Engine, TRACT};
+use crate::runtime::caught::{Cause, caught};
+use crate::runtime::{Engine, Named, TRACT};
 use crate::{Error, Result};
 use prost::Message;
+use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 /// tract; one thread, which is all that one image at a time can use.
@@ -21,6 +22,25 @@ impl Engine for TractEngine {
         faults::check(model, "the graph")?;
         run_as_is(&mend::mended(model), inputs)
     }
+
+    fn run_each(&mut self, model: &ModelProto, inputs: &[Named]) -> Result<Vec<Vec<onnx::Tensor>>> {
+        let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+        // A plan holds the lists among its inputs, which then must be the same.
+        if first.iter().any(|(_, value)| is_list(value)) {
+            return inputs.iter().map(|inputs| self.run(model, inputs)).collect();
+        }
+        faults::check(model, "the graph")?;
+        let model = mend::mended(model);
+        let plan = caught(|| prepared(&model, first)).map_err(failed)?;
+        let each = inputs
+            .iter()
+            .map(|inputs| caught(|| execute(&plan, inputs)).map_err(failed)?.iter().map(read).collect());
+        each.collect()
+    }
+}
+
+fn failed(source: Cause) -> Error {
+    Error::Runtime { runtime: NAME, action: "run a graph".into(), source }
 }
 
 /// The outputs of a model, without a look at what tract gets wrong.
@@ -28,11 +48,8 @@ impl Engine for TractEngine {
 /// # Errors
 /// Where tract refuses it or fails.
 pub(super) fn run_as_is(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> Result<Vec<onnx::Tensor>> {
-    let results = caught(|| execute(model, inputs)).map_err(|source| Error::Runtime {
-        runtime: NAME,
-        action: "run a graph".into(),
-        source,
-    })?;
+    let work = || prepared(model, inputs).and_then(|plan| execute(&plan, inputs));
+    let results = caught(work).map_err(failed)?;
     results.iter().map(read).collect()
 }
 
@@ -51,15 +68,24 @@ fn holding(model: &ModelProto, fixed: &[&(String, onnx::Tensor)]) -> ModelProto 
     model
 }
 
-fn execute(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> TractResult<Vec<Tensor>> {
+/// Which inputs a plan holds: lists, unless there is nothing else.
+fn parted(inputs: &[(String, onnx::Tensor)]) -> (Vec<&(String, onnx::Tensor)>, Vec<&(String, onnx::Tensor)>) {
     let all = inputs.iter().all(|(_, value)| is_list(value));
-    let (fixed, given): (Vec<_>, Vec<_>) = inputs.iter().partition(|(_, value)| !all && is_list(value));
+    inputs.iter().partition(|(_, value)| !all && is_list(value))
+}
+
+fn prepared(model: &ModelProto, inputs: &[(String, onnx::Tensor)]) -> TractResult<Arc<TypedSimplePlan>> {
+    let (fixed, _) = parted(inputs);
     let typed = onnx()
         // What inference finds is compared; what a file claims of inner tensors is not needed.
         .with_ignore_value_info(true)
         .model_for_read(&mut holding(model, &fixed).encode_to_vec().as_slice())?
         .into_typed()?;
-    let plan = optimised(typed)?.into_runnable()?;
+    optimised(typed)?.into_runnable()
+}
+
+fn execute(plan: &Arc<TypedSimplePlan>, inputs: &[(String, onnx::Tensor)]) -> TractResult<Vec<Tensor>> {
+    let (_, given) = parted(inputs);
     let values =
         given.iter().map(|(_, value)| Ok(tensor(value)?.into_tvalue())).collect::<TractResult<TVec<_>>>()?;
     plan.run(values)?.into_iter().map(|value| numeric(value.into_tensor())).collect()
