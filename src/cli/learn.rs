@@ -75,8 +75,11 @@ fn enrolled(context: &Context, arguments: &Arguments, learned: &Learned) -> Resu
 
 fn text(recogniser: &Recogniser) -> String {
     let Recogniser { learned, gallery } = recogniser;
-    let mut text = String::from("                                                    unseen     unseen\n");
-    text += "tried                                              classes   examples   gain (95 % interval)\n";
+    let head = |cells: [&str; 4]| {
+        format!("{:56} {:>9} {:>9} {:>9}   gain (95 % interval)\n", cells[0], cells[1], cells[2], cells[3])
+    };
+    let mut text = format!("{:56} one-shot on new…     new pictures\n", "");
+    text += &head(["tried", "classes", "pictures", "from all"]);
     for (place, c) in learned.candidates.iter().enumerate() {
         text += &line(c, place == learned.kept);
     }
@@ -95,10 +98,11 @@ fn line(c: &Candidate, kept: bool) -> String {
     let [low, high] = c.gain_interval_95.map(|x| 100.0 * x);
     let mark = if kept { "  ← kept" } else { "" };
     format!(
-        "{:48} {:>9} {:>10}  {:+5.1} ({low:+.1} to {high:+.1}){mark}\n",
+        "{:56} {:>9} {:>9} {:>9}  {:+5.1} ({low:+.1} to {high:+.1}){mark}\n",
         c.name,
-        share(c.one_shot),
-        share(c.known_classes),
+        share(c.new_classes),
+        share(c.new_pictures),
+        share(c.from_all),
         100.0 * c.gain
     )
 }

@@ -29,7 +29,7 @@ pub(super) struct Contrast {
 
 impl Default for Contrast {
     fn default() -> Self {
-        Self { steps: 200, classes: 32, pictures: 4, scale: 16.0, rate: 0.02, back: 0.05 }
+        Self { steps: 200, classes: 32, pictures: 4, scale: 16.0, rate: 0.005, back: 1.0 }
     }
 }
 

@@ -26,7 +26,7 @@ use contrast::Contrast;
 use ndarray::Array2;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use trial::{Fold, Shares, folds, gain, measure};
+use trial::{Fold, Shares, folds, gain, measure, surely_worse};
 
 /// Shares of the mean variance that are added to the within-class covariance.
 const SMOOTHINGS: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
@@ -59,13 +59,17 @@ pub struct Candidate {
     /// What it is.
     pub name: String,
     /// Mean accuracy by class on held-out classes, from one example of each; none where there are too few.
-    pub one_shot: Option<f64>,
-    /// Mean accuracy by class on held-out examples of known classes.
-    pub known_classes: Option<f64>,
-    /// How much better than the tower as it was, both together.
+    pub new_classes: Option<f64>,
+    /// Mean accuracy by class on held-out pictures of known classes, from one such picture of each.
+    pub new_pictures: Option<f64>,
+    /// The same, from all pictures of the classes that were not held out.
+    pub from_all: Option<f64>,
+    /// How much better than the tower as it was, all together.
     pub gain: f64,
     /// Its 95 % interval, by a bootstrap over classes.
     pub gain_interval_95: [f64; 2],
+    /// Whether it is worse at one of the three, beyond what chance explains.
+    pub surely_worse: bool,
 }
 
 /// What came out.
@@ -205,16 +209,20 @@ fn tried(material: &Material, members: &[Vec<usize>], watch: &mut dyn Watch) -> 
 
 fn candidate(name: String, as_is: &Shares, shares: &Shares) -> Candidate {
     let (gain, gain_interval_95) = gain(as_is, shares);
-    let (one_shot, known_classes) = (Shares::mean(&shares.classes), Shares::mean(&shares.examples));
-    Candidate { name, one_shot, known_classes, gain, gain_interval_95 }
+    let [new_classes, new_pictures, from_all] = shares.questions().map(Shares::mean);
+    let surely_worse = surely_worse(as_is, shares);
+    Candidate { name, new_classes, new_pictures, from_all, gain, gain_interval_95, surely_worse }
 }
 
-/// The place of the candidate with the greatest gain among those whose gain chance does not explain; 0 is the
-/// tower as it was.
+/// The place of the candidate with the greatest gain among those whose gain chance does not explain, and which
+/// are surely worse at nothing; 0 is the tower as it was.
 fn best(candidates: &[Candidate]) -> usize {
-    let surely = |place: &usize| candidates[*place].gain_interval_95[0] > 0.0;
+    let better = |place: &usize| {
+        let candidate = &candidates[*place];
+        candidate.gain_interval_95[0] > 0.0 && !candidate.surely_worse
+    };
     let gain = |place: usize| candidates[place].gain;
-    (1..candidates.len()).filter(surely).max_by(|&a, &b| gain(a).total_cmp(&gain(b))).unwrap_or(0)
+    (1..candidates.len()).filter(better).max_by(|&a, &b| gain(a).total_cmp(&gain(b))).unwrap_or(0)
 }
 
 /// The exact tower that is shipped beside a float one.
@@ -241,15 +249,19 @@ fn write(material: &Material, way: Option<Way>, members: &[Vec<usize>], out: &Pa
 mod tests {
     use super::*;
 
-    fn candidate(gain: f64, low: f64) -> Candidate {
-        let (one_shot, known_classes) = (None, None);
-        Candidate { name: String::new(), one_shot, known_classes, gain, gain_interval_95: [low, gain] }
+    fn candidate(gain: f64, low: f64, surely_worse: bool) -> Candidate {
+        let (name, gain_interval_95) = (String::new(), [low, gain]);
+        let (new_classes, new_pictures, from_all) = (None, None, None);
+        Candidate { name, new_classes, new_pictures, from_all, gain, gain_interval_95, surely_worse }
     }
 
     #[test]
-    fn only_what_is_surely_better_is_kept() {
-        assert_eq!(best(&[candidate(0.0, 0.0), candidate(0.05, -0.01), candidate(0.02, 0.0)]), 0);
-        assert_eq!(best(&[candidate(0.0, 0.0), candidate(0.05, 0.01), candidate(0.06, 0.02)]), 2);
-        assert_eq!(best(&[candidate(0.0, 0.0)]), 0);
+    fn only_what_is_surely_better_and_nowhere_surely_worse_is_kept() {
+        let as_it_was = || candidate(0.0, 0.0, false);
+        let maybe = candidate(0.05, -0.01, false);
+        assert_eq!(best(&[as_it_was(), maybe.clone(), candidate(0.02, 0.0, false)]), 0);
+        assert_eq!(best(&[as_it_was(), candidate(0.05, 0.01, false), candidate(0.06, 0.02, false)]), 2);
+        assert_eq!(best(&[as_it_was(), candidate(0.05, 0.01, false), candidate(0.06, 0.02, true)]), 1);
+        assert_eq!(best(&[as_it_was()]), 0);
     }
 }

@@ -1,20 +1,22 @@
 //! How well embeddings recognise, on classes and examples that nothing was learned from.
 //!
-//! Two questions, each cross-validated: of classes held out, which of them is a picture, given one example of
-//! each (every example in turn)? And of classes that were learned, which is a picture held out, given the
-//! others? Classes are the units: pictures of one class depend on each other.
+//! Three questions, cross-validated. Of classes held out: which of them is a picture, given one example of each
+//! (every example in turn)? Of pictures held out from classes that were learned: which class is it, given one
+//! other such picture of each? And given all pictures that were learned from? Classes are the units: pictures of
+//! one class depend on each other.
 
 use super::Material;
 use crate::eval::between;
-use crate::random::{draw, stream};
+use crate::random::{below, draw, stream};
 use crate::tower::Distance;
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// Parts into which classes are divided.
 const CLASS_FOLDS: usize = 4;
 /// Parts into which the examples of each class are divided.
-const EXAMPLE_FOLDS: usize = 2;
+const EXAMPLE_FOLDS: usize = 3;
 /// Fewer classes in a part are no test.
 const FEWEST_CLASSES: usize = 3;
 
@@ -34,23 +36,30 @@ enum Question {
     Examples(Vec<Vec<usize>>),
 }
 
-/// Right answers of each class and question, as shares; of the same folds they can be compared in pairs.
+/// Right answers of each class, as shares `(class, share)`; of the same folds they can be compared in pairs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Shares {
-    /// On held-out classes, from one example: `(class, share)`.
-    pub classes: Vec<(usize, f64)>,
-    /// On held-out examples of known classes.
-    pub examples: Vec<(usize, f64)>,
+    /// On held-out classes, from one example.
+    pub new_classes: Vec<(usize, f64)>,
+    /// On held-out pictures of known classes, from one example.
+    pub new_pictures: Vec<(usize, f64)>,
+    /// On held-out pictures of known classes, from all others.
+    pub from_all: Vec<(usize, f64)>,
 }
 
 impl Shares {
+    pub fn questions(&self) -> [&[(usize, f64)]; 3] {
+        [&self.new_classes, &self.new_pictures, &self.from_all]
+    }
+
     pub fn mean(shares: &[(usize, f64)]) -> Option<f64> {
         (!shares.is_empty()).then(|| shares.iter().map(|(_, share)| share).sum::<f64>() / shares.len() as f64)
     }
 
     fn append(&mut self, other: Self) {
-        self.classes.extend(other.classes);
-        self.examples.extend(other.examples);
+        self.new_classes.extend(other.new_classes);
+        self.new_pictures.extend(other.new_pictures);
+        self.from_all.extend(other.from_all);
     }
 }
 
@@ -64,8 +73,7 @@ pub(super) fn folds(members: &[Vec<usize>], seed: u64) -> Vec<Fold> {
         let held = |place: usize| place % parts == part;
         let mut learn = members.to_vec();
         let mut asked = Vec::new();
-        for (place, &class) in order.iter().enumerate().filter(|(place, _)| held(*place)) {
-            let _ = place;
+        for (_, &class) in order.iter().enumerate().filter(|(place, _)| held(*place)) {
             asked.push((class, std::mem::take(&mut learn[class])));
         }
         Fold { learn, question: Question::Classes(asked) }
@@ -106,7 +114,7 @@ impl Fold {
     fn ask(&self, embeddings: ArrayView2<'_, f32>, labels: &[u32], distance: &Distance) -> Shares {
         match &self.question {
             Question::Classes(asked) => {
-                Shares { classes: one_shot(asked, embeddings, distance), ..Shares::default() }
+                Shares { new_classes: one_shot(asked, embeddings, distance), ..Shares::default() }
             }
             Question::Examples(asked) => {
                 let known: Vec<usize> = self.learn.iter().flatten().copied().collect();
@@ -118,8 +126,11 @@ impl Fold {
                     let count = queries.iter().filter(right).count();
                     (!queries.is_empty()).then(|| (class, count as f64 / queries.len() as f64))
                 };
-                let examples = asked.iter().enumerate().filter_map(share).collect();
-                Shares { examples, ..Shares::default() }
+                let from_all = asked.iter().enumerate().filter_map(share).collect();
+                let several = asked.iter().enumerate().filter(|(_, pictures)| pictures.len() > 1);
+                let several: Vec<_> = several.map(|(class, pictures)| (class, pictures.clone())).collect();
+                let new_pictures = one_shot(&several, embeddings, distance);
+                Shares { new_pictures, from_all, ..Shares::default() }
             }
         }
     }
@@ -172,27 +183,88 @@ fn nearest(
 /// Resamples of classes for an interval.
 const RESAMPLES: u64 = 2000;
 
-/// How much better `new` is than `old` on the same classes: the mean difference of shares, both questions
+/// How much better `new` is than `old` on the same classes: the mean difference of shares, all questions
 /// together, and its 95 % interval by a bootstrap over classes (Efron 1979, percentiles).
 pub(super) fn gain(old: &Shares, new: &Shares) -> (f64, [f64; 2]) {
-    let mut by_class: std::collections::BTreeMap<usize, (f64, usize)> = std::collections::BTreeMap::new();
-    let pairs = old.classes.iter().zip(&new.classes).chain(old.examples.iter().zip(&new.examples));
+    let pairs = old.questions().into_iter().zip(new.questions());
+    difference(pairs.flat_map(|(old, new)| old.iter().zip(new)))
+}
+
+/// Whether `new` is surely worse than `old` at one of the questions.
+pub(super) fn surely_worse(old: &Shares, new: &Shares) -> bool {
+    let mut pairs = old.questions().into_iter().zip(new.questions());
+    pairs.any(|(old, new)| difference(old.iter().zip(new)).1[1] < 0.0)
+}
+
+fn difference<'a>(pairs: impl Iterator<Item = (&'a (usize, f64), &'a (usize, f64))>) -> (f64, [f64; 2]) {
+    let mut by_class: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
     for ((class, old), (_, new)) in pairs {
         let entry = by_class.entry(*class).or_default();
         *entry = (entry.0 + new - old, entry.1 + 1);
     }
     let gains: Vec<f64> = by_class.values().map(|(sum, count)| sum / *count as f64).collect();
-    let mean = |values: &mut dyn Iterator<Item = f64>| {
-        let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), x| (sum + x, count + 1));
-        sum / count.max(1) as f64
-    };
+    if gains.is_empty() {
+        return (0.0, [0.0; 2]);
+    }
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / gains.len() as f64;
     let mut means: Vec<f64> = (0..RESAMPLES)
         .map(|resample| {
             let mut rng = stream(0, "bootstrap over classes", resample, 0);
-            mean(&mut (0..gains.len()).map(|_| gains[crate::random::below(&mut rng, gains.len())]))
+            mean(&mut (0..gains.len()).map(|_| gains[below(&mut rng, gains.len())]))
         })
         .collect();
     means.sort_by(f64::total_cmp);
     let at = |share: f64| means[(share * (RESAMPLES - 1) as f64).round() as usize];
     (mean(&mut gains.iter().copied()), [at(0.025), at(0.975)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 12 classes of 6 pictures.
+    fn members() -> Vec<Vec<usize>> {
+        (0..12).map(|class| (6 * class..6 * class + 6).collect()).collect()
+    }
+
+    #[test]
+    fn every_class_and_every_picture_is_held_out_once_and_learned_from_never() {
+        let folds = folds(&members(), 0);
+        let (mut classes, mut pictures) = (Vec::new(), Vec::new());
+        for fold in &folds {
+            let learned: Vec<usize> = fold.learn.iter().flatten().copied().collect();
+            let held: Vec<usize> = match &fold.question {
+                Question::Classes(asked) => {
+                    classes.extend(asked.iter().map(|(class, _)| *class));
+                    asked.iter().flat_map(|(_, pictures)| pictures).copied().collect()
+                }
+                Question::Examples(asked) => {
+                    pictures.extend(asked.iter().flatten().copied());
+                    asked.iter().flatten().copied().collect()
+                }
+            };
+            assert!(held.iter().all(|picture| !learned.contains(picture)));
+        }
+        classes.sort_unstable();
+        pictures.sort_unstable();
+        assert_eq!((classes, pictures), ((0..12).collect(), (0..72).collect()));
+    }
+
+    #[test]
+    fn the_gain_is_by_class_and_its_interval_holds_it() {
+        let shares = |by: f64| Shares {
+            new_classes: (0..20).map(|class| (class, 0.5 + by * (class % 2) as f64)).collect(),
+            ..Shares::default()
+        };
+        let (mean, [low, high]) = gain(&shares(0.0), &shares(0.2));
+        assert!((mean - 0.1).abs() < 1e-12 && low > 0.04 && high < 0.16, "{mean} {low} {high}");
+        assert!(!surely_worse(&shares(0.0), &shares(0.2)) && surely_worse(&shares(0.2), &shares(0.0)));
+    }
+
+    #[test]
+    fn nothing_is_asked_of_one_class() {
+        let (mean, interval) = gain(&Shares::default(), &Shares::default());
+        assert_eq!((mean, interval), (0.0, [0.0; 2]));
+        assert!(folds(&[vec![0, 1]], 0).iter().all(|fold| matches!(fold.question, Question::Examples(_))));
+    }
 }

@@ -1,9 +1,9 @@
 //! A runtime with its options: loads towers, runs graphs.
 
 use super::{Device, Embedder, Engine, Lookup, OptLevel, Options, Runtime, support};
-use crate::Result;
 use crate::onnx::ModelProto;
 use crate::tower::{self, TowerSpec};
+use crate::{Result, walk};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -139,6 +139,7 @@ impl Runner {
     pub fn open(&self, tower: ReadTower<'_>) -> Result<Box<dyn Embedder>> {
         support::check_outputs(tower.model, tower.name)?;
         support::check_inference(tower.model, tower.name)?;
+        walk::check_size(tower.model).map_err(|e| e.at(tower.name))?;
         self.backend.open(&self.options, tower)
     }
 

@@ -5,12 +5,14 @@
 mod cost;
 pub mod interpreter;
 pub mod placement;
+mod size;
 #[cfg(test)]
 mod tests;
 mod types;
 
 pub use cost::flop;
 pub use interpreter::{Interpreter, Values};
+pub use size::check_size;
 pub use types::Types;
 
 use crate::onnx::{GraphProto, ModelProto};

@@ -24,7 +24,7 @@ use crate::image::Preprocessing;
 use crate::onnx::{AttributeProto, ModelProto, NodeProto, Tensor, ValueInfoProto, data_type};
 use crate::op::highest_opset;
 use crate::tower::{self, Distance, Provenance, TowerKind, TowerSpec};
-use crate::{Error, Result};
+use crate::{Error, Result, walk};
 use input::{Input, Levels};
 use ndarray::{Array2, ArrayView4};
 use output::Chosen;
@@ -124,6 +124,7 @@ impl Foreign {
         notes.extend(tidy::tidy(graph)?);
         tower::finite(graph)?;
         settle::decide(&mut tidied);
+        walk::check_size(&tidied)?;
         let graph = tidied.graph.as_mut().ok_or_else(|| Error::invalid("the model", "holds no graph"))?;
         let input = input::picture_input(graph, options)?;
         let preprocessing = input.preprocessing(options);
