@@ -11,6 +11,7 @@ mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
 mod hostile;
+mod learn;
 mod output;
 mod pictures;
 mod real_data;

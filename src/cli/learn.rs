@@ -3,7 +3,7 @@
 use super::output::{note, show};
 use super::shared::{self, PictureArgs, RuntimeArgs, percent};
 use super::{Context, Outcome};
-use crate::gallery::{self, Enrolment, Location};
+use crate::gallery::{self, Enrolment, Gallery, Location};
 use crate::image::Triage;
 use crate::learn::{Candidate, Learned, Task, Watch, learn};
 use crate::{Result, tower};
@@ -62,7 +62,7 @@ fn shipped() -> &'static str {
     float.map_or(tower::DEFAULT, |t| t.name)
 }
 
-/// All pictures in a new gallery of the best tower that was written: the exact one, where there is one.
+/// All pictures in a gallery of the best tower that was written, the exact one where there is one; calibrated.
 fn enrolled(context: &Context, arguments: &Arguments, learned: &Learned) -> Result<Enrolment> {
     let at = Location::from(arguments.out.join("gallery").as_path());
     note("enrolling all pictures");
@@ -70,7 +70,10 @@ fn enrolled(context: &Context, arguments: &Arguments, learned: &Learned) -> Resu
     let tower = learned.towers.last().map(PathBuf::as_path);
     // Pictures that cannot be used were told when they were read.
     let told = Triage::lenient(|_| ());
-    gallery::enroll(&at, tower, None, pictures, |tower| arguments.runtime.load(context, tower), &told, || ())
+    let load = |tower: &Path| arguments.runtime.load(context, tower);
+    let enrolment = gallery::enroll(&at, tower, None, pictures, load, &told, || ())?;
+    shared::recalibrate(&mut Gallery::open(&at)?, true);
+    Ok(enrolment)
 }
 
 fn text(recogniser: &Recogniser) -> String {

@@ -12,7 +12,7 @@ mod types;
 
 pub use cost::flop;
 pub use interpreter::{Interpreter, Values};
-pub use size::check_size;
+pub use size::{check_size, largest};
 pub use types::Types;
 
 use crate::onnx::{GraphProto, ModelProto};

@@ -56,7 +56,8 @@ fn embed(bytes: &[u8]) {
     let how = embedder.spec().preprocessing.clone();
     // What is larger is a matter of patience.
     let model: ModelProto = prost::Message::decode(bytes).unwrap();
-    let few = siamese::walk::flop(&model).is_none_or(|flop| flop < 1 << 30);
+    let few = siamese::walk::flop(&model).is_none_or(|flop| flop < 1 << 30)
+        && siamese::walk::largest(&model).is_none_or(|(_, count)| count < 1 << 22);
     if how.size() <= 64 && few {
         let images = Array4::from_elem((2, how.channels(), how.size(), how.size()), 100);
         let _ = embedder.embed(images.view());
