@@ -1,6 +1,7 @@
 //! Class folders: `DIR/<class>/*.png` or `DIR/<alphabet>/<class>/*.png`, any picture format.
 
-use super::{Dataset, gather};
+use super::makers::Choice;
+use super::{Dataset, gather, zipped};
 use crate::image::{self, Preprocessing};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,22 @@ use std::path::{Path, PathBuf};
 /// The most pictures of a folder.
 const MAX_PICTURES: usize = 5_000_000;
 
-/// Reads class folders, sorted by name. Pictures directly in `DIR`'s folders make them classes;
-/// folders in them make them alphabets. Other files and hidden ones are passed over.
+/// Reads class folders, or a zip file of such, sorted by name. Pictures directly in `DIR`'s folders make them
+/// classes; folders in them make them alphabets. Other files and hidden ones are passed over.
 pub fn folder(dir: impl AsRef<Path>, how: &Preprocessing) -> Result<Dataset> {
+    class_folders(dir, how, &Choice::default())
+}
+
+/// As [`folder`], of chosen pictures, with their makers as drawers.
+pub fn class_folders(dir: impl AsRef<Path>, how: &Preprocessing, choice: &Choice) -> Result<Dataset> {
     let dir = dir.as_ref();
-    nested(dir, &dir.display().to_string(), how, |_| 0)
+    if zipped::is_zip(dir) {
+        return zipped::zipped(dir, how, choice);
+    }
+    let name = dir.display().to_string();
+    let mut pictures = pictures(dir)?;
+    choice.keep(&name, &mut pictures, |picture| &picture.file)?;
+    from_pictures(dir, &name, how, pictures, |file| choice.maker(file))
 }
 
 /// As [`folder`], with the data set's name, and the drawer told by the file's name.
@@ -22,16 +34,24 @@ pub(super) fn nested(
     how: &Preprocessing,
     drawer_of: impl Fn(&str) -> u16,
 ) -> Result<Dataset> {
-    let at = dir.display().to_string();
-    how.validate(&at)?;
-    let pictures = pictures(dir)?;
+    from_pictures(dir, name, how, pictures(dir)?, |file| Ok(drawer_of(file)))
+}
+
+fn from_pictures(
+    dir: &Path,
+    name: &str,
+    how: &Preprocessing,
+    pictures: Vec<Picture>,
+    drawer_of: impl Fn(&str) -> Result<u16>,
+) -> Result<Dataset> {
+    how.validate(&dir.display().to_string())?;
+    let drawers = pictures.iter().map(|picture| drawer_of(&picture.file)).collect::<Result<Vec<_>>>()?;
     let images = gather(pictures.len(), how, || (), |(), i| image::load(&pictures[i].path, how))?;
     let mut set = Dataset::empty(name, images);
-    for picture in pictures {
+    for (picture, drawer) in pictures.into_iter().zip(drawers) {
         let class = set.class(&picture.alphabet, &picture.class);
-        let file = file_name(&picture.path);
         let inside = picture.path.strip_prefix(dir).unwrap_or(&picture.path);
-        set.push(class, drawer_of(&file), inside.display().to_string());
+        set.push(class, drawer, inside.display().to_string());
     }
     Ok(set)
 }
@@ -39,6 +59,7 @@ pub(super) fn nested(
 struct Picture {
     alphabet: String,
     class: String,
+    file: String,
     path: PathBuf,
 }
 
@@ -86,6 +107,7 @@ fn class_pictures(class: &Path, listing: Listing, alphabet: &str, into: &mut Vec
     into.extend(listing.pictures.into_iter().map(|path| Picture {
         alphabet: alphabet.to_string(),
         class: name.clone(),
+        file: file_name(&path),
         path,
     }));
     Ok(())

@@ -10,6 +10,7 @@ pub mod glyphs;
 pub mod idx;
 mod info;
 pub mod lake;
+mod makers;
 pub mod mnist;
 pub mod omniglot;
 mod published;
@@ -17,10 +18,12 @@ mod set;
 pub mod sheet;
 #[cfg(test)]
 mod tests;
+mod zipped;
 
-pub use folder::folder;
+pub use folder::{class_folders, folder};
 pub use info::{Held, Info, Runs, Total, info};
 pub use lake::{LakeRun, LakeRuns, lake};
+pub use makers::{Choice, Makers};
 pub use mnist::mnist;
 pub use omniglot::omniglot;
 pub use published::Published;
@@ -238,11 +241,20 @@ pub fn load(recipe: &Recipe, dir: &Path) -> Result<Dataset> {
             }
             Ok(set)
         }
-        recipe::Data::Folder { ref path } => folder(path, &how),
+        recipe::Data::Folder { ref path, ref makers, ref leave_out, .. } => {
+            let makers = makers.as_ref().map(|makers| located(makers, dir));
+            let choice = Choice { leave_out: leave_out.clone(), ..Choice::all_by(makers.as_deref())? };
+            class_folders(located(path, dir), &how, &choice)
+        }
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
             glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, &how)
         }
     }
+}
+
+/// Where a path of a recipe leads: from where the program runs, or else in the data folder.
+fn located(path: &Path, dir: &Path) -> PathBuf {
+    if path.exists() { path.to_path_buf() } else { dir.join(path) }
 }
 
 /// The data folder: the one given (`--data`), else `SIAMESE_DATA`, else the cache, where

@@ -4,7 +4,7 @@ use super::LinearClassifier;
 use super::nearest::{collapsed, episode_trials, trials};
 use super::open_set::OpenSet;
 use super::score::{Score, Trial};
-use crate::data::{self, Dataset, Set, mnist, omniglot};
+use crate::data::{self, Choice, Dataset, Makers, Set, class_folders, mnist, omniglot};
 use crate::embed;
 use crate::runtime::Embedder;
 use crate::sample::{EpisodeSpec, episodes};
@@ -58,6 +58,8 @@ pub struct EvalOptions {
     /// The classifier whose accuracy is asked: no one-shot recognition, but what a network whose layers
     /// start another one is measured by.
     pub classifier: Option<LinearClassifier>,
+    /// Who made the pictures of class folders: then supports and queries are by different makers.
+    pub makers: Option<Makers>,
 }
 
 /// What a protocol found.
@@ -149,14 +151,22 @@ pub fn evaluate(
 ) -> Result<(EvaluationResult, Evidence)> {
     let mut course = Course { embedder, progress, images: 0, seconds: 0.0 };
     let how = course.embedder.spec().preprocessing.clone();
-    let &EvalOptions { ref spec, episodes, seed, ref classifier } = options;
+    let &EvalOptions { ref spec, episodes, seed, ref classifier, ref makers } = options;
     let mut found = match protocol {
         Protocol::NearestTruth => course.nearest_truth(dir)?,
         Protocol::Angelic => course.angelic(dir)?,
         Protocol::Lake => course.lake(dir, episodes, seed)?,
         Protocol::Episodes => {
-            let set = Set::found(dir, &[Set::OmniglotEvaluation]);
-            course.episodes(set.read(dir, &how)?, spec, episodes, seed)?
+            let data = match makers {
+                Some(_) => {
+                    let choice = Choice { makers: makers.clone(), ..Choice::default() };
+                    let data = class_folders(dir, &how, &choice)?;
+                    let name = format!("{}, known and asked pictures by different makers", data.name);
+                    Dataset { name, ..data }
+                }
+                None => Set::found(dir, &[Set::OmniglotEvaluation]).read(dir, &how)?,
+            };
+            course.episodes(data, spec, episodes, seed)?
         }
         Protocol::Digits => {
             let data = mnist(dir, mnist::Part::Test, &how)?;

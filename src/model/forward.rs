@@ -43,7 +43,7 @@ pub struct Forward<'g> {
     pub next_stats: Vec<(String, Expr<'g>)>,
 }
 
-/// Builds the tower: `image` is `uint8 [N, 1, S, S]`; it is cast to float32 and multiplied by 1/255
+/// Builds the tower: `image` is `uint8 [N, C, S, S]`; it is cast to float32 and multiplied by 1/255
 /// inside. `values` holds the parameters by their name.
 ///
 /// # Errors
@@ -110,11 +110,12 @@ impl<'g> Builder<'_, 'g> {
         })
     }
 
-    /// The image `[N, 1, H, W]` with its channel where the layers want it; with one channel that is
+    /// The image `[N, C, H, W]` with its channels where the layers want them; with one channel that is
     /// no move.
     fn ordered(&self, image: Expr<'g>) -> Expr<'g> {
         match (self.channels, image.shape().as_slice()) {
-            (Channels::Last, &[n, c, h, w]) => image.reshape(&[n, h, w, c]),
+            (Channels::Last, &[n, 1, h, w]) => image.reshape(&[n, h, w, 1]),
+            (Channels::Last, [_, _, _, _]) => image.channels_last(),
             _ => image,
         }
     }

@@ -5,6 +5,7 @@
 //! walks over them: [`param_specs`] lists what they learn, [`forward`] builds them into a graph for training,
 //! inference or export, [`fold()`] and [`cost()`] take what concerns them.
 
+mod augment;
 mod change;
 mod cost;
 mod fold;
@@ -30,7 +31,7 @@ pub use recipe::Recipe;
 pub use shipped::SHIPPED;
 pub use specs::{ParamSpec, Role, param_specs};
 
-use crate::image::Preprocessing;
+use crate::image::{Colour, Preprocessing};
 
 /// Added to the variance in batch normalisation.
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
@@ -65,7 +66,15 @@ impl Recipe {
 
     /// How pictures become its tower's input.
     pub fn preprocessing(&self) -> Preprocessing {
-        Preprocessing::framed(self.size, self.frame)
+        match self.colour {
+            Some(Colour { fit, backdrop }) => Preprocessing::Colour { size: self.size, fit, backdrop },
+            None => Preprocessing::framed(self.size, self.frame),
+        }
+    }
+
+    /// The shape of one image, `[C, S, S]`.
+    pub fn image(&self) -> [usize; 3] {
+        [self.preprocessing().channels(), self.size, self.size]
     }
 
     /// The distance that the loss shapes the embedding for.

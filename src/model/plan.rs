@@ -80,7 +80,7 @@ impl Part {
 /// A layer that does not fit what comes before it; the message names both with their shapes.
 pub fn plan(recipe: &Recipe) -> Result<Vec<Part>> {
     let mut counts = HashMap::new();
-    let mut parts = Parts::new(recipe.size);
+    let mut parts = Parts::new(recipe.image());
     let mut last = 0;
     for layer in &recipe.tower {
         let count: &mut usize = counts.entry(layer.prefix()).or_default();
@@ -126,8 +126,8 @@ pub(super) struct Window {
 type Laid = Result<usize, String>;
 
 impl Parts {
-    fn new(size: usize) -> Self {
-        let output = vec![1, size, size];
+    fn new(image: [usize; 3]) -> Self {
+        let output = image.to_vec();
         let image =
             Part { layer: String::new(), name: "image".into(), kind: Kind::Image, inputs: vec![], output };
         Self { list: vec![image], layer: String::new() }

@@ -43,7 +43,7 @@ fn kinds() -> Vec<Sampling> {
         Sampling::ZippedPairs { batch: 9 },
         Sampling::ListedPairs { batch: 9, n_samples: 40 },
         Sampling::Images { batch: 11, turns: 4, flips: true },
-        Sampling::Classes { classes: 5, drawings: 3, turns: 4, flips: false, within: 0.5 },
+        Sampling::Classes { classes: 5, drawings: 3, turns: 4, flips: false, within: 0.5, different_makers: false },
         Sampling::Episodes { way: 4, shot: 2, queries: 3, turns: 4, within: 0.5 },
     ]
 }
@@ -56,7 +56,7 @@ fn picks(sampling: &Sampling, data: &Dataset, seed: u64, k: u64) -> (Vec<Pick>, 
         Sampling::Images { batch, turns, flips } => {
             Images::new(data, batch, Variants::new(turns, flips).unwrap(), seed).unwrap().plan(k)
         }
-        Sampling::Classes { classes, drawings, turns, flips, within } => {
+        Sampling::Classes { classes, drawings, turns, flips, within, .. } => {
             let variants = Variants::new(turns, flips).unwrap();
             Classes::new(data, (classes, drawings), variants, within, seed).unwrap().plan(k)
         }
@@ -169,7 +169,7 @@ fn turned_images_carry_their_own_labels() {
 fn class_batches_hold_p_classes_of_k_drawings() {
     let data = set(&[5, 7, 3], 6, 4);
     for (within, k) in [0.0, 1.0].into_iter().flat_map(|w| (0..50).map(move |k| (w, k))) {
-        let kind = Sampling::Classes { classes: 7, drawings: 3, turns: 4, flips: false, within };
+        let kind = Sampling::Classes { classes: 7, drawings: 3, turns: 4, flips: false, within, different_makers: false };
         let (picks, targets) = picks(&kind, &data, 2, k);
         let Targets::Labels(labels) = targets else { panic!("images have a label each") };
         let images: BTreeSet<_> = picks.iter().map(|p| p.image).collect();
@@ -264,12 +264,12 @@ fn what_cannot_be_drawn_is_told_by_name() {
         (Sampling::Images { batch: 37, turns: 1, flips: false }, "37 images"),
         (Sampling::ZippedPairs { batch: 0 }, "0 images"),
         (Sampling::Images { batch: 4, turns: 3, flips: false }, "3 is not a number of turns"),
-        (Sampling::Classes { classes: 13, drawings: 1, turns: 1, flips: false, within: 0.0 }, "13 classes"),
+        (Sampling::Classes { classes: 13, drawings: 1, turns: 1, flips: false, within: 0.0, different_makers: false }, "13 classes"),
         (
-            Sampling::Classes { classes: 2, drawings: 4, turns: 1, flips: false, within: 0.0 },
+            Sampling::Classes { classes: 2, drawings: 4, turns: 1, flips: false, within: 0.0, different_makers: false },
             "has 3 drawings",
         ),
-        (Sampling::Classes { classes: 2, drawings: 2, turns: 1, flips: false, within: 1.5 }, "share"),
+        (Sampling::Classes { classes: 2, drawings: 2, turns: 1, flips: false, within: 1.5, different_makers: false }, "share"),
         (Sampling::Episodes { way: 2, shot: 0, queries: 1, turns: 1, within: 0.0 }, "1 shot"),
     ];
     for (kind, needle) in refused {

@@ -2,7 +2,7 @@
 
 use crate::data::{self, Dataset};
 use crate::export::DataFacts;
-use crate::model::recipe::{Data, Sampling};
+use crate::model::recipe::Sampling;
 use crate::model::{Params, Recipe};
 use crate::sample::{Sampler, sampler, siblings};
 use crate::step::{StepGraph, TrainingClasses, initial_state};
@@ -39,12 +39,12 @@ impl Material {
     /// Data that cannot fill the recipe's batches.
     pub fn new(recipe: &Recipe, all: Dataset) -> Result<Self> {
         let facts = DataFacts::of(&all);
-        let (training, held_out) = match &recipe.data {
-            Data::Omniglot { hold_out, .. } if !hold_out.is_empty() => {
+        let (training, held_out) = match recipe.data.hold_out() {
+            [] => (all, None),
+            hold_out => {
                 let (kept, held) = all.split_alphabets(hold_out)?;
                 (kept, Some(held))
             }
-            _ => (all, None),
         };
         let training = Arc::new(training);
         let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), Arc::clone(&training), recipe.seed)?;

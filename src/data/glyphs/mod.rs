@@ -5,6 +5,7 @@
 //! slant, proportions, a pressure and a tremor of their own. Every drawing is a pure function of the
 //! seed and its place, whatever the number of threads.
 
+mod colour;
 mod pen;
 mod shape;
 
@@ -87,11 +88,11 @@ pub fn generate(spec: &GlyphSpec, size: usize) -> Result<Dataset> {
     })
 }
 
-/// Generates alphabets as a tower wants to see them, `[N, 1, S, S]`: where the square is laid around
-/// the ink, they are drawn larger first.
+/// Generates alphabets as a tower wants to see them, `[N, C, S, S]`: where the square is laid around
+/// the ink, they are drawn larger first; a tower that takes colours sees coloured ink on coloured paper.
 ///
 /// # Errors
-/// As [`generate`]; a tower that takes colours.
+/// As [`generate`]; a foreign tower that takes colours.
 pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
     let size = how.size();
     match *how {
@@ -106,6 +107,11 @@ pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
                 |(), i| image::from_gray(page.image(i).index_axis(Axis(0), 0), &how),
             )?;
             Ok(Dataset { images, ..page })
+        }
+        Preprocessing::Colour { .. } => {
+            let page = generate(spec, size)?;
+            let images = colour::coloured(&page, spec);
+            Ok(Dataset { name: format!("coloured {}", page.name), images, ..page })
         }
         Preprocessing::Rgb { .. } => Err(Error::invalid("glyphs", "are ink, and this tower takes colours")),
     }
