@@ -56,14 +56,16 @@ fn from_pictures(
     Ok(set)
 }
 
-struct Picture {
+/// A picture, named by its place.
+pub(super) struct Picture {
     alphabet: String,
     class: String,
     file: String,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
-fn pictures(dir: &Path) -> Result<Vec<Picture>> {
+/// The pictures of class folders, sorted by name.
+pub(super) fn pictures(dir: &Path) -> Result<Vec<Picture>> {
     let top = list(dir)?;
     if top.folders.is_empty() {
         let why = "has no class folders (and no Omniglot or MNIST files); put pictures into DIR/<class>/ or DIR/<alphabet>/<class>/";

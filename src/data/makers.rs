@@ -33,10 +33,12 @@ impl Makers {
             let why = "is no file of makers: a JSON object from the stem of a file's name to who made it";
             Error::invalid_because(&at, why, e)
         })?;
-        let names: Vec<String> =
-            told.values().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        let names: Vec<String> = told.values().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         if names.len() > usize::from(u16::MAX) {
-            return Err(Error::invalid(at, format!("names {} makers; {} are the most", names.len(), u16::MAX)));
+            return Err(Error::invalid(
+                at,
+                format!("names {} makers; {} are the most", names.len(), u16::MAX),
+            ));
         }
         let number = |name: &String| names.partition_point(|other| other < name) as u16;
         let by_stem = told.iter().map(|(stem, maker)| (stem.clone(), number(maker))).collect();

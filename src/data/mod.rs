@@ -16,6 +16,7 @@ pub mod omniglot;
 mod published;
 mod set;
 pub mod sheet;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod zipped;
@@ -28,6 +29,7 @@ pub use mnist::mnist;
 pub use omniglot::omniglot;
 pub use published::Published;
 pub use set::Set;
+pub use survey::Survey;
 
 use crate::image::Preprocessing;
 use crate::model::{Recipe, recipe};
@@ -47,7 +49,7 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 pub struct Dataset {
     /// What it is and which part: `omniglot background`.
     pub name: String,
-    /// Ink levels `[N, C, S, S]`, 0 = paper.
+    /// Ink levels (0 = paper) or colours `[N, C, S, S]`.
     pub images: Array4<u8>,
     /// Class of each image, an index into `classes`.
     pub labels: Vec<u32>,
@@ -55,7 +57,7 @@ pub struct Dataset {
     pub classes: Vec<Class>,
     /// The names of the alphabets.
     pub alphabets: Vec<String>,
-    /// Drawer of each image, numbered from 0; all 0 where the source does not tell.
+    /// Drawer or maker of each image, numbered from 0; all 0 where the source does not tell.
     pub drawers: Vec<u16>,
     /// Where each image came from: a path inside the source, for messages and reports.
     pub sources: Vec<String>,

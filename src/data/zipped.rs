@@ -1,9 +1,9 @@
 //! A zip file of class folders: `<class>/*.png` or `<group>/<class>/*.png`, in any folder of its own.
 
+use super::Dataset;
 use super::archive::{Archive, Entry};
 use super::makers::Choice;
 use super::omniglot::decode_all;
-use super::Dataset;
 use crate::image::{self, Preprocessing};
 use crate::{Error, Result};
 use std::path::Path;
@@ -50,7 +50,8 @@ pub(super) fn pictures(archive: &Archive) -> Result<Vec<Picture<'_>>> {
     };
     let usual = depth(first);
     if let Some(other) = entries.iter().find(|entry| depth(entry) != usual) {
-        let why = format!("lies deeper or less deep than {}; put every class into a group, or none", first.path);
+        let why =
+            format!("lies deeper or less deep than {}; put every class into a group, or none", first.path);
         return Err(Error::invalid(archive.label(other), why));
     }
     if usual < 2 {
@@ -72,15 +73,14 @@ pub(super) fn pictures(archive: &Archive) -> Result<Vec<Picture<'_>>> {
 
 /// Groups and classes are told by the last folders alone: all that lies above must be the same.
 fn check_folders(archive: &Archive, pictures: &[Picture<'_>]) -> Result<()> {
-    let above = |picture: &Picture<'_>| {
-        picture.entry.path.rmatch_indices('/').nth(2).map_or(0, |(at, _)| at)
-    };
+    let above = |picture: &Picture<'_>| picture.entry.path.rmatch_indices('/').nth(2).map_or(0, |(at, _)| at);
     let Some(first) = pictures.first() else { return Ok(()) };
     let folder = &first.entry.path[..above(first)];
     match pictures.iter().find(|p| p.entry.path[..above(p)] != *folder) {
         None => Ok(()),
         Some(other) => {
-            let why = format!("is not in {folder:?} as {} is; groups must lie in one folder", first.entry.path);
+            let why =
+                format!("is not in {folder:?} as {} is; groups must lie in one folder", first.entry.path);
             Err(Error::invalid(archive.label(other.entry), why))
         }
     }

@@ -82,7 +82,8 @@ fn check_images(recipe: &Recipe, how: Calibration<'_>) -> Result<()> {
     let wanted = recipe.image();
     if shape[1..] != wanted {
         let [channels, height, width] = wanted;
-        let why = format!("have the shape {shape:?}, but the recipe takes [N, {channels}, {height}, {width}]");
+        let why =
+            format!("have the shape {shape:?}, but the recipe takes [N, {channels}, {height}, {width}]");
         return Err(Error::invalid("the calibration images", why));
     }
     Ok(())

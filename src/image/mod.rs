@@ -13,6 +13,7 @@ mod decode;
 mod ink;
 mod rgb;
 mod seen;
+pub mod shown;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -146,6 +147,11 @@ impl Preprocessing {
             Self::Ink { .. } => 1,
             Self::Colour { .. } | Self::Rgb { .. } => 3,
         }
+    }
+
+    /// Colours of the same size.
+    pub fn in_colour(&self, Colour { fit, backdrop }: Colour) -> Self {
+        Self::Colour { size: self.size(), fit, backdrop }
     }
 
     /// The same with the ink's tone known: what the caller left to the border is decided.

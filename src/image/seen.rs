@@ -3,15 +3,15 @@
 use super::decode::{self, Picture, Pixels};
 use crate::Result;
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Levels by which the channels of a pixel must differ to be a colour: what JPEG makes of grey differs less.
 const COLOURED: u8 = 32;
 /// A picture is one of colours where at least one in so many of its visible pixels is coloured.
 const ONE_IN: usize = 50;
 
-/// Pictures of colours that this process turned into ink.
-static LOST: AtomicU64 = AtomicU64::new(0);
+/// Whether this process turned a picture of colours into ink.
+static LOST: AtomicBool = AtomicBool::new(false);
 
 /// What a picture file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -33,16 +33,16 @@ pub fn look(bytes: &[u8], name: &str) -> Result<Seen> {
     Ok(Seen { width_px: picture.width, height_px: picture.height, coloured: coloured(&picture) })
 }
 
-/// How many pictures of colours were turned into ink by this process. A verb tells it once at its end: the
-/// tower saw no colour.
-pub fn colours_lost() -> u64 {
+/// Whether a picture of colours was turned into ink by this process. A verb tells it once, at its end: the tower
+/// saw no colour.
+pub fn colours_lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Counts a picture whose colours are about to be lost.
+/// Remembers that the colours of a picture are about to be lost.
 pub(super) fn tell_of_colours(picture: &Picture) {
-    if coloured(picture) {
-        LOST.fetch_add(1, Ordering::Relaxed);
+    if !colours_lost() && coloured(picture) {
+        LOST.store(true, Ordering::Relaxed);
     }
 }
 

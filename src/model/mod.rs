@@ -31,7 +31,7 @@ pub use recipe::Recipe;
 pub use shipped::SHIPPED;
 pub use specs::{ParamSpec, Role, param_specs};
 
-use crate::image::{Colour, Preprocessing};
+use crate::image::Preprocessing;
 
 /// Added to the variance in batch normalisation.
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
@@ -67,7 +67,7 @@ impl Recipe {
     /// How pictures become its tower's input.
     pub fn preprocessing(&self) -> Preprocessing {
         match self.colour {
-            Some(Colour { fit, backdrop }) => Preprocessing::Colour { size: self.size, fit, backdrop },
+            Some(colour) => Preprocessing::ink(self.size).in_colour(colour),
             None => Preprocessing::framed(self.size, self.frame),
         }
     }

@@ -71,7 +71,8 @@ impl Recipe {
 
     fn check_colour(&self) -> Result<()> {
         if self.colour.is_some() && self.frame == Frame::Ink {
-            let why = "\"ink\" is laid around the ink of a drawing, and this recipe takes colours; leave one out";
+            let why =
+                "\"ink\" is laid around the ink of a drawing, and this recipe takes colours; leave one out";
             return Err(Error::invalid("frame", why));
         }
         if let (Some(_), Data::Omniglot { glyph_alphabets: 1.., .. }) = (self.colour, &self.data) {

@@ -188,7 +188,11 @@ impl Classes {
     /// Data that do not tell who drew, or a class (which is named) that too few people drew.
     pub(super) fn apart(self, data: &Dataset) -> Result<Self> {
         let wanted = self.drawings;
-        self.pool.need_drawers(data, wanted, &format!("a batch takes {wanted} drawings of a class by different drawers"))?;
+        self.pool.need_drawers(
+            data,
+            wanted,
+            &format!("a batch takes {wanted} drawings of a class by different drawers"),
+        )?;
         Ok(Self { drawers: Some(data.drawers.clone()), ..self })
     }
 
@@ -215,8 +219,7 @@ impl Classes {
         };
         let variants: Vec<usize> =
             (0..self.classes).map(|_| below(&mut rng, self.variants.count())).collect();
-        let of =
-            |(class, turned)| (class, variants[turned], self.of_class(&mut rng, class));
+        let of = |(class, turned)| (class, variants[turned], self.of_class(&mut rng, class));
         classes.into_iter().map(of).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! A recipe's stages, one after another, each into its run folder: the recipe that another one starts from
 //! is trained first, beside it, unless it has been.
 
+use super::start::word_on_colours;
 use super::{Checkpoints, Evaluator, FinishedRun, Folder, Job, Material, Observer, graph, material, train};
 use crate::model::{Params, Recipe, read_params};
 use crate::report::plot::{Chart, Series, Style};
@@ -98,6 +99,9 @@ impl Training<'_> {
         observer: &mut dyn Observer,
     ) -> Result<FinishedRun> {
         let material = material(recipe, self.data)?;
+        if let Some(word) = word_on_colours(recipe) {
+            observer.note(word);
+        }
         if !resume {
             folder.refuse_to_overwrite()?;
         }

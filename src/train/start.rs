@@ -2,7 +2,7 @@
 
 use crate::data::{self, Dataset};
 use crate::export::DataFacts;
-use crate::model::recipe::Sampling;
+use crate::model::recipe::{Data, Sampling};
 use crate::model::{Params, Recipe};
 use crate::sample::{Sampler, sampler, siblings};
 use crate::step::{StepGraph, TrainingClasses, initial_state};
@@ -30,6 +30,14 @@ pub struct Material {
 /// Data that is missing or broken, or that cannot fill the recipe's batches.
 pub fn material(recipe: &Recipe, dir: &Path) -> Result<Material> {
     Material::new(recipe, data::load(recipe, dir)?)
+}
+
+/// What should be told of a recipe of colours whose data have none.
+pub(super) fn word_on_colours(recipe: &Recipe) -> Option<&'static str> {
+    let grey = matches!(recipe.data, Data::Mnist | Data::Omniglot { .. });
+    (grey && recipe.colour.is_some()).then_some(
+        "these data have no colours: each channel is the same grey, and a recipe of ink is as good",
+    )
 }
 
 impl Material {

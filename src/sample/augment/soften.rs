@@ -4,8 +4,8 @@ use crate::random::{Stream, below, either, exp, unit};
 
 /// Pixels that a blur reaches on each side: twice the greatest standard deviation.
 const REACH: usize = 4;
-/// A blur of less than this standard deviation changes nothing, pixels.
-const LEAST: f32 = 0.25;
+/// A blur of a smaller standard deviation would change nothing: its neighbours' weights are below half a 256th.
+const LEAST: f32 = 0.3;
 /// ln of 3, the greatest ratio of a patch's sides.
 const LOG_RATIO: f64 = 1.098_612_288_668_109_8;
 
@@ -105,9 +105,10 @@ mod tests {
 
     #[test]
     fn blurred_points_are_bells_and_one_tone_stays() {
-        for deviation in [0.25, 0.7, 1.0, 1.4, 2.0] {
+        for deviation in [0.3, 0.7, 1.0, 1.4, 2.0] {
             let blur = Blur::new(deviation);
             assert_eq!(blur.0[0] + 2 * blur.0[1..].iter().sum::<u16>(), 256, "{deviation}");
+            assert!(blur.0[1] > 0, "{deviation} blurs");
             let mut flat = vec![255; 49];
             blur.apply(&mut flat, 7);
             assert_eq!(flat, [255; 49]);
@@ -117,7 +118,8 @@ mod tests {
             let middle: Vec<f64> = point[7 * 15..8 * 15].iter().map(|&x| f64::from(x)).collect();
             let spread = |i: usize| (i as f64 - 7.0).powi(2) * middle[i];
             let found = ((0..15).map(spread).sum::<f64>() / middle.iter().sum::<f64>()).sqrt();
-            assert!((found - deviation).abs() < 0.12 + 0.05 * deviation, "{deviation}: {found}");
+            // Weights of a narrow bell are those of its middle, not of the area around each pixel.
+            assert!(deviation < 0.5 || (found - deviation).abs() < 0.12 * deviation, "{deviation}: {found}");
             // Symmetric in all directions.
             assert!((0..225).all(|i| point[i] == point[224 - i] && point[i] == point[i % 15 * 15 + i / 15]));
         }

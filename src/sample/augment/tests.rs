@@ -155,20 +155,17 @@ fn strengths_that_do_not_fit_the_images_are_refused() {
     let why = |how: Augment, channels| Distortion::new(&how, channels, 8).unwrap_err().to_string();
     assert!(why(Augment { hue: 10.0, ..Augment::default() }, 1).contains("augment.hue: changes colours"));
     assert!(why(Augment { thickness: 1.0, ..Augment::default() }, 3).contains("augment.thickness"));
-    assert!(why(Augment { crop: 1.0, ..Augment::default() }, 3).contains("augment.crop: 1 must be from 0 to 0.99"));
+    assert!(
+        why(Augment { crop: 1.0, ..Augment::default() }, 3)
+            .contains("augment.crop: 1 must be from 0 to 0.99")
+    );
     assert!(why(Augment { blur: f32::NAN, ..Augment::default() }, 3).contains("augment.blur"));
 }
 
 #[test]
 fn a_shift_by_whole_pixels_moves_them() {
     let plane = drawing(16);
-    let shape = Shape {
-        side: 16,
-        matrix: [[1.0, 0.0], [0.0, 1.0]],
-        shift: [2.0, -1.0],
-        elastic: None,
-        thickness: 0.0,
-    };
+    let shape = Shape::shifted(16, [2.0, -1.0]);
     let moved = applied(&shape, &plane);
     for (y, x) in (1..16).flat_map(|y| (0..14).map(move |x| (y, x))) {
         assert_eq!(moved[y * 16 + x], plane[(y - 1) * 16 + x + 2]);
@@ -178,13 +175,7 @@ fn a_shift_by_whole_pixels_moves_them() {
 
 #[test]
 fn far_shifts_leave_paper() {
-    let shape = Shape {
-        side: 8,
-        matrix: [[1.0, 0.0], [0.0, 1.0]],
-        shift: [1e9, -1e9],
-        elastic: None,
-        thickness: 0.0,
-    };
+    let shape = Shape::shifted(8, [1e9, -1e9]);
     assert!(applied(&shape, &[255; 64]).iter().all(|&p| p == 0));
 }
 
@@ -225,4 +216,3 @@ fn a_probability_of_nothing_distorts_nothing() {
     let none = Distortion::new(&Augment { rotate: 9.0, ..Augment::default() }, 1, 8).unwrap();
     assert!((0..100).all(|i| none.draw(&mut stream(0, "test", i, 0)).is_none()));
 }
-

@@ -55,6 +55,12 @@ impl Shape {
         shape
     }
 
+    /// A shift alone, in pixels.
+    #[cfg(test)]
+    pub fn shifted(side: usize, shift: [f32; 2]) -> Self {
+        Self { side, matrix: [[1.0, 0.0], [0.0, 1.0]], shift, elastic: None, thickness: 0.0 }
+    }
+
     /// Sees only a part of the picture, at least `1 − most` of its area.
     fn crop(&mut self, most: f32, rng: &mut Stream) {
         let kept = between(rng, 1.0 - most, 1.0);
@@ -212,7 +218,7 @@ fn sample_lanes(lanes: &[u64], side: usize, x: f32, y: f32) -> [u8; 3] {
 
 /// Thickens (above 0) or thins strokes by this many pixels: whole steps of dilation or erosion
 /// by one pixel on both sides of a stroke, and a blend for the rest.
-fn thicken(from: &[u8], side: usize, pixels: f32) -> Vec<u8> {
+pub(super) fn thicken(from: &[u8], side: usize, pixels: f32) -> Vec<u8> {
     let radius = pixels.abs() / 2.0;
     let whole = radius as usize;
     let share = ((radius - whole as f32) * 256.0) as u32;
@@ -246,4 +252,3 @@ fn spread(from: &[u8], side: usize, of: fn(u8, u8) -> u8) -> Vec<u8> {
     }
     to
 }
-

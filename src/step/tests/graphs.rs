@@ -146,8 +146,14 @@ fn running_statistics_converge_and_folding_changes_nothing() {
 /// are one and the same step.
 #[test]
 fn every_target_takes_the_same_step() {
+    for colour in [Json::Null, json!({})] {
+        takes_the_same_step(colour);
+    }
+}
+
+fn takes_the_same_step(colour: Json) {
     let recipe = recipe(json!({
-        "size": 9,
+        "size": 9, "colour": colour,
         "tower": [
             {"conv": {"filters": 2, "kernel": 3, "padding": "same"}}, "batch-norm", "relu", {"dropout": 0.5},
             {"conv": {"filters": 3, "kernel": 4, "stride": 2, "padding": "same"}}, "relu",
