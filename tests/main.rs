@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod bench;
+mod colour;
 mod data;
 mod demo;
 mod eval;

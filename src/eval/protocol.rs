@@ -161,6 +161,12 @@ pub fn evaluate(
                 Some(_) => {
                     let choice = Choice { makers: makers.clone(), ..Choice::default() };
                     let data = class_folders(dir, &how, &choice)?;
+                    let first = data.drawers.first();
+                    if data.drawers.iter().all(|maker| Some(maker) == first) {
+                        let why =
+                            "is all by one maker: supports and queries by different ones cannot be drawn";
+                        return Err(Error::invalid(&data.name, why));
+                    }
                     let name = format!("{}, known and asked pictures by different makers", data.name);
                     Dataset { name, ..data }
                 }

@@ -220,13 +220,22 @@ mod tests {
             let most = f64::from(*page.iter().max().unwrap());
             let here = |level: u8| if inked { f64::from(level) > 0.8 * most } else { level == 0 };
             let plane = page.index_axis(Axis(0), 0);
-            let places: Vec<_> = plane.indexed_iter().filter(|(_, level)| here(**level)).map(|(at, _)| at).collect();
+            let places: Vec<_> =
+                plane.indexed_iter().filter(|(_, level)| here(**level)).map(|(at, _)| at).collect();
             let sum = |c: usize| places.iter().map(|&(y, x)| f64::from(picture[(c, y, x)])).sum::<f64>();
             [0, 1, 2].map(|c| sum(c) / places.len() as f64)
         };
         let sum = |colour: [f64; 3]| colour.iter().sum::<f64>();
         // The weakest channel of the ink, which its paper tints least: mostly the same within a character.
-        let weakest = |[r, g, b]: [f64; 3]| if r <= g && r <= b { 0 } else if g <= b { 1 } else { 2 };
+        let weakest = |[r, g, b]: [f64; 3]| {
+            if r <= g && r <= b {
+                0
+            } else if g <= b {
+                1
+            } else {
+                2
+            }
+        };
         let darker = (0..180).filter(|&i| sum(mean(i, true)) + 30.0 < sum(mean(i, false))).count();
         let agreeing = (0..180).filter(|&i| weakest(mean(i, true)) == weakest(mean(i / 6 * 6, true))).count();
         assert!(darker >= 176 && agreeing >= 120, "{darker}, {agreeing} of 180");
