@@ -66,6 +66,9 @@ fn check_parts(recipe: &Recipe, parts: &[Part]) -> Result<()> {
             Kind::Sigmoid => {
                 "has no exact form: e⁻ˣ is rounded differently by every runtime; export a float tower"
             }
+            Kind::Relu6 | Kind::HardSwish | Kind::Silu | Kind::Means | Kind::Scale => {
+                "has no exact form in the towers of recipes yet; export a float tower, or use relu and residual"
+            }
             Kind::L2Norm if !last => "has no exact form in the middle of a tower: the root is rounded",
             _ => continue,
         };
@@ -175,8 +178,16 @@ impl<'a, 'g> Exporter<'a, 'g> {
                 let side = self.parts[part.inputs[0]].output[1];
                 map(self.average(place, x(0), side)?, &|x| x.flatten(1)).into()
             }
-            // Normalisation is in the weights, and the cosine divides by the length; a sigmoid was refused.
-            Kind::BatchNorm | Kind::Dropout(_) | Kind::L2Norm | Kind::Sigmoid => x(0),
+            // Normalisation is in the weights, and the cosine divides by the length; the others were refused.
+            Kind::BatchNorm
+            | Kind::Dropout(_)
+            | Kind::L2Norm
+            | Kind::Sigmoid
+            | Kind::Relu6
+            | Kind::HardSwish
+            | Kind::Silu
+            | Kind::Means
+            | Kind::Scale => x(0),
         })
     }
 
@@ -317,9 +328,17 @@ impl<'a, 'g> Exporter<'a, 'g> {
         };
         let (weight, bias) = (get("weight")?, get("bias")?);
         let means = if self.correct { self.stats.means(x.place) } else { &[] };
-        let each = weight.axis_iter(Axis(0)).zip(bias);
+        let groups =
+            self.parts[place].product().and_then(|product| product.conv).map_or(1, |conv| conv.groups);
+        // What a row sees: all channels, or those of its group.
+        let (seen, rows_of_group) = (means.len() / groups, bias.len() / groups);
+        let each = weight.axis_iter(Axis(0)).zip(bias).enumerate();
         Ok(each
-            .map(|(row, b)| Row { weights: row.to_slice().unwrap_or(&[]), bias: f64::from(*b), half, means })
+            .map(|(i, (row, b))| {
+                let first = i / rows_of_group.max(1) * seen;
+                let means = &means[first..first + seen];
+                Row { weights: row.to_slice().unwrap_or(&[]), bias: f64::from(*b), half, means }
+            })
             .collect())
     }
 }

@@ -2,7 +2,7 @@
 use super::*;
 use crate::graph::{DType, Graph};
 use crate::image::Colour;
-use crate::model::recipe::{Init, Layer, Padding};
+use crate::model::recipe::{Activation, Init, Layer, Padding};
 use crate::model::{self, Mode, Params, Recipe, Role};
 use crate::onnx::data_type;
 use crate::random;
@@ -21,7 +21,7 @@ fn with(size: usize, tower: Vec<Layer>) -> Recipe {
 }
 
 fn conv(filters: usize, kernel: usize, stride: usize, padding: Padding) -> Layer {
-    Layer::Conv { filters, kernel, stride, padding }
+    Layer::Conv { filters, kernel, stride, padding, groups: 1 }
 }
 
 /// Parameters as if trained: biases and statistics are not at their start.
@@ -154,6 +154,21 @@ fn towers() -> Vec<Recipe> {
         // A mean of 9 pixels at the end, and one of 25 that nothing rounds before.
         with(15, vec![AveragePool { size: 5 }, conv(4, 1, 1, same), Relu, GlobalAveragePool]),
         with(8, vec![Flatten, Fc { units: 6 }]),
+        // Groups of channels, and each channel by itself.
+        with(
+            12,
+            vec![
+                conv(6, 3, 2, Padding::Half),
+                Relu,
+                Depthwise { kernel: 3, stride: 1, padding: Padding::Half },
+                BatchNorm,
+                Relu,
+                Conv { filters: 8, kernel: 3, stride: 2, padding: Padding::Half, groups: 2 },
+                Relu,
+                Flatten,
+                Fc { units: 10 },
+            ],
+        ),
         // Colours: a block of them, and one right behind the image.
         Recipe {
             colour: Some(Colour::default()),
@@ -337,4 +352,53 @@ fn what_cannot_be_exported_is_refused() {
     let koch = Recipe { loss: model::recipe::Loss::Sigmoid, ..plain.clone() };
     let said = float(&koch, &params(&plain), &Provenance::default()).unwrap_err().to_string();
     assert!(said.contains("head.alpha"), "{said}");
+}
+
+/// Layers without an exact form: their float towers are the training graph, and an exact one is refused by name.
+#[test]
+fn layers_of_small_networks_are_exported_as_floats() {
+    use Layer::*;
+    let block = |squeeze, activation, expand| InvertedResidual {
+        filters: 6,
+        kernel: 3,
+        stride: 1,
+        expand,
+        activation,
+        squeeze,
+    };
+    let layers = [
+        (Relu6, "relu6_1"),
+        (HardSwish, "hardswish1"),
+        (Silu, "silu1"),
+        (SqueezeExcite { units: 2 }, "squeeze1"),
+        (block(Some(3), Activation::HardSwish, 2), "inverted1"),
+        (block(None, Activation::Silu, 1), "inverted1"),
+        (block(None, Activation::Relu6, 3), "inverted1"),
+    ];
+    for (layer, name) in layers {
+        let tower = vec![conv(6, 3, 2, Padding::Half), BatchNorm, layer, Flatten, Fc { units: 5 }];
+        let recipe = with(9, tower);
+        let (params, images) = (params(&recipe), images_for(&recipe, 3));
+        let tower = float(&recipe, &params, &Provenance::default()).unwrap();
+        let g = Graph::new("training");
+        let image = g.input(INPUT, DType::U8, images.shape());
+        let values: BTreeMap<_, _> = params
+            .iter()
+            .map(|(k, v)| (k.clone(), g.initializer(k, crate::graph::Tensor::F32(v.clone()))))
+            .collect();
+        let built = model::forward(&recipe, image, &values, Mode::Infer).unwrap();
+        g.output(OUTPUT, built.embedding);
+        let (found, trained) = (truth(&tower, &images), truth(&g.to_model().unwrap(), &images));
+        let far = found.iter().zip(&trained).find(|(a, b)| (*a - *b).abs() > 1e-5 * b.abs().max(1.0));
+        assert_eq!(far, None, "{name}");
+        let why = exactly(&recipe, &images, false).unwrap_err().to_string();
+        assert!(why.contains(&format!("layer {name}: has no exact form")), "{why}");
+    }
+    // A block with ReLU and nothing squeezed is exact.
+    let tower =
+        vec![conv(4, 3, 2, Padding::Half), Relu, block(None, Activation::Relu, 2), Flatten, Fc { units: 5 }];
+    let recipe = with(9, tower);
+    let images = images_for(&recipe, 12);
+    let exact = exactly(&recipe, &images, true).unwrap();
+    assert_eq!(in_float32(&exact, &images).mapv(f64::from), truth(&exact, &images));
 }

@@ -158,6 +158,53 @@ pub enum Layer {
         /// Zero padding.
         #[serde(default)]
         padding: Padding,
+        /// Groups of channels that are convolved apart; it must divide input and output channels.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        groups: usize,
+    },
+    /// Convolution of each channel by itself, with bias (without, where a batch normalisation follows).
+    Depthwise {
+        /// Side of the square kernel.
+        kernel: usize,
+        /// Stride of both axes.
+        #[serde(default = "one")]
+        stride: usize,
+        /// Zero padding.
+        #[serde(default)]
+        padding: Padding,
+    },
+    /// `min(max(0, x), 6)`.
+    Relu6,
+    /// `x · min(max(0, x/6 + 1/2), 1)` (Howard et al. 2019).
+    HardSwish,
+    /// `x · σ(x)` (Elfwing, Uchibe, Doya 2017), also called swish.
+    Silu,
+    /// Each channel times a factor in (0, 1) made of the means of all channels: fc – ReLU – fc – sigmoid (Hu et
+    /// al. 2018).
+    SqueezeExcite {
+        /// Channels between the two products.
+        units: usize,
+    },
+    /// conv 1×1 to `expand` times the channels – BN – activation – depthwise – BN – activation – conv 1×1 – BN,
+    /// plus the input where the shape stays (Sandler et al. 2018); padded by half a kernel on every side.
+    InvertedResidual {
+        /// Output channels.
+        filters: usize,
+        /// Side of the depthwise kernel.
+        #[serde(default = "three")]
+        kernel: usize,
+        /// Stride of the depthwise convolution.
+        #[serde(default = "one")]
+        stride: usize,
+        /// Factor on the input's channels; at 1 the first convolution is left out.
+        expand: usize,
+        /// What follows the first two convolutions.
+        #[serde(default)]
+        activation: Activation,
+        /// Channels between the products of a squeeze-and-excitation behind the depthwise convolution; none
+        /// without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        squeeze: Option<usize>,
     },
     /// `max(0, x)`.
     Relu,
@@ -201,6 +248,29 @@ pub enum Layer {
 
 fn one() -> usize {
     1
+}
+
+fn three() -> usize {
+    3
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
+/// The activation inside a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `max(0, x)`.
+    Relu,
+    /// `min(max(0, x), 6)`.
+    #[default]
+    Relu6,
+    /// `x · min(max(0, x/6 + 1/2), 1)`.
+    HardSwish,
+    /// `x · σ(x)`.
+    Silu,
 }
 
 /// Zero padding of a convolution.

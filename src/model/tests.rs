@@ -24,7 +24,7 @@ fn with_tower(size: usize, tower: Vec<Layer>) -> Recipe {
 }
 
 fn conv(kernel: usize, stride: usize, padding: Padding) -> Layer {
-    Layer::Conv { filters: 4, kernel, stride, padding }
+    Layer::Conv { filters: 4, kernel, stride, padding, groups: 1 }
 }
 
 #[test]
