@@ -46,7 +46,7 @@ impl Layer {
             Self::InvertedResidual { filters, kernel, stride, expand, activation, squeeze } => {
                 let [channels, ..] = parts.image(x)?;
                 let half = |kernel, stride| Window { kernel, stride, padding: Padding::Half };
-                let wide = channels.checked_mul(expand).unwrap_or(usize::MAX);
+                let wide = channels.saturating_mul(expand);
                 let mut y = x;
                 if expand != 1 {
                     y = parts.conv_norm("1", y, wide, half(1, 1), 1)?;

@@ -209,7 +209,7 @@ fn layers_of_small_networks_learn() {
     for name in weights {
         let gradient = setup.gradient(&outputs, &name);
         // Along a direction of ones and minus ones.
-        let sign = |i: usize| if i * 7 % 3 == 0 { 1.0 } else { -1.0 };
+        let sign = |i: usize| if i.is_multiple_of(3) { 1.0 } else { -1.0 };
         let along: f64 = gradient.iter().enumerate().map(|(i, g)| g * sign(i)).sum();
         let start = setup.inputs[&name].clone();
         let mut loss = |step: f64| {
