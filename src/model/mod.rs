@@ -12,6 +12,7 @@ mod fold;
 mod forward;
 mod init;
 mod layer;
+mod layers;
 mod load;
 mod params;
 mod plan;
