@@ -73,7 +73,12 @@ pub fn run_folder(root: &Path) -> PathBuf {
     let run = root.join("run");
     fs::create_dir(&run).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/glyphs-demo");
-    let data = model::recipe::Data::Folder { path: root.join("drawings") };
+    let data = model::recipe::Data::Folder {
+        path: root.join("drawings"),
+        makers: None,
+        hold_out: Vec::new(),
+        leave_out: Vec::new(),
+    };
     let recipe = Recipe { data, size: 16, ..Recipe::load(shipped).unwrap() };
     fs::write(run.join("recipe.json"), serde_json::to_string(&recipe).unwrap()).unwrap();
     let params = model::initialise(&recipe, &model::param_specs(&recipe).unwrap(), 3);

@@ -3,6 +3,7 @@
 
 mod alone;
 mod bench;
+mod colour;
 mod data;
 mod demo;
 mod eval;

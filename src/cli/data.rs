@@ -3,13 +3,13 @@
 use super::output::show;
 use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
-use crate::Result;
 use crate::data::get::{Delivery, Got, Obtained, Wanted};
 use crate::data::glyphs::{self, GlyphSpec};
 use crate::data::sheet::{self, Layout, SheetFile};
-use crate::data::{self, Dataset, Held, Info, Published, Set};
+use crate::data::{self, Choice, Dataset, Held, Info, Makers, Published, Set, Survey};
 use crate::error::{one_line, shown};
-use crate::image::{Frame, Preprocessing, Triage};
+use crate::image::{Colour, Frame, Preprocessing, Triage};
+use crate::{Error, Result};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -43,11 +43,14 @@ pub struct Get {
 /// Arguments of `data info`.
 #[derive(Debug, Args)]
 pub struct InfoArgs {
-    /// A folder with Omniglot, MNIST or class folders [default: SIAMESE_DATA, else the cache].
+    /// A folder with Omniglot, MNIST or class folders, or a zip file of class folders [default: SIAMESE_DATA, else the cache].
     dir: Option<PathBuf>,
     /// The same.
     #[arg(long, value_name = "DIR", conflicts_with = "dir")]
     data: Option<PathBuf>,
+    /// Who made the pictures of class folders: a JSON from the stem of a file's name to its maker.
+    #[arg(long, value_name = "FILE")]
+    makers: Option<PathBuf>,
     #[command(flatten)]
     pictures: PictureArgs,
 }
@@ -57,7 +60,7 @@ pub struct InfoArgs {
 pub struct SheetArgs {
     /// The picture to write.
     out: PathBuf,
-    /// A folder with Omniglot, MNIST or class folders [default: SIAMESE_DATA, else the cache].
+    /// A folder with Omniglot, MNIST or class folders, or a zip file of class folders [default: SIAMESE_DATA, else the cache].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The data set to draw [default: what the folder holds, Omniglot first].
@@ -72,6 +75,14 @@ pub struct SheetArgs {
     /// Lay the square around each drawing's ink, as towers whose recipe says `"frame": "ink"` see it.
     #[arg(long)]
     framed: bool,
+    /// Draw colours, as towers whose recipe has `"colour"` see them [default: where most pictures of class
+    /// folders have some].
+    #[arg(long, conflicts_with = "framed")]
+    colour: bool,
+    /// Who made the pictures of class folders, for the order of the columns: a JSON from the stem of a file's
+    /// name to its maker.
+    #[arg(long, value_name = "FILE")]
+    makers: Option<PathBuf>,
     /// The most rows; of more characters, evenly spread ones are drawn.
     #[arg(long, default_value_t = 30)]
     rows: usize,
@@ -91,8 +102,9 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
         Command::Get(arguments) => get(context, arguments)?,
         Command::Info(arguments) => {
             let given = arguments.dir.as_deref().or(arguments.data.as_deref());
+            let makers = arguments.makers.as_deref().map(Makers::read).transpose()?;
             let triage = arguments.pictures.triage();
-            show(context, &data::info(&data::data_dir(given)?, &triage)?, info_text)?;
+            show(context, &data::info(&data::data_dir(given)?, makers, &triage)?, info_text)?;
             triage.end()?;
         }
         Command::Sheet(arguments) => {
@@ -163,6 +175,7 @@ fn info_text(info: &Info) -> String {
             part.std
         );
     }
+    info.parts.iter().for_each(|part| text += &pictures_text(part));
     for total in &info.totals {
         let (alphabets, classes, images) = (total.alphabets, total.classes, total.images);
         text += &format!("{} in all: {alphabets} alphabets, {classes} classes, {images} images\n", total.set);
@@ -173,13 +186,43 @@ fn info_text(info: &Info) -> String {
     text
 }
 
+/// What pictures are like, and who made them.
+fn pictures_text(part: &Held) -> String {
+    let mut text = String::new();
+    if let Some(Survey { pictures, coloured, width_px, height_px }) = part.survey {
+        let range = |[least, most]: [usize; 2]| {
+            if least == most { least.to_string() } else { format!("{least}–{most}") }
+        };
+        let (width, height) = (range(width_px), range(height_px));
+        text += &format!("{coloured} of {pictures} pictures are in colour; {width}×{height} pixels\n");
+    }
+    if !part.makers.is_empty() {
+        let made: Vec<String> =
+            part.makers.iter().map(|made| format!("{} {}", made.maker, made.images)).collect();
+        text += &format!("by {}\n", made.join(", "));
+    }
+    text
+}
+
 /// What the sheet is of.
 fn drawings(arguments: &SheetArgs, triage: &Triage<'_>) -> Result<Dataset> {
     let dir = data::data_dir(arguments.data.as_deref())?;
     let frame = if arguments.framed { Frame::Ink } else { Frame::Picture };
     let how = Preprocessing::framed(arguments.size, frame);
     let set = arguments.set.unwrap_or_else(|| Set::found(&dir, &[Set::Omniglot, Set::MnistTrain]));
+    if arguments.makers.is_some() && set != Set::Folder {
+        return Err(Error::invalid(
+            "--makers",
+            "is of class folders; name them with --data, or --set folder",
+        ));
+    }
+    let how = match set {
+        _ if arguments.colour => how.in_colour(Colour::default()),
+        Set::Folder if !arguments.framed => Survey::preprocessing(&dir, how)?,
+        _ => how,
+    };
     match set {
+        Set::Folder => data::class_folders(&dir, &how, &Choice::all_by(arguments.makers.as_deref())?, triage),
         Set::Glyphs => glyphs::framed(&GlyphSpec { seed: arguments.seed, ..glyphs::SAMPLE }, &how),
         set => set.read(&dir, &how, triage),
     }

@@ -4,7 +4,7 @@ use super::output::show;
 use super::progress::bar;
 use super::shared::{self, PictureArgs, RuntimeArgs, interval, percent};
 use super::{Context, Outcome};
-use crate::data;
+use crate::data::{self, Makers};
 use crate::eval::identification::Galleries;
 use crate::eval::{EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, evaluate, page};
 use crate::runtime::Runtime;
@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Classes of one alphabet, supports and queries by different drawers.
     #[arg(long, conflicts_with = "across")]
     within: bool,
-    /// Classes of all alphabets, any drawers (the default).
+    /// Classes of all alphabets or groups, any drawers unless --makers tells them (the default).
     #[arg(long)]
     across: bool,
     /// Episodes, or galleries; for lake those of the figure beside the 400 trials (0 for none)
@@ -54,9 +54,13 @@ pub struct Arguments {
     /// The training run that the tower was exported from; its classifier is what `accuracy` asks.
     #[arg(long, value_name = "RUN", required_if_eq("protocol", "accuracy"))]
     run: Option<PathBuf>,
-    /// The data folder [default: SIAMESE_DATA, else the cache].
+    /// The data folder, or class folders as a zip file [default: SIAMESE_DATA, else the cache].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Who made the pictures of class folders, a JSON from the stem of a file's name to its maker: supports and
+    /// queries are by different makers.
+    #[arg(long, value_name = "FILE")]
+    makers: Option<PathBuf>,
     /// Write a page with confusions, scores, a map of the embeddings and the worst errors.
     #[arg(long, value_name = "OUT.html")]
     report: Option<PathBuf>,
@@ -114,9 +118,13 @@ fn options(arguments: &Arguments) -> Result<EvalOptions> {
         let why = "shows what was taken for what, and a classifier has no supports";
         return Err(Error::invalid("--report", why));
     }
-    let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within };
+    if protocol != Protocol::Episodes && arguments.makers.is_some() {
+        return Err(Error::invalid("--makers", "is of class folders, which only the protocol episodes asks"));
+    }
+    let makers = arguments.makers.as_deref().map(Makers::read).transpose()?;
+    let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within || makers.is_some() };
     let classifier = arguments.run.as_deref().map(LinearClassifier::of_run).transpose()?;
-    Ok(EvalOptions { spec, episodes, seed, rates, classifier })
+    Ok(EvalOptions { spec, episodes, seed, rates, classifier, makers })
 }
 
 fn text(evaluation: &EvaluationResult) -> String {

@@ -156,7 +156,11 @@ pub fn run() -> Result<Outcome> {
         command = command.long_version(&*versions().leak());
     }
     match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli.run(),
+        Ok(cli) => {
+            let outcome = cli.run();
+            tell_of_lost_colours();
+            outcome
+        }
         Err(usage) if usage.use_stderr() => usage.exit(),
         // Help, or the version.
         Err(told) => told.print().map(|()| Outcome::Yes).map_err(Error::io("write", output::STDOUT)),
@@ -195,6 +199,16 @@ impl Cli {
             Verb::Bench(arguments) => bench::run(&self.context, arguments),
             Verb::BenchProcess(arguments) => bench::process(&self.context, arguments),
         }
+    }
+}
+
+/// Once, however many pictures there were.
+fn tell_of_lost_colours() {
+    if crate::image::colours_lost() {
+        output::note(
+            "note: pictures in colour were read as grey ink, as the tower or recipe asks; a recipe with \"colour\": {} \
+             or an imported model sees their colours",
+        );
     }
 }
 

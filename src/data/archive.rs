@@ -1,7 +1,7 @@
 //! Zip files read with distrust: names stay inside, sizes are limited before and while inflating.
 
 use crate::image::folder::is_foreign;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, image};
 use std::io::{Cursor, Read};
 use std::path::{Component, Path, PathBuf};
 use zip::ZipArchive;
@@ -10,6 +10,8 @@ use zip::ZipArchive;
 const MAX_ENTRIES: usize = 200_000;
 /// The longest entry once inflated, bytes: a drawing or a list of names.
 pub(super) const MAX_ENTRY_BYTES: u64 = 4 << 20;
+/// The longest zip file of pictures, which is held in memory, bytes.
+const MAX_PICTURES_BYTES: u64 = 8 << 30;
 
 /// A zip file in memory. Reading is by index and needs no exclusive access, so that threads can
 /// share it.
@@ -17,6 +19,8 @@ pub(super) struct Archive {
     name: String,
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// The longest entry that is inflated, bytes.
+    longest: u64,
 }
 
 /// A file inside an [`Archive`].
@@ -41,6 +45,13 @@ impl Archive {
         Self::from_bytes(bytes, &path.display().to_string())
     }
 
+    /// As [`Archive::open`], of pictures of any size.
+    pub fn of_pictures(path: &Path) -> Result<Self> {
+        let bytes = files::read(path, MAX_PICTURES_BYTES, "a zip file of pictures")?;
+        let archive = Self::from_bytes(bytes, &path.display().to_string())?;
+        Ok(Self { longest: image::MAX_FILE_BYTES, ..archive })
+    }
+
     /// As [`Archive::open`], from memory; `name` is for messages.
     pub fn from_bytes(bytes: Vec<u8>, name: &str) -> Result<Self> {
         if bytes.is_empty() {
@@ -49,7 +60,7 @@ impl Archive {
         let zip = open(&bytes, name)?;
         let entries = list(&zip, name)?;
         drop(zip);
-        Ok(Self { name: name.to_string(), bytes, entries })
+        Ok(Self { name: name.to_string(), bytes, entries, longest: MAX_ENTRY_BYTES })
     }
 
     /// The files, folders left out, in the archive's order.
@@ -86,21 +97,18 @@ impl Reader<'_> {
         let file = self.zip.by_index(entry.index).map_err(|e| {
             Error::invalid_because(at(), "cannot be read from the zip file; fetch it again", e)
         })?;
-        let declared = file.size();
+        let longest = self.archive.longest;
         let too_long = || {
-            let limit = MAX_ENTRY_BYTES >> 20;
-            Err(Error::invalid(
-                at(),
-                format!("inflates to more than {limit} MiB; this is no archive of drawings"),
-            ))
+            let why = format!("inflates to more than {} MiB; this is no archive of pictures", longest >> 20);
+            Err(Error::invalid(at(), why))
         };
-        if declared > MAX_ENTRY_BYTES {
+        if file.size() > longest {
             return too_long();
         }
-        file.take(MAX_ENTRY_BYTES + 1)
+        file.take(longest + 1)
             .read_to_end(into)
             .map_err(|e| Error::invalid_because(at(), "is damaged in the zip file; fetch it again", e))?;
-        if into.len() as u64 > MAX_ENTRY_BYTES { too_long() } else { Ok(()) }
+        if into.len() as u64 > longest { too_long() } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Class folders: `DIR/<class>/*.png` or `DIR/<alphabet>/<class>/*.png`, any picture format.
 
-use super::{Dataset, gather_usable};
+use super::makers::Choice;
+use super::{Dataset, gather_usable, zipped};
 use crate::image::folder::{Folder, Listing, Tree};
 use crate::image::{self, Preprocessing, Triage};
 use crate::{Error, Result};
@@ -9,12 +10,28 @@ use std::path::{Path, PathBuf};
 /// The most pictures of a folder.
 const MAX_PICTURES: usize = 5_000_000;
 
-/// Reads class folders, sorted by name. Pictures directly in `DIR`'s folders make them classes;
-/// folders in them make them alphabets. Other files and hidden ones are passed over, and so are pictures that
-/// cannot be used, as the triage says; a class of which none is left is none.
+/// Reads class folders, or a zip file of such, sorted by name. Pictures directly in `DIR`'s folders make them
+/// classes; folders in them make them alphabets. Other files and hidden ones are passed over, and so are pictures
+/// that cannot be used, as the triage says; a class of which none is left is none.
 pub fn folder(dir: impl AsRef<Path>, how: &Preprocessing, triage: &Triage<'_>) -> Result<Dataset> {
+    class_folders(dir, how, &Choice::default(), triage)
+}
+
+/// As [`folder`], of chosen pictures, with their makers as drawers.
+pub fn class_folders(
+    dir: impl AsRef<Path>,
+    how: &Preprocessing,
+    choice: &Choice,
+    triage: &Triage<'_>,
+) -> Result<Dataset> {
     let dir = dir.as_ref();
-    nested(dir, &dir.display().to_string(), how, triage, |_| 0)
+    if zipped::is_zip(dir) {
+        return zipped::zipped(dir, how, choice);
+    }
+    let name = dir.display().to_string();
+    let mut pictures = pictures(dir)?;
+    choice.keep(&name, &mut pictures, |picture| &picture.file)?;
+    from_pictures(dir, &name, how, pictures, triage, |file| choice.maker(file))
 }
 
 /// As [`folder`], with the data set's name, and the drawer told by the file's name.
@@ -25,35 +42,48 @@ pub(super) fn nested(
     triage: &Triage<'_>,
     drawer_of: impl Fn(&str) -> u16,
 ) -> Result<Dataset> {
+    from_pictures(dir, name, how, pictures(dir)?, triage, |file| Ok(drawer_of(file)))
+}
+
+fn from_pictures(
+    dir: &Path,
+    name: &str,
+    how: &Preprocessing,
+    pictures: Vec<Picture>,
+    triage: &Triage<'_>,
+    drawer_of: impl Fn(&str) -> Result<u16>,
+) -> Result<Dataset> {
     let at = dir.display().to_string();
     how.validate(&at)?;
-    let pictures = pictures(dir)?;
+    let drawers = pictures.iter().map(|picture| drawer_of(&picture.file)).collect::<Result<Vec<_>>>()?;
     let (images, used) = gather_usable(pictures.len(), how, triage, |i| image::load(&pictures[i].path, how))?;
     if used.is_empty() {
         return Err(Error::invalid(at, "holds no picture that can be used"));
     }
     let mut set = Dataset::empty(name, images);
-    for picture in used.into_iter().map(|i| &pictures[i]) {
+    for (picture, drawer) in used.into_iter().map(|i| (&pictures[i], drawers[i])) {
         let class = set.class(&picture.alphabet, &picture.class);
-        let file = file_name(&picture.path);
         let inside = picture.path.strip_prefix(dir).unwrap_or(&picture.path);
-        set.push(class, drawer_of(&file), inside.display().to_string());
+        set.push(class, drawer, inside.display().to_string());
     }
     Ok(set)
 }
 
-/// Whether a folder holds class folders with pictures.
+/// Whether these are class folders with pictures, or a zip file that may hold such.
 pub fn is_class_folders(dir: &Path) -> bool {
-    pictures(dir).is_ok_and(|found| !found.is_empty())
+    zipped::is_zip(dir) || pictures(dir).is_ok_and(|found| !found.is_empty())
 }
 
-struct Picture {
+/// A picture, named by its place.
+pub(super) struct Picture {
     alphabet: String,
     class: String,
-    path: PathBuf,
+    file: String,
+    pub path: PathBuf,
 }
 
-fn pictures(dir: &Path) -> Result<Vec<Picture>> {
+/// The pictures of class folders, sorted by name.
+pub(super) fn pictures(dir: &Path) -> Result<Vec<Picture>> {
     let (mut tree, root) = Tree::new(dir)?;
     let top = tree.list(&root)?;
     if top.folders.is_empty() {
@@ -102,6 +132,7 @@ fn class_pictures(class: &Folder, listing: Listing, alphabet: &str, into: &mut V
     into.extend(listing.pictures.into_iter().map(|path| Picture {
         alphabet: alphabet.to_string(),
         class: name.clone(),
+        file: file_name(&path),
         path,
     }));
     Ok(())

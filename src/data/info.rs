@@ -1,9 +1,10 @@
 //! What a data folder holds, counted and measured.
 
-use super::{Dataset, folder, lake, mnist, omniglot};
-use crate::image::{Preprocessing, Triage};
+use super::{Choice, Dataset, Makers, Survey, class_folders, lake, mnist, omniglot, zipped};
+use crate::image::{Colour, Preprocessing, Triage};
 use crate::{Error, Result};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a data folder holds.
@@ -34,18 +35,33 @@ pub struct Held {
     pub classes: usize,
     /// Drawings.
     pub images: usize,
-    /// Drawers; 1 where the source does not tell.
+    /// Drawers or makers; 1 where nobody tells.
     pub drawers: usize,
     /// Fewest drawings of a class.
     pub images_per_class_min: usize,
     /// Most drawings of a class.
     pub images_per_class_max: usize,
-    /// The side at which the ink was measured, pixels.
+    /// The side at which ink or colours were measured, pixels.
     pub side_px: usize,
-    /// Mean of the ink, 0–1.
+    /// Mean of the ink, or of all channels, 0–1.
     pub mean: f64,
-    /// Standard deviation of the ink over all pixels.
+    /// Standard deviation over all pixels.
     pub std: f64,
+    /// What the pictures are like; of class folders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
+    /// Who made them, where a file tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub makers: Vec<Made>,
+}
+
+/// The pictures of one maker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Made {
+    /// Who.
+    pub maker: String,
+    /// How many.
+    pub images: usize,
 }
 
 /// The sums over the parts of a data set.
@@ -70,9 +86,13 @@ pub struct Runs {
     pub trials: usize,
 }
 
-/// Recognises what is in a folder (Omniglot, the Lake runs, MNIST, else class folders), reads all
-/// of it and measures it; of class folders the pictures that the triage keeps.
-pub fn info(dir: &Path, triage: &Triage<'_>) -> Result<Info> {
+/// Recognises what is in a folder (Omniglot, the Lake runs, MNIST, else class folders, also in a zip file),
+/// reads all of it and measures it; of class folders the pictures that the triage keeps, whose makers `makers`
+/// tells.
+pub fn info(dir: &Path, makers: Option<Makers>, triage: &Triage<'_>) -> Result<Info> {
+    if makers.is_some() || zipped::is_zip(dir) {
+        return class_folders_info(dir, makers, triage);
+    }
     std::fs::read_dir(dir).map_err(Error::io("read the folder", dir))?;
     let mut parts = Vec::new();
     for part in omniglot::Part::ALL {
@@ -95,11 +115,26 @@ pub fn info(dir: &Path, triage: &Triage<'_>) -> Result<Info> {
         .map(|(set, parts)| Total::of(set, parts))
         .collect();
     if parts.is_empty() && lake.is_none() {
-        let how = Preprocessing::ink(omniglot::SIDE);
-        parts.push(Held::of(&folder(dir, &how, triage)?));
+        return class_folders_info(dir, makers, triage);
     }
     let broken = triage.tally().broken;
     Ok(Info { folder: dir.display().to_string(), parts, totals, lake, broken })
+}
+
+fn class_folders_info(dir: &Path, makers: Option<Makers>, triage: &Triage<'_>) -> Result<Info> {
+    let survey = Survey::of(dir)?;
+    let how = Preprocessing::ink(omniglot::SIDE);
+    let how = if survey.is_coloured() { how.in_colour(Colour::default()) } else { how };
+    let choice = Choice { makers, ..Choice::default() };
+    let data = class_folders(dir, &how, &choice, triage)?;
+    let made = |(number, maker): (usize, &String)| Made {
+        maker: maker.clone(),
+        images: data.drawers.iter().filter(|&&drawer| usize::from(drawer) == number).count(),
+    };
+    let makers = choice.makers.iter().flat_map(|makers| makers.names().iter().enumerate().map(made));
+    let held = Held { survey: Some(survey), makers: makers.collect(), ..Held::of(&data) };
+    let broken = triage.tally().broken;
+    Ok(Info { folder: dir.display().to_string(), parts: vec![held], totals: Vec::new(), lake: None, broken })
 }
 
 impl Held {
@@ -112,12 +147,14 @@ impl Held {
             alphabets: data.alphabets.len(),
             classes: data.classes.len(),
             images: data.len(),
-            drawers: data.drawers.iter().max().map_or(0, |&last| usize::from(last) + 1),
+            drawers: data.drawers.iter().collect::<BTreeSet<_>>().len(),
             images_per_class_min: sizes.iter().copied().min().unwrap_or(0),
             images_per_class_max: sizes.iter().copied().max().unwrap_or(0),
             side_px: data.size(),
             mean,
             std,
+            survey: None,
+            makers: Vec::new(),
         }
     }
 }

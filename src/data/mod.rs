@@ -10,21 +10,26 @@ pub mod glyphs;
 pub mod idx;
 mod info;
 pub mod lake;
+mod makers;
 pub mod mnist;
 pub mod omniglot;
 mod published;
 mod set;
 pub mod sheet;
+mod survey;
 #[cfg(test)]
 mod tests;
+mod zipped;
 
-pub use folder::{folder, is_class_folders};
+pub use folder::{class_folders, folder, is_class_folders};
 pub use info::{Held, Info, Runs, Total, info};
 pub use lake::{LakeRun, LakeRuns, lake};
+pub use makers::{Choice, Makers};
 pub use mnist::mnist;
 pub use omniglot::omniglot;
 pub use published::Published;
 pub use set::Set;
+pub use survey::Survey;
 
 use crate::image::{Preprocessing, Triage};
 use crate::model::{Recipe, recipe};
@@ -44,7 +49,7 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 pub struct Dataset {
     /// What it is and which part: `omniglot background`.
     pub name: String,
-    /// Ink levels `[N, C, S, S]`, 0 = paper.
+    /// Ink levels (0 = paper) or colours `[N, C, S, S]`.
     pub images: Array4<u8>,
     /// Class of each image, an index into `classes`.
     pub labels: Vec<u32>,
@@ -52,7 +57,7 @@ pub struct Dataset {
     pub classes: Vec<Class>,
     /// The names of the alphabets.
     pub alphabets: Vec<String>,
-    /// Drawer of each image, numbered from 0; all 0 where the source does not tell.
+    /// Drawer or maker of each image, numbered from 0; all 0 where the source does not tell.
     pub drawers: Vec<u16>,
     /// Where each image came from: a path inside the source, for messages and reports.
     pub sources: Vec<String>,
@@ -238,7 +243,11 @@ pub fn load(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Dataset>
             }
             Ok(set)
         }
-        recipe::Data::Folder { ref path } => folder(path, &how, triage),
+        recipe::Data::Folder { ref path, ref makers, ref leave_out, .. } => {
+            let makers = makers.as_ref().map(|makers| located(makers, dir));
+            let choice = Choice { leave_out: leave_out.clone(), ..Choice::all_by(makers.as_deref())? };
+            class_folders(located(path, dir), &how, &choice, triage)
+        }
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
             glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, &how)
         }
@@ -254,6 +263,11 @@ pub fn has(recipe: &Recipe, dir: &Path) -> bool {
         // They are made, and stand in for what a folder holds.
         recipe::Data::Glyphs { .. } => false,
     }
+}
+
+/// Where a path of a recipe leads: from where the program runs, or else in the data folder.
+fn located(path: &Path, dir: &Path) -> PathBuf {
+    if path.exists() { path.to_path_buf() } else { dir.join(path) }
 }
 
 /// The data folder: the one given (`--data`), else `SIAMESE_DATA`, else the cache, where

@@ -1,9 +1,9 @@
-//! Contact sheets: a row for each character, a column for each drawer, black ink on white.
+//! Contact sheets: a row for each class, a column for each drawer; colours, or black ink on white.
 
 use super::Dataset;
+use crate::image::shown;
 use crate::{Error, Result, files};
-use ::image::{GrayImage, ImageFormat, Luma};
-use ndarray::Axis;
+use ::image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde::Serialize;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub struct Sheet {
     /// The data set that it is of.
     pub data: String,
     /// The picture.
-    pub picture: GrayImage,
+    pub picture: DynamicImage,
     /// `alphabet/character` of each row.
     pub rows: Vec<String>,
     /// Columns.
@@ -68,7 +68,7 @@ pub fn draw(data: &Dataset, layout: &Layout) -> Result<Sheet> {
         let why = format!("would have {width}×{height} pixels; give a smaller --size, --rows or --columns");
         return Err(Error::invalid("the contact sheet", why));
     }
-    let mut picture = GrayImage::from_pixel(width as u32, height as u32, Luma([GAP_TONE]));
+    let mut picture = RgbImage::from_pixel(width as u32, height as u32, Rgb([GAP_TONE; 3]));
     for (row, &class) in classes.iter().enumerate() {
         let mut drawings = members[class].clone();
         drawings.sort_by_key(|&i| data.drawers[i]);
@@ -76,6 +76,8 @@ pub fn draw(data: &Dataset, layout: &Layout) -> Result<Sheet> {
             place(&mut picture, data, i, GAP + column * pitch, GAP + row * pitch);
         }
     }
+    let coloured = data.images.shape()[1] == 3;
+    let picture = if coloured { picture.into() } else { shown::grey(&picture).into() };
     let name = |&class: &usize| {
         let class = &data.classes[class];
         format!("{}/{}", data.alphabets[class.alphabet as usize], class.name)
@@ -100,11 +102,11 @@ fn chosen(data: &Dataset, layout: &Layout) -> Result<Vec<usize>> {
     Ok((0..rows).map(|row| all[row * all.len() / rows]).collect())
 }
 
-/// Puts a drawing's first channel on the sheet, ink black.
-fn place(picture: &mut GrayImage, data: &Dataset, image: usize, left: usize, top: usize) {
-    let drawing = data.image(image);
-    for ((y, x), &ink) in drawing.index_axis(Axis(0), 0).indexed_iter() {
-        picture.put_pixel((left + x) as u32, (top + y) as u32, Luma([255 - ink]));
+/// Puts an image on the sheet.
+fn place(picture: &mut RgbImage, data: &Dataset, image: usize, left: usize, top: usize) {
+    let (image, side) = (data.image(image), data.size());
+    for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
+        picture.put_pixel((left + x) as u32, (top + y) as u32, shown::pixel(&image, y, x));
     }
 }
 
@@ -120,6 +122,6 @@ pub fn write(sheet: Sheet, path: &Path) -> Result<SheetFile> {
         .map_err(|e| Error::invalid_because(path.display(), "cannot be made", e))?;
     files::replace(path, png.get_ref())?;
     let Sheet { data, picture, rows, columns } = sheet;
-    let (width_px, height_px) = picture.dimensions();
+    let (width_px, height_px) = (picture.width(), picture.height());
     Ok(SheetFile { file: path.into(), data, rows, columns, width_px, height_px })
 }

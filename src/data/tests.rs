@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::image::{Frame, MAX_SIZE};
+use crate::image::{Colour, Frame, MAX_SIZE};
 use ::image::{GrayImage, ImageFormat, Luma};
 use idx::Idx;
 use proptest::prelude::*;
@@ -231,6 +231,119 @@ fn folders_of_classes_and_of_alphabets() {
     assert_eq!(nested.by_alphabet(), [vec![0, 1], vec![2]]);
 }
 
+/// Two groups of one and two classes by three hands, two of them of one maker.
+fn small_pictures() -> Vec<u8> {
+    let classes = ["food/bread", "food/cake", "trees/oak"];
+    let files =
+        classes.iter().flat_map(|class| ["ann", "ann-2", "bob"].map(|hand| format!("x/{class}/{hand}.png")));
+    let files: Vec<(String, Vec<u8>)> = files.enumerate().map(|(i, path)| (path, png(i as u32))).collect();
+    let mut files: Vec<(&str, Vec<u8>)> =
+        files.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
+    files.reverse();
+    files.push(("x/readme.md", b"not read".to_vec()));
+    zip_of(&files)
+}
+
+const MAKERS: &str = r#"{"ann": "Ann", "ann-2": "Ann", "bob": "Bob"}"#;
+
+#[test]
+fn a_zip_of_class_folders_is_read_as_the_folders_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    write(at("p.zip"), small_pictures());
+    write(at("makers.json"), MAKERS);
+    let how = Preprocessing::ink(9).in_colour(Colour::default());
+    let choice = Choice::all_by(Some(&at("makers.json"))).unwrap();
+    assert_eq!(choice.makers.as_ref().unwrap().names(), ["Ann", "Bob"]);
+    let set = class_folders(at("p.zip"), &how, &choice, &Triage::strict()).unwrap();
+    assert_eq!(
+        (set.alphabets.as_slice(), set.images.dim()),
+        (&["food".into(), "trees".into()][..], (9, 3, 9, 9))
+    );
+    assert_eq!(set.labels, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
+    assert_eq!(set.drawers, [0, 0, 1].repeat(3));
+    assert_eq!(set.sources[8], "x/trees/oak/bob.png");
+    // The same, unpacked.
+    let archive = archive::Archive::of_pictures(&at("p.zip")).unwrap();
+    let mut reader = archive.reader().unwrap();
+    for entry in archive.entries() {
+        let mut bytes = Vec::new();
+        reader.read(entry, &mut bytes).unwrap();
+        write(dir.path().join(&entry.path), bytes);
+    }
+    let unpacked = class_folders(at("x"), &how, &choice, &Triage::strict()).unwrap();
+    let name = |set: &Dataset| Dataset { name: String::new(), sources: Vec::new(), ..set.clone() };
+    assert_eq!(name(&unpacked), name(&set));
+    // Without makers, by nobody in particular; in ink, black strokes on white paper.
+    let plain = folder(at("p.zip"), &Preprocessing::ink(9), &Triage::strict()).unwrap();
+    assert_eq!((plain.drawers, plain.images.dim()), (vec![0; 9], (9, 1, 9, 9)));
+    // Classes without groups are of one group, named after the file.
+    write(at("flat.zip"), zip_of(&[("b/1.png", png(0)), ("a/1.png", png(1))]));
+    let flat = folder(at("flat.zip"), &Preprocessing::ink(9), &Triage::strict()).unwrap();
+    assert_eq!((flat.alphabets.as_slice(), flat.title(1)), (&["flat".to_string()][..], "b".into()));
+    // Some stems are passed over.
+    let some = Choice { leave_out: vec!["ann-2".into()], ..choice.clone() };
+    assert_eq!(class_folders(at("p.zip"), &how, &some, &Triage::strict()).unwrap().drawers, [0, 1].repeat(3));
+    assert_eq!(class_folders(at("x"), &how, &some, &Triage::strict()).unwrap().len(), 6);
+    let survey = Survey::of(&at("p.zip")).unwrap();
+    assert_eq!((survey.pictures, survey.coloured, survey.width_px), (9, 0, [9, 9]));
+    assert_eq!(Survey::of(&at("x")).unwrap(), survey);
+}
+
+#[test]
+fn bad_zips_of_class_folders_are_errors_that_name_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = small_pictures();
+    let mut damaged = whole.clone();
+    damaged[100] ^= 0x55;
+    let cases: [(Vec<u8>, &str); 8] = [
+        (damaged, "x/trees/oak/bob.png"),
+        (Vec::new(), "0 bytes"),
+        (whole[..whole.len() - 40].to_vec(), "not a whole zip"),
+        (zip_of(&[("../a/b.png", png(0))]), "leads outside"),
+        (zip_of(&[("a/1.png", b"text".to_vec())]), "a/1.png: is not a picture"),
+        (zip_of(&[("1.png", png(0))]), "1.png: is in no class folder"),
+        (zip_of(&[("a/1.png", png(0)), ("g/b/1.png", png(0))]), "put every class into a group, or none"),
+        (zip_of(&[("x/g/a/1.png", png(0)), ("y/g/a/1.png", png(0))]), "groups must lie in one folder"),
+    ];
+    for (bytes, says) in cases {
+        let path = dir.path().join("p.zip");
+        fs::write(&path, bytes).unwrap();
+        let error = folder(&path, &Preprocessing::ink(9), &Triage::strict()).unwrap_err().to_string();
+        assert!(error.starts_with(&path.display().to_string()) && error.contains(says), "{says}: {error}");
+    }
+    let error = folder(dir.path().join("absent.zip"), &Preprocessing::ink(9), &Triage::strict())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("absent.zip"), "{error}");
+}
+
+#[test]
+fn bad_files_of_makers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    write(at("p.zip"), small_pictures());
+    for (text, says) in [
+        ("", "is no file of makers"),
+        ("[1]", "is no file of makers"),
+        (r#"{"ann": 3}"#, "is no file of makers"),
+        (r#"{"ann": "Ann", "bob": "Bob"}"#, "does not tell who made \"ann-2\""),
+    ] {
+        write(at("makers.json"), text);
+        let read = Choice::all_by(Some(&at("makers.json"))).and_then(|choice| {
+            class_folders(at("p.zip"), &Preprocessing::ink(9), &choice, &Triage::strict())
+        });
+        let error = read.unwrap_err().to_string();
+        assert!(error.contains("makers.json") && error.contains(says), "{error}");
+    }
+    let none = Choice { leave_out: vec!["anne".into()], ..Choice::default() };
+    let error =
+        class_folders(at("p.zip"), &Preprocessing::ink(9), &none, &Triage::strict()).unwrap_err().to_string();
+    assert!(error.contains("no picture named \"anne\""), "{error}");
+    let all = Choice { leave_out: ["ann", "ann-2", "bob"].map(String::from).into(), ..Choice::default() };
+    assert!(class_folders(at("p.zip"), &Preprocessing::ink(9), &all, &Triage::strict()).is_err());
+}
+
 #[test]
 fn bad_folders_are_errors_that_name_the_place() {
     let dir = tempfile::tempdir().unwrap();
@@ -311,7 +424,7 @@ pub(super) mod real_data {
     #[test]
     #[ignore = "needs SIAMESE_DATA"]
     fn the_sets_are_what_their_authors_say() {
-        let found = info(&folder(), &Triage::strict()).unwrap();
+        let found = info(&folder(), None, &Triage::strict()).unwrap();
         let counts: Vec<_> = found.parts.iter().map(|p| (p.alphabets, p.classes, p.images)).collect();
         assert_eq!(counts, [(30, 964, 19_280), (20, 659, 13_180), (1, 10, 60_000), (1, 10, 10_000)]);
         assert!(found.parts[..2].iter().all(|p| p.drawers == 20 && p.images_per_class_min == 20));

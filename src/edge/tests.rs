@@ -135,7 +135,7 @@ fn params(recipe: &Recipe) -> Params {
 }
 
 fn conv(filters: usize, kernel: usize, stride: usize, padding: Padding) -> Layer {
-    Layer::Conv { filters, kernel, stride, padding }
+    Layer::Conv { filters, kernel, stride, padding, groups: 1 }
 }
 
 /// Towers of every kind of layer, with odd sizes, both strides and windows of 1, 3, 5 and even sides.

@@ -7,7 +7,7 @@ use super::nearest::{episode_trials, trials};
 use super::open_set::OpenSet;
 use super::result::{Decision, EvalOptions, EvaluationResult, Evidence, Figure, Protocol, RunErrors};
 use super::score::{Score, Trial};
-use crate::data::{self, Dataset, Set, mnist, omniglot};
+use crate::data::{self, Choice, Dataset, Set, class_folders, mnist, omniglot};
 use crate::embed;
 use crate::image::Triage;
 use crate::runtime::Embedder;
@@ -36,14 +36,28 @@ pub fn evaluate(
 ) -> Result<(EvaluationResult, Evidence)> {
     let mut course = Course { embedder, progress, images: 0, seconds: 0.0 };
     let how = course.embedder.spec().preprocessing.clone();
-    let &EvalOptions { ref spec, episodes, seed, ref classifier, ref rates } = options;
+    let &EvalOptions { ref spec, episodes, seed, ref classifier, ref rates, ref makers } = options;
     let mut found = match protocol {
         Protocol::NearestTruth => course.nearest_truth(dir)?,
         Protocol::Angelic => course.angelic(dir)?,
         Protocol::Lake => course.lake(dir, episodes, seed)?,
         Protocol::Episodes => {
-            let set = Set::found(dir, &[Set::OmniglotEvaluation]);
-            course.episodes(set.read(dir, &how, triage)?, spec, episodes, seed)?
+            let data = match makers {
+                Some(_) => {
+                    let choice = Choice { makers: makers.clone(), ..Choice::default() };
+                    let data = class_folders(dir, &how, &choice, triage)?;
+                    let first = data.drawers.first();
+                    if data.drawers.iter().all(|maker| Some(maker) == first) {
+                        let why =
+                            "is all by one maker: supports and queries by different ones cannot be drawn";
+                        return Err(Error::invalid(&data.name, why));
+                    }
+                    let name = format!("{}, known and asked pictures by different makers", data.name);
+                    Dataset { name, ..data }
+                }
+                None => Set::found(dir, &[Set::OmniglotEvaluation]).read(dir, &how, triage)?,
+            };
+            course.episodes(data, spec, episodes, seed)?
         }
         Protocol::Identification => {
             let set = Set::found(dir, &[Set::OmniglotEvaluation]);

@@ -4,6 +4,7 @@ use super::LinearClassifier;
 use super::identification::Galleries;
 use super::open_set::OpenSet;
 use super::score::{Score, Trial};
+use crate::data::Makers;
 use crate::sample::EpisodeSpec;
 use crate::tower::TowerKind;
 use clap::ValueEnum;
@@ -54,6 +55,8 @@ pub struct EvalOptions {
     /// The classifier whose accuracy is asked: no one-shot recognition, but what a network whose layers
     /// start another one is measured by.
     pub classifier: Option<LinearClassifier>,
+    /// Who made the pictures of class folders: then supports and queries are by different makers.
+    pub makers: Option<Makers>,
 }
 
 /// What a protocol found.

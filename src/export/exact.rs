@@ -21,13 +21,13 @@ use ndarray::{ArrayD, ArrayView4, Axis, IxDyn};
 /// What the activations' scales are chosen from.
 #[derive(Clone, Copy, Debug)]
 pub struct Calibration<'a> {
-    /// Training images `[N, 1, S, S]`; a few hundred are enough.
+    /// Training images `[N, C, S, S]`; a few hundred are enough.
     pub images: ArrayView4<'a, u8>,
     /// Take the mean error of rounded weights out of the biases.
     pub correct_biases: bool,
 }
 
-/// Builds the exact tower of a recipe: `image: uint8 [N, 1, S, S]` → `embedding: float32 [N, D]`,
+/// Builds the exact tower of a recipe: `image: uint8 [N, C, S, S]` → `embedding: float32 [N, D]`,
 /// integers in [−127, 127]. A tower that ends in L2 normalisation gives the integers before it, and its
 /// distance is the cosine. The bounds are proven and written into the metadata.
 ///
@@ -48,7 +48,7 @@ pub fn exact(
     let g = Graph::new(&recipe.name);
     let exporter =
         Exporter { g: &g, parts: &parts, params: &params, stats: &stats, correct: how.correct_biases };
-    let embedding = exporter.tower(recipe.size)?;
+    let embedding = exporter.tower(recipe.image())?;
     g.output(OUTPUT, embedding);
     let mut model = g.to_model_batched("N")?;
     let distance =
@@ -66,6 +66,9 @@ fn check_parts(recipe: &Recipe, parts: &[Part]) -> Result<()> {
             Kind::Sigmoid => {
                 "has no exact form: e⁻ˣ is rounded differently by every runtime; export a float tower"
             }
+            Kind::Relu6 | Kind::HardSwish | Kind::Silu | Kind::Means | Kind::Scale => {
+                "has no exact form in the towers of recipes yet; export a float tower, or use relu and residual"
+            }
             Kind::L2Norm if !last => "has no exact form in the middle of a tower: the root is rounded",
             _ => continue,
         };
@@ -79,8 +82,11 @@ fn check_images(recipe: &Recipe, how: Calibration<'_>) -> Result<()> {
     if shape[0] == 0 {
         return Err(Error::invalid("the calibration images", "are none; give a few hundred"));
     }
-    if shape[1..] != [1, recipe.size, recipe.size] {
-        let why = format!("have the shape {shape:?}, but the recipe takes [N, 1, {0}, {0}]", recipe.size);
+    let wanted = recipe.image();
+    if shape[1..] != wanted {
+        let [channels, height, width] = wanted;
+        let why =
+            format!("have the shape {shape:?}, but the recipe takes [N, {channels}, {height}, {width}]");
         return Err(Error::invalid("the calibration images", why));
     }
     Ok(())
@@ -128,8 +134,8 @@ struct Exporter<'a, 'g> {
 }
 
 impl<'a, 'g> Exporter<'a, 'g> {
-    fn tower(&self, size: usize) -> Result<Expr<'g>> {
-        let image = self.g.input(INPUT, DType::U8, &[1, 1, size, size]);
+    fn tower(&self, [channels, height, width]: [usize; 3]) -> Result<Expr<'g>> {
+        let image = self.g.input(INPUT, DType::U8, &[1, channels, height, width]);
         let mut acts: Vec<Act<'g>> = Vec::with_capacity(self.parts.len());
         for place in 0..self.parts.len() {
             let act = self.part(place, image, &acts)?;
@@ -172,8 +178,16 @@ impl<'a, 'g> Exporter<'a, 'g> {
                 let side = self.parts[part.inputs[0]].output[1];
                 map(self.average(place, x(0), side)?, &|x| x.flatten(1)).into()
             }
-            // Normalisation is in the weights, and the cosine divides by the length; a sigmoid was refused.
-            Kind::BatchNorm | Kind::Dropout(_) | Kind::L2Norm | Kind::Sigmoid => x(0),
+            // Normalisation is in the weights, and the cosine divides by the length; the others were refused.
+            Kind::BatchNorm
+            | Kind::Dropout(_)
+            | Kind::L2Norm
+            | Kind::Sigmoid
+            | Kind::Relu6
+            | Kind::HardSwish
+            | Kind::Silu
+            | Kind::Means
+            | Kind::Scale => x(0),
         })
     }
 
@@ -314,9 +328,17 @@ impl<'a, 'g> Exporter<'a, 'g> {
         };
         let (weight, bias) = (get("weight")?, get("bias")?);
         let means = if self.correct { self.stats.means(x.place) } else { &[] };
-        let each = weight.axis_iter(Axis(0)).zip(bias);
+        let groups =
+            self.parts[place].product().and_then(|product| product.conv).map_or(1, |conv| conv.groups);
+        // What a row sees: all channels, or those of its group.
+        let (seen, rows_of_group) = (means.len() / groups, bias.len() / groups);
+        let each = weight.axis_iter(Axis(0)).zip(bias).enumerate();
         Ok(each
-            .map(|(row, b)| Row { weights: row.to_slice().unwrap_or(&[]), bias: f64::from(*b), half, means })
+            .map(|(i, (row, b))| {
+                let first = i / rows_of_group.max(1) * seen;
+                let means = &means[first..first + seen];
+                Row { weights: row.to_slice().unwrap_or(&[]), bias: f64::from(*b), half, means }
+            })
             .collect())
     }
 }

@@ -6,7 +6,7 @@ use crate::onnx::ModelProto;
 use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, TowerSpec};
 use crate::{Error, Result};
 
-/// Builds the float tower of a recipe: `image: uint8 [N, 1, S, S]` → `embedding: float32 [N, D]`, batch
+/// Builds the float tower of a recipe: `image: uint8 [N, C, S, S]` → `embedding: float32 [N, D]`, batch
 /// normalisation folded into the convolutions, everything else as in training. `told` is written into
 /// the metadata; its recipe is set here.
 ///
@@ -25,7 +25,8 @@ pub fn float(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<Mode
 
 /// Builds the tower with folded parameters as its constants.
 pub(super) fn build<'g>(g: &'g Graph, recipe: &Recipe, folded: &Params) -> Result<Forward<'g>> {
-    let image = g.input(INPUT, DType::U8, &[1, 1, recipe.size, recipe.size]);
+    let [channels, height, width] = recipe.image();
+    let image = g.input(INPUT, DType::U8, &[1, channels, height, width]);
     let values = folded
         .iter()
         .filter(|(name, _)| !name.starts_with("head."))

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
 use crate::graph::{DType, Graph};
-use crate::model::recipe::{Init, Layer, Padding};
+use crate::image::Colour;
+use crate::model::recipe::{Activation, Init, Layer, Padding};
 use crate::model::{self, Mode, Params, Recipe, Role};
 use crate::onnx::data_type;
 use crate::random;
@@ -20,7 +21,7 @@ fn with(size: usize, tower: Vec<Layer>) -> Recipe {
 }
 
 fn conv(filters: usize, kernel: usize, stride: usize, padding: Padding) -> Layer {
-    Layer::Conv { filters, kernel, stride, padding }
+    Layer::Conv { filters, kernel, stride, padding, groups: 1 }
 }
 
 /// Parameters as if trained: biases and statistics are not at their start.
@@ -43,7 +44,18 @@ fn params(recipe: &Recipe) -> Params {
     params
 }
 
-/// Pictures of a few strokes.
+/// Pictures of a few strokes, as the recipe's tower takes them.
+fn images_for(recipe: &Recipe, count: usize) -> Array4<u8> {
+    let [channels, size, _] = recipe.image();
+    let ink = images(size, count);
+    // Strokes of other levels in each channel, on what is no longer black.
+    Array4::from_shape_fn((count, channels, size, size), |(i, c, y, x)| {
+        let level = ink[[(i + c) % count, 0, y, x]];
+        if channels == 1 { level } else { 255 - level / (c + 1) as u8 }
+    })
+}
+
+/// Strokes of ink.
 fn images(size: usize, count: usize) -> Array4<u8> {
     let mut images = Array4::zeros((count, 1, size, size));
     for (i, mut image) in images.outer_iter_mut().enumerate() {
@@ -142,6 +154,38 @@ fn towers() -> Vec<Recipe> {
         // A mean of 9 pixels at the end, and one of 25 that nothing rounds before.
         with(15, vec![AveragePool { size: 5 }, conv(4, 1, 1, same), Relu, GlobalAveragePool]),
         with(8, vec![Flatten, Fc { units: 6 }]),
+        // Groups of channels, and each channel by itself.
+        with(
+            12,
+            vec![
+                conv(6, 3, 2, Padding::Half),
+                Relu,
+                Depthwise { kernel: 3, stride: 1, padding: Padding::Half },
+                BatchNorm,
+                Relu,
+                Conv { filters: 8, kernel: 3, stride: 2, padding: Padding::Half, groups: 2 },
+                Relu,
+                Flatten,
+                Fc { units: 10 },
+            ],
+        ),
+        // Colours: a block of them, and one right behind the image.
+        Recipe {
+            colour: Some(Colour::default()),
+            ..with(
+                12,
+                vec![
+                    conv(6, 3, 2, Padding::Half),
+                    BatchNorm,
+                    Relu,
+                    Residual { filters: 8, stride: 2 },
+                    AveragePool { size: 3 },
+                    Flatten,
+                    Fc { units: 16 },
+                    L2Norm,
+                ],
+            )
+        },
     ]
 }
 
@@ -149,7 +193,7 @@ fn towers() -> Vec<Recipe> {
 fn a_float_tower_gives_what_the_training_graph_gives() {
     for recipe in towers() {
         let params = params(&recipe);
-        let images = images(recipe.size, 3);
+        let images = images_for(&recipe, 3);
         let g = Graph::new("inference");
         let image = g.input(INPUT, DType::U8, images.shape());
         let values =
@@ -186,7 +230,7 @@ fn a_tower_without_normalisation_is_the_training_graph_itself() {
 #[test]
 fn the_calibration_computes_what_the_reference_computes() {
     for recipe in towers() {
-        let images = images(recipe.size, 3);
+        let images = images_for(&recipe, 3);
         let tower = float(&recipe, &params(&recipe), &Provenance::default()).unwrap();
         let (found, expected) = (in_float32(&tower, &images), truth(&tower, &images));
         let scale = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
@@ -206,7 +250,7 @@ fn cosine(a: impl Iterator<Item = f64> + Clone, b: impl Iterator<Item = f64> + C
 fn exact_towers_stay_near_the_float_ones_and_are_integers() {
     for (i, recipe) in towers().into_iter().enumerate() {
         for correct in [false, true] {
-            let images = images(recipe.size, 60);
+            let images = images_for(&recipe, 60);
             let tower = exactly(&recipe, &images, correct).unwrap();
             let few = images.slice_move(ndarray::s![..4, .., .., ..]);
             let (found, trained) = (
@@ -226,7 +270,7 @@ fn exact_towers_stay_near_the_float_ones_and_are_integers() {
 #[test]
 fn float32_in_another_order_gives_the_same_bits() {
     for recipe in towers() {
-        let images = images(recipe.size, 20);
+        let images = images_for(&recipe, 20);
         let tower = exactly(&recipe, &images, false).unwrap();
         assert_eq!(in_float32(&tower, &images).mapv(f64::from), truth(&tower, &images));
     }
@@ -308,4 +352,53 @@ fn what_cannot_be_exported_is_refused() {
     let koch = Recipe { loss: model::recipe::Loss::Sigmoid, ..plain.clone() };
     let said = float(&koch, &params(&plain), &Provenance::default()).unwrap_err().to_string();
     assert!(said.contains("head.alpha"), "{said}");
+}
+
+/// Layers without an exact form: their float towers are the training graph, and an exact one is refused by name.
+#[test]
+fn layers_of_small_networks_are_exported_as_floats() {
+    use Layer::*;
+    let block = |squeeze, activation, expand| InvertedResidual {
+        filters: 6,
+        kernel: 3,
+        stride: 1,
+        expand,
+        activation,
+        squeeze,
+    };
+    let layers = [
+        (Relu6, "relu6_1"),
+        (HardSwish, "hardswish1"),
+        (Silu, "silu1"),
+        (SqueezeExcite { units: 2 }, "squeeze1"),
+        (block(Some(3), Activation::HardSwish, 2), "inverted1"),
+        (block(None, Activation::Silu, 1), "inverted1"),
+        (block(None, Activation::Relu6, 3), "inverted1"),
+    ];
+    for (layer, name) in layers {
+        let tower = vec![conv(6, 3, 2, Padding::Half), BatchNorm, layer, Flatten, Fc { units: 5 }];
+        let recipe = with(9, tower);
+        let (params, images) = (params(&recipe), images_for(&recipe, 3));
+        let tower = float(&recipe, &params, &Provenance::default()).unwrap();
+        let g = Graph::new("training");
+        let image = g.input(INPUT, DType::U8, images.shape());
+        let values: BTreeMap<_, _> = params
+            .iter()
+            .map(|(k, v)| (k.clone(), g.initializer(k, crate::graph::Tensor::F32(v.clone()))))
+            .collect();
+        let built = model::forward(&recipe, image, &values, Mode::Infer).unwrap();
+        g.output(OUTPUT, built.embedding);
+        let (found, trained) = (truth(&tower, &images), truth(&g.to_model().unwrap(), &images));
+        let far = found.iter().zip(&trained).find(|(a, b)| (*a - *b).abs() > 1e-5 * b.abs().max(1.0));
+        assert_eq!(far, None, "{name}");
+        let why = exactly(&recipe, &images, false).unwrap_err().to_string();
+        assert!(why.contains(&format!("layer {name}: has no exact form")), "{why}");
+    }
+    // A block with ReLU and nothing squeezed is exact.
+    let tower =
+        vec![conv(4, 3, 2, Padding::Half), Relu, block(None, Activation::Relu, 2), Flatten, Fc { units: 5 }];
+    let recipe = with(9, tower);
+    let images = images_for(&recipe, 12);
+    let exact = exactly(&recipe, &images, true).unwrap();
+    assert_eq!(in_float32(&exact, &images).mapv(f64::from), truth(&exact, &images));
 }

@@ -103,16 +103,13 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     value.map(Some).map_err(|e| Error::invalid_because(path.display(), "cannot be read", e))
 }
 
-/// Calibration images: `count` of the training images `[N, 1, S, S]` (those of alphabets that the recipe
+/// Calibration images: `count` of the training images `[N, C, S, S]` (those of alphabets that the recipe
 /// holds out are not among them), drawn by the recipe's seed.
 ///
 /// # Errors
 /// Alphabets that the data do not have.
 pub fn calibration_images(recipe: &Recipe, data: &Dataset, count: usize) -> Result<ndarray::Array4<u8>> {
-    let hold_out = match &recipe.data {
-        crate::model::recipe::Data::Omniglot { hold_out, .. } => hold_out.as_slice(),
-        _ => &[],
-    };
+    let hold_out = recipe.data.hold_out();
     let training = if hold_out.is_empty() { data } else { &data.split_alphabets(hold_out)?.0 };
     let mut order: Vec<usize> = (0..training.images.shape()[0]).collect();
     let mut rng = crate::random::stream(recipe.seed, "calibration", 0, 0);

@@ -8,9 +8,9 @@
 //!    the picture is paper.
 
 use super::decode::{Picture, Pixels};
-use super::window::{Window, average_areas};
+use super::window::{Padded, Window, average_areas};
 use super::{Frame, Polarity};
-use ndarray::Array3;
+use ndarray::{Array3, Axis};
 use std::ops::Range;
 
 /// Ink shorter than this part of the picture's longer side is not enlarged further: a dot stays small.
@@ -22,7 +22,11 @@ pub(super) fn from_picture(picture: &Picture, size: usize, polarity: Polarity, f
     invert(&mut levels, picture.width, polarity);
     let (width, height) = (picture.width, picture.height);
     match frame {
-        Frame::Picture => fit(&levels, width, height, size),
+        Frame::Picture => {
+            let mut square = Array3::zeros((1, size, size));
+            Padded::new(width, height, size).lay(&levels, square.index_axis_mut(Axis(0), 0));
+            square
+        }
         Frame::Ink => frame_ink(&levels, width, height, size),
     }
 }
@@ -43,7 +47,7 @@ fn luma([red, green, blue, _]: [u8; 4]) -> u8 {
 }
 
 /// `level` with opacity `alpha` over `paper`, to the nearest.
-fn over(level: u8, paper: u8, alpha: u8) -> u8 {
+pub(super) fn over(level: u8, paper: u8, alpha: u8) -> u8 {
     let alpha = u32::from(alpha);
     ((u32::from(level) * alpha + u32::from(paper) * (255 - alpha) + 127) / 255) as u8
 }
@@ -155,25 +159,6 @@ fn median(levels: &[u8], counts: &[u64; 256], total: u64) -> Option<u8> {
         seen += counts[usize::from(level)];
         seen > 0 && 2 * seen >= total
     })
-}
-
-/// The whole picture in the square, aspect kept, centred, padded with 0.
-fn fit(levels: &[u8], width: usize, height: usize, size: usize) -> Array3<u8> {
-    let longest = width.max(height);
-    let scaled = |side: usize| ((2 * side * size + longest) / (2 * longest)).clamp(1, size);
-    let (w, h) = (scaled(width), scaled(height));
-    let small = if (w, h) == (width, height) {
-        levels.to_vec()
-    } else {
-        average_areas(levels, &Window::whole(width, w), &Window::whole(height, h))
-    };
-    let mut square = Array3::zeros((1, size, size));
-    let (left, top) = ((size - w) / 2, (size - h) / 2);
-    let target = ndarray::s![0, top..top + h, left..left + w];
-    if let Ok(small) = ndarray::ArrayView2::from_shape((h, w), &small) {
-        square.slice_mut(target).assign(&small);
-    }
-    square
 }
 
 /// The square around the ink, as [`Frame::Ink`] tells.

@@ -2,21 +2,27 @@
 //!
 //! Ink is `uint8 [1, S, S]`: 0 is paper, 255 the darkest stroke. It is made in integer arithmetic
 //! only, and pictures are decoded in integers, so that the same file gives the same bytes on every machine.
-//! Foreign towers take colours, `uint8 [3, S, S]`.
+//! Colours are `uint8 [3, S, S]`, red first, as a screen shows them: for towers of our own made in integers
+//! as ink is, for foreign ones by the filter that they were trained with.
 //!
 //! Nothing here trusts its input: pixels and memory are limited before anything is decoded.
 
+mod colour;
 mod decode;
 pub mod folder;
 mod ink;
 mod jpeg;
 mod rgb;
+mod seen;
+pub mod shown;
 #[cfg(test)]
 mod tests;
 mod triage;
 mod window;
 
+pub use colour::{Backdrop, Colour, Fit};
 pub use decode::{EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, is_picture_name};
+pub use seen::{Seen, colours_lost, look};
 pub use triage::{Tally, Triage};
 
 use crate::{Error, Result, files};
@@ -75,6 +81,17 @@ pub enum Preprocessing {
         #[serde(default, skip_serializing_if = "Frame::is_picture")]
         frame: Frame,
     },
+    /// Colours `[3, S, S]`, 0–255, red first: area-averaged.
+    Colour {
+        /// Side of the square, pixels.
+        size: usize,
+        /// How the square is laid over the picture.
+        #[serde(default)]
+        fit: Fit,
+        /// What lies under transparency and beside the picture.
+        #[serde(default)]
+        backdrop: Backdrop,
+    },
     /// Colours `[3, S, S]`, 0–255, for foreign towers; scaling by mean and standard deviation is
     /// inside the imported graph.
     Rgb {
@@ -123,16 +140,21 @@ impl Preprocessing {
     /// Side of the square, pixels.
     pub fn size(&self) -> usize {
         match self {
-            Self::Ink { size, .. } | Self::Rgb { size, .. } => *size,
+            Self::Ink { size, .. } | Self::Colour { size, .. } | Self::Rgb { size, .. } => *size,
         }
     }
 
-    /// Channels of the tower's input: 1 for ink, 3 for RGB.
+    /// Channels of the tower's input: 1 for ink, 3 for colours.
     pub fn channels(&self) -> usize {
         match self {
             Self::Ink { .. } => 1,
-            Self::Rgb { .. } => 3,
+            Self::Colour { .. } | Self::Rgb { .. } => 3,
         }
+    }
+
+    /// Colours of the same size.
+    pub fn in_colour(&self, Colour { fit, backdrop }: Colour) -> Self {
+        Self::Colour { size: self.size(), fit, backdrop }
     }
 
     /// The same with the ink's tone known: what the caller left to the border is decided.
@@ -171,6 +193,9 @@ pub fn load(path: impl AsRef<Path>, how: &Preprocessing) -> Result<Array3<u8>> {
 pub fn decode(bytes: &[u8], name: &str, how: &Preprocessing) -> Result<Array3<u8>> {
     how.validate(name)?;
     let picture = decode::picture(bytes, name)?;
+    if how.channels() == 1 {
+        seen::tell_of_colours(&picture);
+    }
     Ok(pixels(&picture, how))
 }
 
@@ -188,6 +213,9 @@ pub fn from_gray(gray: ArrayView2<'_, u8>, how: &Preprocessing) -> Result<Array3
 fn pixels(picture: &Picture, how: &Preprocessing) -> Array3<u8> {
     match *how {
         Preprocessing::Ink { size, polarity, frame } => ink::from_picture(picture, size, polarity, frame),
+        Preprocessing::Colour { size, fit, backdrop } => {
+            colour::from_picture(picture, size, Colour { fit, backdrop })
+        }
         Preprocessing::Rgb { size, filter, crop } => rgb::from_picture(picture, size, filter, crop),
     }
 }

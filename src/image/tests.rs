@@ -219,6 +219,89 @@ fn colours_keep_their_channels() {
     assert_eq!((centre[(0, 5, 0)], centre[(2, 5, 9)]), (200, 250));
 }
 
+/// Red as given row by row, green 10 and blue 255 everywhere.
+fn reds<const W: usize>(rows: [[u8; W]; 2]) -> DynamicImage {
+    ImageBuffer::from_fn(W as u32, 2, |x, y| Rgb([rows[y as usize][x as usize], 10, 255])).into()
+}
+
+/// The red plane of a picture in colours of this size.
+fn red(picture: DynamicImage, size: usize, fit: Fit, backdrop: Backdrop) -> Array2<u8> {
+    let colours = ink_of(picture, &Preprocessing::Colour { size, fit, backdrop });
+    assert_eq!(colours.dim(), (3, size, size));
+    colours.index_axis_move(ndarray::Axis(0), 0)
+}
+
+#[test]
+fn squares_of_colours_are_laid_as_asked_and_averaged_exactly() {
+    let wide = || reds([[0, 100, 200, 40], [20, 120, 220, 60]]);
+    // Means of two columns; rows stay.
+    assert_eq!(red(wide(), 2, Fit::Squeeze, Backdrop::White), array![[50, 120], [70, 140]]);
+    assert_eq!(red(wide(), 2, Fit::Crop, Backdrop::White), array![[100, 200], [120, 220]]);
+    // One row of two means of four; the odd row of backdrop is below.
+    assert_eq!(red(wide(), 2, Fit::Pad, Backdrop::White), array![[60, 130], [255, 255]]);
+    let padded = red(wide(), 4, Fit::Pad, Backdrop::Black);
+    assert_eq!(padded, array![[0, 0, 0, 0], [0, 100, 200, 40], [20, 120, 220, 60], [0, 0, 0, 0]]);
+    // The middle 2 of 5 columns begin half a pixel in: (0 + 100) / 2, (100 + 250) / 2.
+    let odd = reds([[9, 0, 100, 250, 9], [9, 50, 51, 51, 9]]);
+    // 50.5 and 51: to the nearest, halves up.
+    assert_eq!(red(odd, 2, Fit::Crop, Backdrop::White), array![[50, 175], [51, 51]]);
+    // Enlarged: a pixel of 2 becomes one and a half of 3.
+    let small = reds([[0, 90], [0, 90]]);
+    assert_eq!(red(small, 3, Fit::Squeeze, Backdrop::White).row(0), array![0, 45, 90]);
+    // The other channels are laid alike, and grey pictures have three equal ones.
+    let how = Preprocessing::Colour { size: 2, fit: Fit::Pad, backdrop: Backdrop::White };
+    let colours = ink_of(wide(), &how);
+    assert_eq!(colours.slice(s![1.., 0, 1]).to_vec(), [10, 255]);
+    let grey = ink_of(GrayImage::from_raw(2, 2, vec![1, 2, 3, 4]).unwrap().into(), &how);
+    assert!((0..3).all(|c| grey.index_axis(ndarray::Axis(0), c) == array![[1, 2], [3, 4]]));
+}
+
+#[test]
+fn transparency_shows_the_backdrop() {
+    let clear = ImageBuffer::from_fn(2, 1, |x, _| Rgba([200_u8, 0, 100, if x == 0 { 0 } else { 128 }]));
+    for (backdrop, expected) in [
+        // 200·128/255 + 255·127/255 = 227.4; 127; 177.2.
+        (Backdrop::White, [[255, 227], [255, 127], [255, 177]]),
+        (Backdrop::Black, [[0, 100], [0, 0], [0, 50]]),
+    ] {
+        let how = Preprocessing::Colour { size: 2, fit: Fit::Squeeze, backdrop };
+        let colours = ink_of(clear.clone().into(), &how);
+        for (channel, levels) in expected.into_iter().enumerate() {
+            assert_eq!(colours.slice(s![channel, 0, ..]).to_vec(), levels, "{backdrop:?}");
+        }
+    }
+}
+
+#[test]
+fn colours_are_told_from_grey() {
+    let seen = |picture: DynamicImage| look(&encode(&picture, ImageFormat::Png), "x").unwrap();
+    let wide = seen(reds([[0, 100, 200, 40], [20, 120, 220, 60]]));
+    assert_eq!(wide, Seen { width_px: 4, height_px: 2, coloured: true });
+    let page = block(255, 0);
+    assert!(!seen(page.clone().into()).coloured);
+    assert!(!seen(DynamicImage::from(page.clone()).to_rgb8().into()).coloured, "grey in three channels");
+    let mut dotted = DynamicImage::from(page).to_rgba8();
+    dotted.put_pixel(0, 0, Rgba([255, 0, 0, 255]));
+    assert!(!seen(dotted.clone().into()).coloured, "one dot of 144");
+    for x in 1..12 {
+        dotted.put_pixel(x, 0, Rgba([255, 0, 0, 255]));
+    }
+    assert!(seen(dotted.clone().into()).coloured, "a line");
+    for x in 0..12 {
+        dotted.put_pixel(x, 0, Rgba([255, 0, 0, 10]));
+    }
+    assert!(!seen(dotted.into()).coloured, "what nobody sees");
+}
+
+#[test]
+fn colours_are_written_and_read_again() {
+    let how = Preprocessing::Colour { size: 48, fit: Fit::Crop, backdrop: Backdrop::Black };
+    let text = serde_json::to_string(&how).unwrap();
+    assert_eq!(text, r#"{"kind":"colour","size":48,"fit":"crop","backdrop":"black"}"#);
+    assert_eq!(serde_json::from_str::<Preprocessing>(&text).unwrap(), how);
+    assert!(serde_json::from_str::<Preprocessing>(r#"{"kind":"colour","size":48,"fit":"stretch"}"#).is_err());
+}
+
 /// A PNG header that promises this many pixels, and nothing after it.
 fn promise(width: u32, height: u32) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();

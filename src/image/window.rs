@@ -1,5 +1,7 @@
 //! Exact averages of areas: which source pixels lie under each target pixel, in integers.
 
+use ndarray::{ArrayView2, ArrayViewMut2, s};
+
 /// One axis of the square laid over a picture: for every target pixel the run of source pixels under
 /// it, in fractions of a source pixel that make every overlap an integer.
 pub(super) struct Window {
@@ -29,6 +31,13 @@ impl Window {
         Self::new(from, to, to as i64, 0, from as i64)
     }
 
+    /// `to` target pixels over the middle `length` of `from` source pixels, which must not be more.
+    pub fn middle(from: usize, length: usize, to: usize) -> Self {
+        // In units of 1/(2·to) source pixel, a target pixel is 2·length long.
+        let (to_, length) = (to as i64, length as i64);
+        Self::new(from, to, 2 * to_, (from as i64 - length) * to_, 2 * length)
+    }
+
     /// `size` target pixels over `from` source pixels, centred on `twice_centre / 2`, so that
     /// `longest` source pixels take the share [`SHARE`] of them. It may reach beyond the source.
     pub fn around(twice_centre: usize, longest: usize, from: usize, size: usize) -> Self {
@@ -38,6 +47,11 @@ impl Window {
         let (size_, longest) = (size as i64, longest as i64);
         let start = part * size_ * twice_centre as i64 - whole * size_ * longest;
         Self::new(from, size, 2 * part * size_, start, 2 * whole * longest)
+    }
+
+    /// Whether every target pixel is the source pixel of its number.
+    fn is_copy(&self) -> bool {
+        self.runs.len() == self.source && self.runs.iter().enumerate().all(|(i, run)| run.is_only(i))
     }
 
     /// Targets of `length` units each, the first from `start` on; a source pixel is `unit` units.
@@ -67,6 +81,11 @@ impl Run {
         }
     }
 
+    /// Whether it is the whole of this source pixel.
+    fn is_only(&self, source: usize) -> bool {
+        (self.first, self.last, self.first_weight) == (source, source, self.middle_weight)
+    }
+
     /// The weight of a source pixel in the run.
     fn weight(&self, source: usize) -> u64 {
         match source {
@@ -77,9 +96,41 @@ impl Run {
     }
 }
 
+/// A whole picture in the square: aspect kept, centred.
+pub(super) struct Padded {
+    across: Window,
+    down: Window,
+    left: usize,
+    top: usize,
+}
+
+impl Padded {
+    /// A picture of `width` × `height` pixels in a square of `size`.
+    pub fn new(width: usize, height: usize, size: usize) -> Self {
+        let longest = width.max(height);
+        let scaled = |side: usize| ((2 * side * size + longest) / (2 * longest)).clamp(1, size);
+        let (w, h) = (scaled(width), scaled(height));
+        let (left, top) = ((size - w) / 2, (size - h) / 2);
+        Self { across: Window::whole(width, w), down: Window::whole(height, h), left, top }
+    }
+
+    /// Lays a plane of the picture into the square; what is beside the picture stays as it is.
+    pub fn lay(&self, levels: &[u8], mut square: ArrayViewMut2<'_, u8>) {
+        let (h, w) = (self.down.runs.len(), self.across.runs.len());
+        let small = average_areas(levels, &self.across, &self.down);
+        let target = s![self.top..self.top + h, self.left..self.left + w];
+        if let Ok(small) = ArrayView2::from_shape((h, w), &small) {
+            square.slice_mut(target).assign(&small);
+        }
+    }
+}
+
 /// The average of the area under each target pixel, row by row, to the nearest, exactly; what is
 /// beside the source counts as 0.
 pub(super) fn average_areas(levels: &[u8], across: &Window, down: &Window) -> Vec<u8> {
+    if across.is_copy() && down.is_copy() {
+        return levels.to_vec();
+    }
     let (width, w) = (across.source, across.runs.len());
     let mut sums = vec![0_u64; down.runs.len() * w];
     let mut narrow = vec![0_u64; w];

@@ -43,7 +43,7 @@ pub struct Forward<'g> {
     pub next_stats: Vec<(String, Expr<'g>)>,
 }
 
-/// Builds the tower: `image` is `uint8 [N, 1, S, S]`; it is cast to float32 and multiplied by 1/255
+/// Builds the tower: `image` is `uint8 [N, C, S, S]`; it is cast to float32 and multiplied by 1/255
 /// inside. `values` holds the parameters by their name.
 ///
 /// # Errors
@@ -98,6 +98,11 @@ impl<'g> Builder<'_, 'g> {
             Kind::BatchNorm => self.batch_norm(&part.name, x)?,
             Kind::Relu => x.relu(),
             Kind::Sigmoid => x.sigmoid(),
+            Kind::Relu6 => x.clip(0.0, 6.0),
+            Kind::HardSwish => x * (x * (1.0 / 6.0) + 0.5).clip(0.0, 1.0),
+            Kind::Silu => x * x.sigmoid(),
+            Kind::Means => x.mean_kept(if self.is_last(x) { &[1, 2] } else { &[2, 3] }),
+            Kind::Scale => x * inputs[1],
             &Kind::MaxPool(size) => self.channels_first(x, |x| x.max_pool([size; 2], [size; 2])),
             &Kind::AveragePool(size) if self.is_last(x) => x.average_pool_last([size; 2]),
             &Kind::AveragePool(size) => x.average_pool([size; 2], [size; 2]),
@@ -110,11 +115,12 @@ impl<'g> Builder<'_, 'g> {
         })
     }
 
-    /// The image `[N, 1, H, W]` with its channel where the layers want it; with one channel that is
+    /// The image `[N, C, H, W]` with its channels where the layers want them; with one channel that is
     /// no move.
     fn ordered(&self, image: Expr<'g>) -> Expr<'g> {
         match (self.channels, image.shape().as_slice()) {
-            (Channels::Last, &[n, c, h, w]) => image.reshape(&[n, h, w, c]),
+            (Channels::Last, &[n, 1, h, w]) => image.reshape(&[n, h, w, 1]),
+            (Channels::Last, [_, _, _, _]) => image.channels_last(),
             _ => image,
         }
     }

@@ -5,12 +5,14 @@
 //! walks over them: [`param_specs`] lists what they learn, [`forward`] builds them into a graph for training,
 //! inference or export, [`fold()`] and [`cost()`] take what concerns them.
 
+mod augment;
 mod change;
 mod cost;
 mod fold;
 mod forward;
 mod init;
 mod layer;
+mod layers;
 mod load;
 mod params;
 mod plan;
@@ -65,7 +67,15 @@ impl Recipe {
 
     /// How pictures become its tower's input.
     pub fn preprocessing(&self) -> Preprocessing {
-        Preprocessing::framed(self.size, self.frame)
+        match self.colour {
+            Some(colour) => Preprocessing::ink(self.size).in_colour(colour),
+            None => Preprocessing::framed(self.size, self.frame),
+        }
+    }
+
+    /// The shape of one image, `[C, S, S]`.
+    pub fn image(&self) -> [usize; 3] {
+        [self.preprocessing().channels(), self.size, self.size]
     }
 
     /// The distance that the loss shapes the embedding for.

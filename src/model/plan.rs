@@ -37,6 +37,16 @@ pub enum Kind {
     Relu,
     /// `1 / (1 + e⁻ˣ)`.
     Sigmoid,
+    /// `min(max(0, x), 6)`.
+    Relu6,
+    /// `x · min(max(0, x/6 + 1/2), 1)`.
+    HardSwish,
+    /// `x / (1 + e⁻ˣ)`.
+    Silu,
+    /// The mean over H and W: `[C, 1, 1]`.
+    Means,
+    /// The first result times the second, `[C, 1, 1]`.
+    Scale,
     /// The greatest value of each square of this side.
     MaxPool(usize),
     /// The mean of each square of this side.
@@ -80,7 +90,7 @@ impl Part {
 /// A layer that does not fit what comes before it; the message names both with their shapes.
 pub fn plan(recipe: &Recipe) -> Result<Vec<Part>> {
     let mut counts = HashMap::new();
-    let mut parts = Parts::new(recipe.size);
+    let mut parts = Parts::new(recipe.image());
     let mut last = 0;
     for layer in &recipe.tower {
         let count: &mut usize = counts.entry(layer.prefix()).or_default();
@@ -126,8 +136,8 @@ pub(super) struct Window {
 type Laid = Result<usize, String>;
 
 impl Parts {
-    fn new(size: usize) -> Self {
-        let output = vec![1, size, size];
+    fn new(image: [usize; 3]) -> Self {
+        let output = image.to_vec();
         let image =
             Part { layer: String::new(), name: "image".into(), kind: Kind::Image, inputs: vec![], output };
         Self { list: vec![image], layer: String::new() }
@@ -138,24 +148,29 @@ impl Parts {
         &self.list[x].output
     }
 
-    fn push(&mut self, name: &str, kind: Kind, inputs: &[usize], output: Vec<usize>) -> Laid {
+    pub fn push(&mut self, name: &str, kind: Kind, inputs: &[usize], output: Vec<usize>) -> Laid {
         let layer = self.layer.clone();
         let name = if name.is_empty() { layer.clone() } else { format!("{layer}.{name}") };
         self.list.push(Part { layer, name, kind, inputs: inputs.to_vec(), output });
         Ok(self.list.len() - 1)
     }
 
-    pub fn conv(&mut self, name: &str, x: usize, filters: usize, window: Window) -> Laid {
+    pub fn conv(&mut self, name: &str, x: usize, filters: usize, window: Window, groups: usize) -> Laid {
         let [channels, h, w] = self.image(x)?;
         width("filters", filters)?;
+        at_least_one("groups", groups)?;
+        if !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+            return Err(format!("{groups} groups do not divide {channels} channels and {filters} filters"));
+        }
         let ([top, bottom], [left, right]) = (window.pads(h)?, window.pads(w)?);
         let output = vec![filters, window.output(h)?, window.output(w)?];
         let conv = ConvAttrs {
             strides: [window.stride; 2],
             pads: [top, left, bottom, right],
+            groups,
             ..ConvAttrs::default()
         };
-        let weight = vec![filters, channels, window.kernel, window.kernel];
+        let weight = vec![filters, channels / groups, window.kernel, window.kernel];
         self.push(name, Kind::Product(Product { weight, conv: Some(conv), bias: true }), &[x], output)
     }
 
@@ -180,8 +195,15 @@ impl Parts {
     }
 
     /// A convolution `conv‹number›` and its normalisation `bn‹number›`.
-    pub fn conv_norm(&mut self, number: &str, x: usize, filters: usize, window: Window) -> Laid {
-        let y = self.conv(&format!("conv{number}"), x, filters, window)?;
+    pub fn conv_norm(
+        &mut self,
+        number: &str,
+        x: usize,
+        filters: usize,
+        window: Window,
+        groups: usize,
+    ) -> Laid {
+        let y = self.conv(&format!("conv{number}"), x, filters, window, groups)?;
         self.batch_norm(&format!("bn{number}"), y)
     }
 
@@ -227,7 +249,7 @@ impl Parts {
         }
     }
 
-    fn image(&self, x: usize) -> Result<[usize; 3], String> {
+    pub fn image(&self, x: usize) -> Result<[usize; 3], String> {
         self.shape(x).try_into().map_err(|_| "takes [C, H, W]".to_string())
     }
 }

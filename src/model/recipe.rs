@@ -4,8 +4,11 @@
 //! choices (layers, losses, …) are in kebab case and externally tagged:
 //! `{"conv": {"filters": 32, "kernel": 3}}`, `"relu"`, `{"dropout": 0.5}`.
 
-use crate::image::Frame;
+pub use super::augment::Augment;
+pub use super::layers::{Activation, Layer, Padding};
+use crate::image::{Colour, Frame};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A training run: data, tower, loss, sampling, augmentation, optimiser, schedule, evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,9 @@ pub struct Recipe {
     /// What the square is laid around.
     #[serde(default, skip_serializing_if = "Frame::is_picture")]
     pub frame: Frame,
+    /// Colours instead of ink: the tower takes `[N, 3, S, S]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour: Option<Colour>,
     /// The tower, from the image to the embedding.
     pub tower: Vec<Layer>,
     /// Initialisation of weights (biases start at `bias_init`).
@@ -111,86 +117,34 @@ pub enum Data {
         #[serde(default)]
         seed: u64,
     },
-    /// Class folders, `DIR/<class>/*.png` or `DIR/<alphabet>/<class>/*.png`.
+    /// Class folders, `DIR/<class>/*.png` or `DIR/<group>/<class>/*.png`, or a zip file of such.
     Folder {
-        /// The folder.
-        path: std::path::PathBuf,
+        /// The folder or zip file: from where the program runs, or else in the data folder.
+        path: PathBuf,
+        /// A JSON file that tells who made each picture: from the stem of its file's name to the maker.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        makers: Option<PathBuf>,
+        /// Groups kept out of training, for choosing.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hold_out: Vec<String>,
+        /// Stems of file names that are passed over everywhere.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        leave_out: Vec<String>,
     },
 }
 
-/// One layer; `layer` tells its parts. Names are given by kind and order: `conv1`, `conv2`, `bn1`, `block1`, ….
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Layer {
-    /// 2-D convolution with bias (without, where a batch normalisation follows).
-    Conv {
-        /// Output channels.
-        filters: usize,
-        /// Side of the square kernel.
-        kernel: usize,
-        /// Stride of both axes.
-        #[serde(default = "one")]
-        stride: usize,
-        /// Zero padding.
-        #[serde(default)]
-        padding: Padding,
-    },
-    /// `max(0, x)`.
-    Relu,
-    /// `1 / (1 + e⁻ˣ)`; the last activation of Koch's tower.
-    Sigmoid,
-    /// Batch normalisation over N, H, W.
-    BatchNorm,
-    /// Max-pooling, no padding.
-    MaxPool {
-        /// Side of the window and stride.
-        size: usize,
-    },
-    /// Average-pooling, no padding.
-    AveragePool {
-        /// Side of the window and stride.
-        size: usize,
-    },
-    /// Mean over H and W: `[N, C, H, W]` → `[N, C]`.
-    GlobalAveragePool,
-    /// conv 3×3 – BN – ReLU – conv 3×3 – BN, plus the input (through conv 1×1 – BN where the shape
-    /// changes), then ReLU; padded by one pixel on every side. He et al. 2015, figure 2.
-    Residual {
-        /// Output channels.
-        filters: usize,
-        /// Stride of the first convolution and of the shortcut.
-        #[serde(default = "one")]
-        stride: usize,
-    },
-    /// `[N, C, H, W]` → `[N, C·H·W]`.
-    Flatten,
-    /// Fully connected with bias; no activation.
-    Fc {
-        /// Outputs.
-        units: usize,
-    },
-    /// Drops with this probability while training (mask as a graph input).
-    Dropout(f32),
-    /// Divides each row by its Euclidean norm.
-    L2Norm,
+impl Data {
+    /// The alphabets or groups kept out of training.
+    pub fn hold_out(&self) -> &[String] {
+        match self {
+            Self::Omniglot { hold_out, .. } | Self::Folder { hold_out, .. } => hold_out,
+            Self::Mnist | Self::Glyphs { .. } => &[],
+        }
+    }
 }
 
 fn one() -> usize {
     1
-}
-
-/// Zero padding of a convolution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Padding {
-    /// Output side = ⌈side / stride⌉; of an odd total, the greater half is after (as TensorFlow).
-    #[default]
-    Same,
-    /// `kernel / 2` on every side (as PyTorch users write it): the output side is that of `Same`
-    /// for odd kernels, with no extra padding node in strided layers.
-    Half,
-    /// None.
-    Valid,
 }
 
 /// Initialisation of weights.
@@ -290,6 +244,9 @@ pub enum Sampling {
         /// Share of batches whose classes come from one alphabet, 0–1.
         #[serde(default)]
         within: f32,
+        /// Whether the drawings of a class are by different drawers or makers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        different_makers: bool,
     },
     /// N-way K-shot episodes with Q queries a class; image order: supports class by class, then
     /// queries class by class.
@@ -307,26 +264,6 @@ pub enum Sampling {
         #[serde(default)]
         within: f32,
     },
-}
-
-/// Random distortion, drawn anew for every use of an image; all default to none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Greatest rotation either way, degrees.
-    pub rotate: f32,
-    /// Greatest |ln| of the scale of each axis.
-    pub scale: f32,
-    /// Greatest shear either way.
-    pub shear: f32,
-    /// Greatest shift either way, as a share of the side.
-    pub shift: f32,
-    /// Greatest elastic displacement, as a share of the side.
-    pub elastic: f32,
-    /// Greatest change of stroke thickness either way, pixels.
-    pub thickness: f32,
-    /// Probability that an image is distorted at all.
-    pub probability: f32,
 }
 
 /// The optimiser.

@@ -12,6 +12,8 @@ macro_rules! shipped {
 
 /// Name and text of each recipe.
 pub const SHIPPED: &[(&str, &str)] = shipped![
+    "emoji-edge",
+    "emoji-edge-base",
     "glyphs-demo",
     "mnist-conv3",
     "mnist-conv3-embed",

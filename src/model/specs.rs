@@ -65,6 +65,11 @@ fn of_part(part: &Part) -> Vec<ParamSpec> {
         Kind::Image
         | Kind::Relu
         | Kind::Sigmoid
+        | Kind::Relu6
+        | Kind::HardSwish
+        | Kind::Silu
+        | Kind::Means
+        | Kind::Scale
         | Kind::MaxPool(_)
         | Kind::AveragePool(_)
         | Kind::GlobalAveragePool

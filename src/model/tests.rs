@@ -24,13 +24,15 @@ fn with_tower(size: usize, tower: Vec<Layer>) -> Recipe {
 }
 
 fn conv(kernel: usize, stride: usize, padding: Padding) -> Layer {
-    Layer::Conv { filters: 4, kernel, stride, padding }
+    Layer::Conv { filters: 4, kernel, stride, padding, groups: 1 }
 }
 
 #[test]
 fn every_experiment_has_a_recipe_named_after_its_folder() {
     let names: Vec<String> = shipped().into_iter().map(|r| r.name).collect();
     let expected = [
+        "emoji-edge",
+        "emoji-edge-base",
         "glyphs-demo",
         "mnist-conv3",
         "mnist-conv3-embed",
@@ -107,6 +109,35 @@ fn the_edge_tower_stays_within_its_budget() {
     let cost = cost(&shipped_named("omniglot-edge")).unwrap();
     assert!(cost.parameters <= 375_000, "{cost:?}");
     assert!(cost.flop <= 40_000_000, "{cost:?}");
+}
+
+#[test]
+fn the_colour_tower_takes_colours_and_stays_within_its_budget() {
+    let recipe = shipped_named("emoji-edge");
+    assert_eq!(recipe.image(), [3, 48, 48]);
+    let weight = &param_specs(&recipe).unwrap()[0];
+    assert_eq!((weight.name.as_str(), &weight.shape[..]), ("conv1.weight", &[24, 3, 3, 3][..]));
+    // An exact file has one byte a weight, four a bias and a few for the rest: below 1 MB.
+    let cost = cost(&recipe).unwrap();
+    assert!(cost.parameters <= 900_000 && cost.flop <= 80_000_000, "{cost:?}");
+}
+
+#[test]
+fn colour_and_ink_do_not_mix_in_a_recipe() {
+    let why = |change: &[&str]| {
+        let recipe = shipped_named("omniglot-edge-base");
+        let changed = change.iter().fold(recipe, |recipe, change| recipe.changed(change).unwrap());
+        changed.validate().unwrap_err().to_string()
+    };
+    assert!(why(&["colour={}"]).starts_with("frame: "));
+    assert!(why(&["colour={}", "frame=picture"]).starts_with("augment.thickness: "));
+    let thin = ["colour={}", "frame=picture", "augment.thickness=0", "data.omniglot.glyph_alphabets=3"];
+    assert!(why(&thin).starts_with("data.omniglot.glyph_alphabets: "));
+    assert!(why(&["augment.hue=20"]).contains(r#"add "colour": {}"#));
+    let all = &thin[..3];
+    let fits = all.iter().fold(shipped_named("omniglot-edge-base"), |r, change| r.changed(change).unwrap());
+    fits.validate().unwrap();
+    assert!(fits.changed("colour.fit=stretch").unwrap_err().to_string().contains("squeeze"));
 }
 
 #[test]

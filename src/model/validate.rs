@@ -2,9 +2,10 @@
 
 use super::load::nearest;
 use super::recipe::{
-    Augment, Data, EvalProtocol, Init, Layer, LayerFactor, Loss, Optimiser, Recipe, Sampling, Schedule,
+    Data, EvalProtocol, Init, Layer, LayerFactor, Loss, Optimiser, Recipe, Sampling, Schedule,
 };
 use super::specs::param_specs;
+use crate::image::Frame;
 use crate::{Error, Result};
 
 /// Greatest side of the input, pixels.
@@ -28,13 +29,14 @@ impl Recipe {
         finite("bias_init", self.bias_init)?;
         self.check_init()?;
         self.check_data()?;
+        self.check_colour()?;
         self.check_loss()?;
         self.check_sampling()?;
         self.check_pairing()?;
         self.check_optimiser()?;
         self.check_schedule()?;
         self.check_evaluation()?;
-        self.augment.as_ref().map_or(Ok(()), check_augment)?;
+        self.augment.as_ref().map_or(Ok(()), |augment| augment.validate(self.colour.is_some()))?;
         self.check_parameters()?;
         self.check_wccn()?;
         self.check_layer_factors("l2", &self.l2)?;
@@ -63,6 +65,19 @@ impl Recipe {
             within("data.glyphs.alphabets", alphabets, 1..=10_000)?;
             within("data.glyphs.characters", characters, 1..=10_000)?;
             within("data.glyphs.drawers", drawers, 1..=10_000)?;
+        }
+        Ok(())
+    }
+
+    fn check_colour(&self) -> Result<()> {
+        if self.colour.is_some() && self.frame == Frame::Ink {
+            let why =
+                "\"ink\" is laid around the ink of a drawing, and this recipe takes colours; leave one out";
+            return Err(Error::invalid("frame", why));
+        }
+        if let (Some(_), Data::Omniglot { glyph_alphabets: 1.., .. }) = (self.colour, &self.data) {
+            let why = "the built-in alphabets have colours here, which Omniglot has not; leave them out";
+            return Err(Error::invalid("data.omniglot.glyph_alphabets", why));
         }
         Ok(())
     }
@@ -261,26 +276,6 @@ impl Recipe {
         let why = format!("no layer's name begins with {prefix:?}{}", hint.unwrap_or_default());
         Err(Error::invalid(at, why))
     }
-}
-
-fn check_augment(a: &Augment) -> Result<()> {
-    for (name, value, most) in [
-        ("rotate", a.rotate, 180.0),
-        ("scale", a.scale, 2.0),
-        ("shear", a.shear, 2.0),
-        ("shift", a.shift, 1.0),
-        ("elastic", a.elastic, 1.0),
-        ("thickness", a.thickness, 16.0),
-        ("probability", a.probability, 1.0),
-    ] {
-        if !(0.0..=most).contains(&value) {
-            return Err(Error::invalid(
-                format!("augment.{name}"),
-                format!("{value} must be from 0 to {most}"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn check_turns(at: &str, turns: usize) -> Result<()> {

@@ -1,18 +1,19 @@
-//! Ink → PNG: single drawings, and sheets of many.
+//! Ink and colours → PNG: single images, and sheets of many.
 
+use crate::image::shown;
 use crate::{Error, Result};
 use base64::Engine as _;
-use image::{DynamicImage, GrayImage, ImageFormat, Luma};
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use ndarray::ArrayView3;
 use std::io::Cursor;
 
 /// How wide a drawing on a page is, about, pixels.
 const WIDTH: usize = 96;
 /// The tone of the lines between tiles; neither ink nor paper.
-const GRID: Luma<u8> = Luma([208]);
+const GRID: u8 = 208;
 
-/// Drawings `[1, S, S]` (or `[3, S, S]`, shown by their mean) in rows, each pixel `zoom` wide, with a
-/// thin line between them. Rows may differ in length.
+/// Drawings `[1, S, S]` or pictures `[3, S, S]` in rows, each pixel `zoom` wide, with a thin line between them.
+/// Rows may differ in length.
 ///
 /// # Errors
 /// Where there is no drawing, or the sheet is too large for PNG.
@@ -28,25 +29,23 @@ pub fn sheet(rows: &[Vec<ArrayView3<'_, u8>>], zoom: usize) -> Result<Vec<u8>> {
             Error::invalid("sheet", format!("{length} pixels are too many for a side; show fewer drawings"))
         })
     };
-    let mut canvas = GrayImage::from_pixel(pixels(columns)?, pixels(rows.len())?, GRID);
+    let mut canvas = RgbImage::from_pixel(pixels(columns)?, pixels(rows.len())?, Rgb([GRID; 3]));
     for (y, row) in rows.iter().enumerate() {
         for (x, tile) in row.iter().enumerate() {
             stamp(&mut canvas, tile, (x * (side + 1) + 1, y * (side + 1) + 1), side);
         }
     }
-    encode(canvas)
+    let coloured = rows.iter().flatten().any(|tile| tile.shape()[0] == 3);
+    if coloured { encode(canvas) } else { encode(shown::grey(&canvas)) }
 }
 
 /// Draws a tile at `(x, y)`, scaled to `side`, ink dark on white.
-fn stamp(canvas: &mut GrayImage, tile: &ArrayView3<'_, u8>, (x, y): (usize, usize), side: usize) {
-    let (channels, height, width) = tile.dim();
+fn stamp(canvas: &mut RgbImage, tile: &ArrayView3<'_, u8>, (x, y): (usize, usize), side: usize) {
+    let (_, height, width) = tile.dim();
     for row in 0..side {
         for column in 0..side {
-            let at = (row * height / side, column * width / side);
-            let sum: usize = (0..channels).map(|c| usize::from(tile[(c, at.0, at.1)])).sum();
-            let ink = (sum / channels.max(1)) as u8;
-            let tone = if channels == 1 { 255 - ink } else { ink };
-            canvas.put_pixel((x + column) as u32, (y + row) as u32, Luma([tone]));
+            let colour = shown::pixel(tile, row * height / side, column * width / side);
+            canvas.put_pixel((x + column) as u32, (y + row) as u32, colour);
         }
     }
 }
@@ -86,7 +85,16 @@ mod tests {
         assert_eq!(back.dimensions(), (11, 11));
         assert_eq!(back.get_pixel(1, 1).0, [255]);
         assert_eq!(back.get_pixel(3, 1).0, [0]);
-        assert_eq!(back.get_pixel(6, 6), &GRID);
+        assert_eq!(back.get_pixel(6, 6).0, [GRID]);
+    }
+
+    #[test]
+    fn a_sheet_shows_colours_as_they_are() {
+        let tile = Array3::from_shape_fn((3, 1, 1), |(channel, ..)| [250, 20, 100][channel]);
+        let ink = Array3::<u8>::zeros((1, 1, 1));
+        let png = sheet(&[vec![tile.view(), ink.view()]], 1).unwrap();
+        let back = image::load_from_memory(&png).unwrap().to_rgb8();
+        assert_eq!((back.get_pixel(1, 1).0, back.get_pixel(3, 1).0), ([250, 20, 100], [255; 3]));
     }
 
     #[test]

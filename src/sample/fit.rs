@@ -55,7 +55,14 @@ mod tests {
             Sampling::ZippedPairs { batch: 64 },
             Sampling::ListedPairs { batch: 640, n_samples: 1000 },
             Sampling::Images { batch: 128, turns: 4, flips: true },
-            Sampling::Classes { classes: 32, drawings: 6, turns: 1, flips: false, within: 0.5 },
+            Sampling::Classes {
+                classes: 32,
+                drawings: 6,
+                turns: 1,
+                flips: false,
+                within: 0.5,
+                different_makers: false,
+            },
             Sampling::Episodes { way: 20, shot: 5, queries: 5, turns: 1, within: 0.0 },
         ];
         for sampling in &too_large {
@@ -69,7 +76,14 @@ mod tests {
 
     #[test]
     fn what_fits_stays() {
-        let sampling = Sampling::Classes { classes: 3, drawings: 4, turns: 1, flips: false, within: 0.0 };
+        let sampling = Sampling::Classes {
+            classes: 3,
+            drawings: 4,
+            turns: 1,
+            flips: false,
+            within: 0.0,
+            different_makers: false,
+        };
         assert_eq!(fitted(&sampling, &small()), sampling);
     }
 
@@ -77,7 +91,14 @@ mod tests {
     fn a_class_of_one_drawing_is_still_refused_by_name() {
         let spec = GlyphSpec { alphabets: 1, characters: 2, drawers: 1, seed: 1 };
         let data = Arc::new(glyphs::framed(&spec, &Preprocessing::ink(8)).unwrap());
-        let sampling = Sampling::Classes { classes: 8, drawings: 4, turns: 1, flips: false, within: 0.0 };
+        let sampling = Sampling::Classes {
+            classes: 8,
+            drawings: 4,
+            turns: 1,
+            flips: false,
+            within: 0.0,
+            different_makers: false,
+        };
         let error = sampler(&fitted(&sampling, &data), None, data, 0).err().unwrap().to_string();
         assert!(error.contains("1 drawings"), "{error}");
     }

@@ -14,7 +14,7 @@ mod pool;
 mod tests;
 mod variant;
 
-pub use augment::Distortion;
+pub use augment::{Distortion, Drawn};
 pub use episodes::{Episode, EpisodeSampler, EpisodeSpec, episodes};
 pub use fit::fitted;
 pub use variant::{Variants, siblings};
@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// A training batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Ink levels `[B, C, S, S]`. Pairs: the first half are their left images, the second half
+    /// Ink levels or colours `[B, C, S, S]`. Pairs: the first half are their left images, the second half
     /// their right ones. Episodes: supports class by class, then queries class by class.
     pub images: Array4<u8>,
     /// What the loss is told.
@@ -80,9 +80,10 @@ pub fn sampler(
             let variants = Variants::new(turns, flips)?;
             (Box::new(Images::new(&data, batch, variants, seed)?), variants)
         }
-        Sampling::Classes { classes, drawings, turns, flips, within } => {
+        Sampling::Classes { classes, drawings, turns, flips, within, different_makers } => {
             let variants = Variants::new(turns, flips)?;
-            (Box::new(Classes::new(&data, (classes, drawings), variants, within, seed)?), variants)
+            let plan = Classes::new(&data, (classes, drawings), variants, within, seed)?;
+            (Box::new(if different_makers { plan.apart(&data)? } else { plan }), variants)
         }
         Sampling::Episodes { way, shot, queries, turns, within } => {
             let variants = Variants::new(turns, false)?;
@@ -99,7 +100,7 @@ pub fn sampler(
         Sampling::Classes { classes, drawings, .. } => classes * drawings,
         Sampling::Episodes { way, shot, queries, .. } => way * (shot + queries),
     };
-    let distortion = augment.map(|a| Distortion::new(a, data.size())).transpose()?;
+    let distortion = augment.map(|a| Distortion::new(a, data.images.shape()[1], data.size())).transpose()?;
     Ok(Box::new(Painter { plan, variants, distortion, batch_images, data, seed }))
 }
 
@@ -138,22 +139,27 @@ impl Sampler for Painter {
 }
 
 impl Painter {
-    /// Writes image `i` of batch `k`, `[C, S, S]`; all channels are distorted alike.
+    /// Writes image `i` of batch `k`, `[C, S, S]`; what moves pixels moves all channels alike.
     fn paint(&self, k: u64, i: u64, pick: Pick, to: &mut [u8]) {
         let side = self.data.size();
-        let image = self.data.image(pick.image);
-        let shape = self.distortion.as_ref().and_then(|d| d.draw(&mut stream(self.seed, "augment", k, i)));
-        let mut turned = vec![0; side * side];
-        for (from, to) in image.outer_iter().zip(to.chunks_exact_mut(side * side)) {
-            // Rows of a subset of a standard array are in order: no copy is made.
-            let from = from.as_standard_layout();
-            let Some(from) = from.as_slice() else { continue };
-            match &shape {
-                None => self.variants.copy(pick.variant, side, from, to),
-                Some(shape) => {
-                    self.variants.copy(pick.variant, side, from, &mut turned);
-                    shape.apply(&turned, to);
-                }
+        let drawn = self.distortion.as_ref().and_then(|distortion| {
+            Some((distortion, distortion.draw(&mut stream(self.seed, "augment", k, i))?))
+        });
+        let turn = |to: &mut [u8]| {
+            let image = self.data.image(pick.image);
+            for (from, to) in image.outer_iter().zip(to.chunks_exact_mut(side * side)) {
+                // Rows of a subset of a standard array are in order: no copy is made.
+                let from = from.as_standard_layout();
+                let Some(from) = from.as_slice() else { continue };
+                self.variants.copy(pick.variant, side, from, to);
+            }
+        };
+        match drawn {
+            None => turn(to),
+            Some((distortion, drawn)) => {
+                let mut turned = vec![0; to.len()];
+                turn(&mut turned);
+                distortion.apply(&drawn, &turned, to);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::epochs::Epochs;
 use super::pool::Pool;
 use super::variant::Variants;
 use crate::data::Dataset;
-use crate::random::{below, draw, happens, stream};
+use crate::random::{Stream, below, draw, happens, stream};
 use crate::{Error, Result};
 
 /// A drawing of a batch: its index in the data, and the variant of it that is wanted.
@@ -157,6 +157,8 @@ pub(super) struct Classes {
     /// Share of batches of whole alphabets.
     pub within: f32,
     pub seed: u64,
+    /// Who drew each image, where the drawings of a class must be by different people.
+    drawers: Option<Vec<u16>>,
 }
 
 impl Classes {
@@ -177,7 +179,29 @@ impl Classes {
         let pool = Pool::new(data);
         pool.need_classes(data, classes, &format!("a batch takes {classes} classes"))?;
         pool.need_drawings(data, drawings, &format!("a batch takes {drawings} drawings of a class"))?;
-        Ok(Self { pool, classes, drawings, variants, within, seed })
+        Ok(Self { pool, classes, drawings, variants, within, seed, drawers: None })
+    }
+
+    /// The same with the drawings of a class by different people.
+    ///
+    /// # Errors
+    /// Data that do not tell who drew, or a class (which is named) that too few people drew.
+    pub(super) fn apart(self, data: &Dataset) -> Result<Self> {
+        let wanted = self.drawings;
+        self.pool.need_drawers(
+            data,
+            wanted,
+            &format!("a batch takes {wanted} drawings of a class by different drawers"),
+        )?;
+        Ok(Self { drawers: Some(data.drawers.clone()), ..self })
+    }
+
+    /// The drawings of a class in a batch.
+    fn of_class(&self, rng: &mut Stream, class: usize) -> Vec<usize> {
+        match &self.drawers {
+            None => self.pool.drawings(rng, class, self.drawings),
+            Some(drawers) => self.pool.drawings_apart(rng, class, self.drawings, drawers),
+        }
     }
 
     /// (class, variant, its drawings) of batch `k`. The classes of one alphabet are turned alike.
@@ -195,8 +219,7 @@ impl Classes {
         };
         let variants: Vec<usize> =
             (0..self.classes).map(|_| below(&mut rng, self.variants.count())).collect();
-        let of =
-            |(class, turned)| (class, variants[turned], self.pool.drawings(&mut rng, class, self.drawings));
+        let of = |(class, turned)| (class, variants[turned], self.of_class(&mut rng, class));
         classes.into_iter().map(of).collect()
     }
 }

@@ -4,6 +4,7 @@
 use crate::data::Dataset;
 use crate::random::{Stream, below, draw};
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 
 /// Drawings by class, and the classes that have any by alphabet.
 pub(super) struct Pool {
@@ -81,6 +82,43 @@ impl Pool {
     /// Draws `count` different drawings of a class.
     pub(super) fn drawings(&self, rng: &mut Stream, class: usize, count: usize) -> Vec<usize> {
         draw(rng, &mut self.members[class].clone(), count).to_vec()
+    }
+
+    /// Draws `count` drawings of a class by different people: people as the dice fall, of each the drawing
+    /// that falls first.
+    pub(super) fn drawings_apart(
+        &self,
+        rng: &mut Stream,
+        class: usize,
+        count: usize,
+        drawers: &[u16],
+    ) -> Vec<usize> {
+        let mut drawn = Vec::with_capacity(count);
+        for image in self.drawings(rng, class, self.members[class].len()) {
+            let new = drawn.iter().all(|&other: &usize| drawers[other] != drawers[image]);
+            if new && drawn.len() < count {
+                drawn.push(image);
+            }
+        }
+        drawn
+    }
+
+    /// An error unless at least `count` people drew every class with images.
+    pub(super) fn need_drawers(&self, data: &Dataset, count: usize, what: &str) -> Result<()> {
+        let people = |&class: &usize| {
+            self.members[class].iter().map(|&image| data.drawers[image]).collect::<BTreeSet<_>>().len()
+        };
+        match self.classes.iter().find(|class| people(class) < count) {
+            None => Ok(()),
+            Some(class) => {
+                let why = format!(
+                    "{what}, but class {} is by {}; a file of makers (--makers, `makers` of the recipe's data) tells them apart",
+                    class_name(data, *class),
+                    people(class)
+                );
+                Err(Error::invalid(&data.name, why))
+            }
+        }
     }
 
     /// Draws one drawing of a class.

@@ -35,6 +35,7 @@ fn distorted() -> Augment {
         elastic: 0.05,
         thickness: 1.0,
         probability: 0.9,
+        ..Augment::default()
     }
 }
 
@@ -43,7 +44,14 @@ fn kinds() -> Vec<Sampling> {
         Sampling::ZippedPairs { batch: 9 },
         Sampling::ListedPairs { batch: 9, n_samples: 40 },
         Sampling::Images { batch: 11, turns: 4, flips: true },
-        Sampling::Classes { classes: 5, drawings: 3, turns: 4, flips: false, within: 0.5 },
+        Sampling::Classes {
+            classes: 5,
+            drawings: 3,
+            turns: 4,
+            flips: false,
+            within: 0.5,
+            different_makers: false,
+        },
         Sampling::Episodes { way: 4, shot: 2, queries: 3, turns: 4, within: 0.5 },
     ]
 }
@@ -56,7 +64,7 @@ fn picks(sampling: &Sampling, data: &Dataset, seed: u64, k: u64) -> (Vec<Pick>, 
         Sampling::Images { batch, turns, flips } => {
             Images::new(data, batch, Variants::new(turns, flips).unwrap(), seed).unwrap().plan(k)
         }
-        Sampling::Classes { classes, drawings, turns, flips, within } => {
+        Sampling::Classes { classes, drawings, turns, flips, within, .. } => {
             let variants = Variants::new(turns, flips).unwrap();
             Classes::new(data, (classes, drawings), variants, within, seed).unwrap().plan(k)
         }
@@ -169,7 +177,14 @@ fn turned_images_carry_their_own_labels() {
 fn class_batches_hold_p_classes_of_k_drawings() {
     let data = set(&[5, 7, 3], 6, 4);
     for (within, k) in [0.0, 1.0].into_iter().flat_map(|w| (0..50).map(move |k| (w, k))) {
-        let kind = Sampling::Classes { classes: 7, drawings: 3, turns: 4, flips: false, within };
+        let kind = Sampling::Classes {
+            classes: 7,
+            drawings: 3,
+            turns: 4,
+            flips: false,
+            within,
+            different_makers: false,
+        };
         let (picks, targets) = picks(&kind, &data, 2, k);
         let Targets::Labels(labels) = targets else { panic!("images have a label each") };
         let images: BTreeSet<_> = picks.iter().map(|p| p.image).collect();
@@ -187,6 +202,83 @@ fn class_batches_hold_p_classes_of_k_drawings() {
             assert!(turns.values().all(|t| t.len() == 1), "an alphabet is turned as one");
         }
     }
+}
+
+#[test]
+fn drawings_of_a_class_can_be_by_different_makers() {
+    // Classes of 5 drawings by 3 makers: 0 0 1 1 2.
+    let mut data = set(&[4, 5], 5, 4);
+    data.drawers = [0, 0, 1, 1, 2].repeat(9);
+    let mut seen = BTreeSet::new();
+    for k in 0..80 {
+        let kind = Sampling::Classes {
+            classes: 4,
+            drawings: 2,
+            turns: 1,
+            flips: false,
+            within: 0.5,
+            different_makers: true,
+        };
+        let batch = sampler(&kind, None, Arc::new(data.clone()), 3).unwrap().batch(k);
+        let Targets::Labels(labels) = batch.targets else { panic!("images have a label each") };
+        for (pair, labels) in batch.images.axis_chunks_iter(ndarray::Axis(0), 2).zip(labels.chunks(2)) {
+            assert_eq!(labels[0], labels[1]);
+            let which = |image: ndarray::ArrayView3<u8>| {
+                (0..5).map(|i| 5 * labels[0] as usize + i).find(|&i| data.image(i) == image).unwrap()
+            };
+            let [a, b] = [0, 1].map(|i| which(pair.index_axis(ndarray::Axis(0), i)));
+            assert_ne!(data.drawers[a], data.drawers[b], "batch {k}");
+            seen.extend([a, b]);
+        }
+    }
+    assert_eq!(seen.len(), 45, "every drawing is drawn");
+    let kind = |drawings| Sampling::Classes {
+        classes: 4,
+        drawings,
+        turns: 1,
+        flips: false,
+        within: 0.0,
+        different_makers: true,
+    };
+    let why = sampler(&kind(4), None, Arc::new(data), 3).err().unwrap().to_string();
+    assert!(why.contains("class a0/c0 is by 3") && why.contains("makers"), "{why}");
+}
+
+/// All distortions of pictures at once, whatever the threads and the order of batches.
+#[test]
+fn batches_of_colours_are_pure_functions_of_seed_and_number() {
+    let mut data = set(&[3, 2], 4, 12);
+    data.images =
+        Array4::from_shape_fn((20, 3, 12, 12), |(i, c, y, x)| (i * 13 + c * 70 + y * 5 + x * 11) as u8);
+    let how = Augment {
+        rotate: 10.0,
+        scale: 0.1,
+        shift: 0.1,
+        crop: 0.3,
+        flip: 0.5,
+        blur: 1.0,
+        brightness: 0.3,
+        contrast: 0.3,
+        saturation: 0.5,
+        hue: 30.0,
+        grey: 0.2,
+        erase: 0.2,
+        probability: 0.9,
+        ..Augment::default()
+    };
+    let kind = Sampling::Images { batch: 16, turns: 1, flips: false };
+    let made = |threads: usize, numbers: &[u64]| -> Vec<Batch> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let sampler = sampler(&kind, Some(&how), Arc::new(data.clone()), 5).unwrap();
+        pool.install(|| numbers.iter().map(|&k| sampler.batch(k)).collect())
+    };
+    let (forward, backward) = (made(1, &[0, 1, 2]), made(3, &[2, 1, 0]));
+    assert!(forward.iter().eq(backward.iter().rev()));
+    assert_ne!(forward[0].images, made(1, &[1])[0].images);
+    // The pixels of one batch, as a number: it must not differ between machines.
+    let hash =
+        forward[0].images.iter().fold(0_u64, |h, &p| (h ^ u64::from(p)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(hash, 478_208_565_091_438_536);
 }
 
 #[test]
@@ -264,12 +356,39 @@ fn what_cannot_be_drawn_is_told_by_name() {
         (Sampling::Images { batch: 37, turns: 1, flips: false }, "37 images"),
         (Sampling::ZippedPairs { batch: 0 }, "0 images"),
         (Sampling::Images { batch: 4, turns: 3, flips: false }, "3 is not a number of turns"),
-        (Sampling::Classes { classes: 13, drawings: 1, turns: 1, flips: false, within: 0.0 }, "13 classes"),
         (
-            Sampling::Classes { classes: 2, drawings: 4, turns: 1, flips: false, within: 0.0 },
+            Sampling::Classes {
+                classes: 13,
+                drawings: 1,
+                turns: 1,
+                flips: false,
+                within: 0.0,
+                different_makers: false,
+            },
+            "13 classes",
+        ),
+        (
+            Sampling::Classes {
+                classes: 2,
+                drawings: 4,
+                turns: 1,
+                flips: false,
+                within: 0.0,
+                different_makers: false,
+            },
             "has 3 drawings",
         ),
-        (Sampling::Classes { classes: 2, drawings: 2, turns: 1, flips: false, within: 1.5 }, "share"),
+        (
+            Sampling::Classes {
+                classes: 2,
+                drawings: 2,
+                turns: 1,
+                flips: false,
+                within: 1.5,
+                different_makers: false,
+            },
+            "share",
+        ),
         (Sampling::Episodes { way: 2, shot: 0, queries: 1, turns: 1, within: 0.0 }, "1 shot"),
     ];
     for (kind, needle) in refused {

@@ -7,7 +7,7 @@ use crate::model::recipe::Sampling;
 
 /// The batch as graph values.
 pub(super) struct Batch<'g> {
-    /// `uint8 [B, 1, S, S]`.
+    /// `uint8 [B, C, S, S]`.
     pub images: Expr<'g>,
     /// What is known about them.
     pub targets: Targets<'g>,
@@ -41,7 +41,8 @@ pub(super) fn inputs<'g>(g: &'g Graph, recipe: &Recipe) -> Batch<'g> {
         specs.push(TensorSpec { name: name.into(), dtype, shape: shape.to_vec() });
         g.input(name, dtype, shape)
     };
-    let shape = [images, 1, recipe.size, recipe.size];
+    let [channels, height, width] = recipe.image();
+    let shape = [images, channels, height, width];
     let images = declare("batch.images", DType::U8, &shape);
     let targets = match recipe.sampling {
         Sampling::ZippedPairs { batch } | Sampling::ListedPairs { batch, .. } => {

@@ -168,13 +168,15 @@ const LARGEST_KERNEL: usize = 5;
 
 /// Where the graph keeps its channels. The CPU provider multiplies matrices about twice as fast as it
 /// convolves on small maps; a max-pool is faster with the channels first, and the columns of a large
-/// kernel would not fit into memory. CUDA has its own convolutions.
+/// kernel would not fit into memory; columns of groups are not gathered. CUDA has its own convolutions.
 fn channels(recipe: &Recipe, target: Target) -> Result<Channels> {
     let plan = plan(recipe)?;
     let mut convolutions = plan.iter().filter_map(Part::product).filter(|product| product.conv.is_some());
     let last = target == Target::Cpu
         && convolutions.clone().next().is_some()
-        && convolutions.all(|product| product.weight[2] <= LARGEST_KERNEL)
+        && convolutions.all(|product| {
+            product.weight[2] <= LARGEST_KERNEL && product.conv.is_none_or(|conv| conv.groups == 1)
+        })
         && !plan.iter().any(|part| matches!(part.kind, Kind::MaxPool(_)));
     Ok(if last { Channels::Last } else { Channels::First })
 }

@@ -46,7 +46,7 @@ pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted
     if !data::has(&recipe, dir) && data::is_class_folders(dir) {
         let path = dir.canonicalize().map_err(Error::io("read the folder", dir))?;
         notes.push(format!("training on the class folders of {}", path.display()));
-        recipe.data = Data::Folder { path };
+        recipe.data = Data::Folder { path, makers: None, hold_out: Vec::new(), leave_out: Vec::new() };
     }
     let all = data::load(&recipe, dir, triage)?;
     let sampling = sample::fitted(&recipe.sampling, &all);
@@ -56,8 +56,17 @@ pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted
         notes.push(format!("the data are too few for the batches {large}; they are {small}"));
         recipe.sampling = sampling;
     }
+    notes.extend(word_on_colours(&recipe).map(String::from));
     let material = Material::new(&recipe, all)?;
     Ok(Fitted { recipe, material, notes })
+}
+
+/// What should be told of a recipe of colours whose data have none.
+fn word_on_colours(recipe: &Recipe) -> Option<&'static str> {
+    let grey = matches!(recipe.data, Data::Mnist | Data::Omniglot { .. });
+    (grey && recipe.colour.is_some()).then_some(
+        "these data have no colours: each channel is the same grey, and a recipe of ink is as good",
+    )
 }
 
 impl Material {
@@ -67,12 +76,12 @@ impl Material {
     /// Data that cannot fill the recipe's batches.
     pub fn new(recipe: &Recipe, all: Dataset) -> Result<Self> {
         let facts = DataFacts::of(&all);
-        let (training, held_out) = match &recipe.data {
-            Data::Omniglot { hold_out, .. } if !hold_out.is_empty() => {
+        let (training, held_out) = match recipe.data.hold_out() {
+            [] => (all, None),
+            hold_out => {
                 let (kept, held) = all.split_alphabets(hold_out)?;
                 (kept, Some(held))
             }
-            _ => (all, None),
         };
         let training = Arc::new(training);
         let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), Arc::clone(&training), recipe.seed)?;

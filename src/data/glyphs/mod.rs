@@ -5,6 +5,7 @@
 //! slant, proportions, a pressure and a tremor of their own. Every drawing is a pure function of the
 //! seed and its place, whatever the number of threads.
 
+mod colour;
 mod pen;
 mod shape;
 
@@ -87,11 +88,11 @@ pub fn generate(spec: &GlyphSpec, size: usize) -> Result<Dataset> {
     })
 }
 
-/// Generates alphabets as a tower wants to see them, `[N, 1, S, S]`: where the square is laid around
-/// the ink, they are drawn larger first.
+/// Generates alphabets as a tower wants to see them, `[N, C, S, S]`: where the square is laid around
+/// the ink, they are drawn larger first; a tower that takes colours sees coloured ink on coloured paper.
 ///
 /// # Errors
-/// As [`generate`]; a tower that takes colours.
+/// As [`generate`]; a foreign tower that takes colours.
 pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
     let size = how.size();
     match *how {
@@ -107,6 +108,11 @@ pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
             )?;
             Ok(Dataset { images, ..page })
         }
+        Preprocessing::Colour { .. } => {
+            let page = generate(spec, size)?;
+            let images = colour::coloured(&page, spec);
+            Ok(Dataset { name: format!("coloured {}", page.name), images, ..page })
+        }
         Preprocessing::Rgb { .. } => Err(Error::invalid("glyphs", "are ink, and this tower takes colours")),
     }
 }
@@ -115,6 +121,7 @@ pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::image::Colour;
 
     const SPEC: GlyphSpec = GlyphSpec { alphabets: 3, characters: 10, drawers: 6, seed: 7 };
 
@@ -199,6 +206,40 @@ mod tests {
         );
         let colours = Preprocessing::Rgb { size: 8, filter: Default::default(), crop: 1.0 };
         assert!(framed(&SPEC, &colours).is_err());
+    }
+
+    #[test]
+    fn in_colours_the_ink_is_the_characters_and_the_paper_nobodys() {
+        let how = Preprocessing::ink(28).in_colour(Colour::default());
+        let data = framed(&SPEC, &how).unwrap();
+        let ink = generate(&SPEC, 28).unwrap();
+        assert_eq!((data.images.dim(), &data.labels), ((180, 3, 28, 28), &ink.labels));
+        // The mean colour of a drawing's darkest strokes, or of its bare paper.
+        let mean = |i: usize, inked: bool| -> [f64; 3] {
+            let (picture, page) = (data.image(i), ink.image(i));
+            let most = f64::from(*page.iter().max().unwrap());
+            let here = |level: u8| if inked { f64::from(level) > 0.8 * most } else { level == 0 };
+            let plane = page.index_axis(Axis(0), 0);
+            let places: Vec<_> =
+                plane.indexed_iter().filter(|(_, level)| here(**level)).map(|(at, _)| at).collect();
+            let sum = |c: usize| places.iter().map(|&(y, x)| f64::from(picture[(c, y, x)])).sum::<f64>();
+            [0, 1, 2].map(|c| sum(c) / places.len() as f64)
+        };
+        let sum = |colour: [f64; 3]| colour.iter().sum::<f64>();
+        // The weakest channel of the ink, which its paper tints least: mostly the same within a character.
+        let weakest = |[r, g, b]: [f64; 3]| {
+            if r <= g && r <= b {
+                0
+            } else if g <= b {
+                1
+            } else {
+                2
+            }
+        };
+        let darker = (0..180).filter(|&i| sum(mean(i, true)) + 30.0 < sum(mean(i, false))).count();
+        let agreeing = (0..180).filter(|&i| weakest(mean(i, true)) == weakest(mean(i / 6 * 6, true))).count();
+        assert!(darker >= 176 && agreeing >= 120, "{darker}, {agreeing} of 180");
+        assert_eq!(framed(&SPEC, &how).unwrap().images, data.images);
     }
 
     #[test]

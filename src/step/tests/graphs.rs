@@ -146,8 +146,14 @@ fn running_statistics_converge_and_folding_changes_nothing() {
 /// are one and the same step.
 #[test]
 fn every_target_takes_the_same_step() {
+    for colour in [Json::Null, json!({})] {
+        takes_the_same_step(colour);
+    }
+}
+
+fn takes_the_same_step(colour: Json) {
     let recipe = recipe(json!({
-        "size": 9,
+        "size": 9, "colour": colour,
         "tower": [
             {"conv": {"filters": 2, "kernel": 3, "padding": "same"}}, "batch-norm", "relu", {"dropout": 0.5},
             {"conv": {"filters": 3, "kernel": 4, "stride": 2, "padding": "same"}}, "relu",
@@ -169,6 +175,52 @@ fn every_target_takes_the_same_step() {
         // The bias of a layer before a normalisation does nothing: its steps are rounding alone.
         let far = (&cpu[name] - value).into_iter().find(|d| d.abs() > 1e-9);
         assert_eq!(far, None, "{name}");
+    }
+}
+
+/// Layers of small networks: the step's gradients are those of central differences.
+#[test]
+fn layers_of_small_networks_learn() {
+    let recipe = recipe(json!({
+        "size": 6, "colour": {},
+        "tower": [
+            {"conv": {"filters": 4, "kernel": 3, "padding": "half", "groups": 1}}, "hard-swish",
+            {"depthwise": {"kernel": 3, "stride": 2, "padding": "half"}}, "batch-norm", "silu",
+            {"conv": {"filters": 6, "kernel": 3, "padding": "half", "groups": 2}}, "relu6",
+            {"squeeze-excite": {"units": 2}},
+            {"inverted-residual": {"filters": 6, "expand": 2, "activation": "hard-swish", "squeeze": 2}},
+            {"inverted-residual": {"filters": 4, "kernel": 5, "stride": 2, "expand": 1}},
+            "global-average-pool", {"fc": {"units": 3}},
+        ],
+    }));
+    let mut setup = Setup::new(&recipe, &TrainingClasses::distinct(2));
+    let ops = setup.graph.model.graph.as_ref().unwrap();
+    assert!(ops.node.iter().any(|n| n.op_type.as_deref() == Some("Conv")), "groups are not gathered");
+    let cpu = build(&recipe, &TrainingClasses::distinct(2), Target::Cpu).unwrap();
+    assert!(cpu.model.graph.unwrap().node.iter().any(|n| n.op_type.as_deref() == Some("Conv")));
+    let outputs = setup.run();
+    let weights: Vec<String> = setup
+        .inputs
+        .keys()
+        .filter(|name| name.starts_with("param.") && name.ends_with("weight"))
+        .cloned()
+        .collect();
+    assert_eq!(weights.len(), 13);
+    for name in weights {
+        let gradient = setup.gradient(&outputs, &name);
+        // Along a direction of ones and minus ones.
+        let sign = |i: usize| if i.is_multiple_of(3) { 1.0 } else { -1.0 };
+        let along: f64 = gradient.iter().enumerate().map(|(i, g)| g * sign(i)).sum();
+        let start = setup.inputs[&name].clone();
+        let mut loss = |step: f64| {
+            let moved = setup.inputs.get_mut(&name).unwrap();
+            moved.iter_mut().zip(&start).enumerate().for_each(|(i, (x, s))| *x = s + step * sign(i));
+            setup.run()["loss"].sum()
+        };
+        let difference = (loss(1e-6) - loss(-1e-6)) / 2e-6;
+        setup.inputs.insert(name.clone(), start);
+        let scale = along.abs().max(difference.abs()).max(1e-3);
+        assert!((along - difference).abs() < 1e-4 * scale, "{name}: {along}, {difference}");
     }
 }
 
