@@ -2,7 +2,7 @@
 //!
 //! The model as it was given runs picture by picture, at its own batch, on the first runtime that can run it;
 //! that is the truth. The tower runs on every runtime at hand, in batches of 1, 2 and 5, permuted and
-//! repeated. Row *i* must be the truth of picture *i*, and depend on nothing else ([`trial`]). A tower that
+//! repeated. Row *i* must be the truth of picture *i*, and depend on nothing else (`trial`). A tower that
 //! no runtime gives right rows of is not written.
 
 mod pictures;

@@ -2,7 +2,7 @@
 //! the folders themselves is tried on classes and examples held out, and kept where it is surely better.
 //!
 //! What can be learned: a projection of the embeddings, of any tower, by the within-class covariance
-//! ([`closed`]) and by a contrastive step after it ([`contrast`]). It becomes part of the tower's graph.
+//! (`closed`) and by a contrastive step after it (`contrast`). It becomes part of the tower's graph.
 //! Whatever is not better, beyond what chance explains, leaves the tower as it was.
 
 mod closed;
