@@ -1,7 +1,9 @@
 //! The demo as a user runs it.
 
 use assert_cmd::Command;
-use siamese::runtime::{ORT, Runtime};
+use siamese::runtime::ORT;
+#[cfg(feature = "ort")]
+use siamese::runtime::Runtime;
 
 fn demo(dir: &std::path::Path, arguments: &[&str]) -> serde_json::Value {
     let mut command = Command::cargo_bin("siamese").unwrap();
