@@ -30,6 +30,8 @@ use trial::{Fold, Shares, folds, gain, measure, surely_worse};
 
 /// Shares of the mean variance that are added to the within-class covariance.
 const SMOOTHINGS: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
+/// A smaller gain is not worth another tower, whose embeddings no earlier gallery can use.
+const LEAST_GAIN: f64 = 0.005;
 /// The seed of folds.
 const SEED: u64 = 0;
 
@@ -214,12 +216,12 @@ fn candidate(name: String, as_is: &Shares, shares: &Shares) -> Candidate {
     Candidate { name, new_classes, new_pictures, from_all, gain, gain_interval_95, surely_worse }
 }
 
-/// The place of the candidate with the greatest gain among those whose gain chance does not explain, and which
-/// are surely worse at nothing; 0 is the tower as it was.
+/// The place of the candidate with the greatest gain among those whose gain is worth it, which chance does not
+/// explain, and which are surely worse at nothing; 0 is the tower as it was.
 fn best(candidates: &[Candidate]) -> usize {
     let better = |place: &usize| {
         let candidate = &candidates[*place];
-        candidate.gain_interval_95[0] > 0.0 && !candidate.surely_worse
+        candidate.gain >= LEAST_GAIN && candidate.gain_interval_95[0] > 0.0 && !candidate.surely_worse
     };
     let gain = |place: usize| candidates[place].gain;
     (1..candidates.len()).filter(better).max_by(|&a, &b| gain(a).total_cmp(&gain(b))).unwrap_or(0)
@@ -262,6 +264,7 @@ mod tests {
         assert_eq!(best(&[as_it_was(), maybe.clone(), candidate(0.02, 0.0, false)]), 0);
         assert_eq!(best(&[as_it_was(), candidate(0.05, 0.01, false), candidate(0.06, 0.02, false)]), 2);
         assert_eq!(best(&[as_it_was(), candidate(0.05, 0.01, false), candidate(0.06, 0.02, true)]), 1);
+        assert_eq!(best(&[as_it_was(), candidate(0.004, 0.001, false)]), 0);
         assert_eq!(best(&[as_it_was()]), 0);
     }
 }
