@@ -3,11 +3,9 @@
 use super::output::{note, show};
 use super::shared::{self, PictureArgs, RuntimeArgs, percent};
 use super::{Context, Outcome};
-use crate::gallery::{self, Enrolment, Gallery, Location};
-use crate::image::Triage;
+use crate::gallery::Gallery;
 use crate::learn::{Candidate, Learned, Task, Watch, learn};
 use crate::{Result, tower};
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `learn`.
@@ -27,14 +25,6 @@ pub struct Arguments {
     runtime: RuntimeArgs,
 }
 
-/// What was learned, and the gallery of all pictures.
-#[derive(Debug, Serialize)]
-struct Recogniser {
-    #[serde(flatten)]
-    learned: Learned,
-    gallery: Enrolment,
-}
-
 struct Notes;
 
 impl Watch for Notes {
@@ -50,8 +40,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (triage, out) = (arguments.images.triage(), &arguments.out);
     let task = Task { pictures: &arguments.pictures, tower, runner: &runner, out, triage: &triage };
     let learned = learn(&task, &mut Notes)?;
-    let gallery = enrolled(context, arguments, &learned)?;
-    show(context, &Recogniser { learned, gallery }, text)?;
+    shared::recalibrate(&mut Gallery::open(&learned.gallery.gallery)?, true);
+    show(context, &learned, text)?;
     triage.end()?;
     Ok(Outcome::Yes)
 }
@@ -62,22 +52,8 @@ fn shipped() -> &'static str {
     float.map_or(tower::DEFAULT, |t| t.name)
 }
 
-/// All pictures in a gallery of the best tower that was written, the exact one where there is one; calibrated.
-fn enrolled(context: &Context, arguments: &Arguments, learned: &Learned) -> Result<Enrolment> {
-    let at = Location::from(arguments.out.join("gallery").as_path());
-    note("enrolling all pictures");
-    let pictures = shared::inputs(std::slice::from_ref(&arguments.pictures))?;
-    let tower = learned.towers.last().map(PathBuf::as_path);
-    // Pictures that cannot be used were told when they were read.
-    let told = Triage::lenient(|_| ());
-    let load = |tower: &Path| arguments.runtime.load(context, tower);
-    let enrolment = gallery::enroll(&at, tower, None, pictures, load, &told, || ())?;
-    shared::recalibrate(&mut Gallery::open(&at)?, true);
-    Ok(enrolment)
-}
-
-fn text(recogniser: &Recogniser) -> String {
-    let Recogniser { learned, gallery } = recogniser;
+fn text(learned: &Learned) -> String {
+    let gallery = &learned.gallery;
     let head = |cells: [&str; 4]| {
         format!("{:56} {:>9} {:>9} {:>9}   gain (95 % interval)\n", cells[0], cells[1], cells[2], cells[3])
     };

@@ -13,7 +13,9 @@ mod tests;
 mod threshold;
 
 pub use classify::{Answer, Candidate, Classifier, Shots};
-pub use pictures::{Answered, Enrolment, Question, Verification, Verified, classify, enroll, verify};
+pub use pictures::{
+    Answered, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
+};
 pub use store::Location;
 pub use threshold::{Calibrated, Limit, PairThreshold, Rule, State, recalibrate};
 

@@ -1,7 +1,8 @@
 //! Pictures → galleries and answers: what `siamese enroll`, `classify` and `verify` do, batch by batch as
 //! pictures are embedded.
 
-use super::{Answer, Classifier, Example, Gallery, Loading, Location, Rule, Shots, check_label};
+use super::{Answer, Classifier, Enrolled, Example, Gallery, Loading, Location, Rule, Shots, check_label};
+use crate::data::Dataset;
 use crate::embed::{self, Embedded, EmbeddedBatch, PictureFile, PictureFiles};
 use crate::eval::between;
 use crate::image::Triage;
@@ -114,16 +115,49 @@ pub fn enroll(
         None => Gallery::create(at, embedder.spec(), of_new)?,
     };
     let done = gallery.enroll(&examples)?;
-    let entries = gallery.classes()?;
-    Ok(Enrolment {
-        gallery: at.clone(),
-        added: done.added,
-        present: done.present,
-        broken: triage.tally().broken,
-        classes: entries.len(),
-        examples: entries.iter().map(|e| e.examples).sum(),
-        tower_sha256: gallery.facts().tower_sha256.clone(),
-    })
+    Enrolment::of(&gallery, done, triage)
+}
+
+/// Enrols a data set into a new gallery of a tower; classes are called as [`Dataset::title`] calls them.
+///
+/// # Errors
+/// A gallery that is there already; a label that cannot be kept; those of [`embed::images`].
+pub fn enroll_set(
+    at: &Location,
+    tower: &Path,
+    embedder: &mut dyn Embedder,
+    data: &Dataset,
+    triage: &Triage<'_>,
+) -> Result<Enrolment> {
+    if Gallery::find(at)?.is_some() {
+        return Err(Error::invalid(at, "is there already; name another place"));
+    }
+    let embeddings = embed::images(data.images.view(), embedder, |_| ())?;
+    let each = embeddings.outer_iter().zip(&data.labels).zip(&data.sources);
+    let examples = each.map(|((row, &label), source)| Example {
+        label: data.title(label),
+        embedding: row.to_vec(),
+        source: source.clone(),
+        added_unix_s: None,
+    });
+    let mut gallery = Gallery::create(at, embedder.spec(), tower)?;
+    let done = gallery.enroll(&examples.collect::<Vec<_>>())?;
+    Enrolment::of(&gallery, done, triage)
+}
+
+impl Enrolment {
+    fn of(gallery: &Gallery, done: Enrolled, triage: &Triage<'_>) -> Result<Self> {
+        let entries = gallery.classes()?;
+        Ok(Self {
+            gallery: gallery.location().clone(),
+            added: done.added,
+            present: done.present,
+            broken: triage.tally().broken,
+            classes: entries.len(),
+            examples: entries.iter().map(|e| e.examples).sum(),
+            tower_sha256: gallery.facts().tower_sha256.clone(),
+        })
+    }
 }
 
 fn examples(

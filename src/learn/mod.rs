@@ -16,6 +16,7 @@ pub use survey::Survey;
 use crate::data::{self, Dataset};
 use crate::embed;
 use crate::export::{self, Projection, project};
+use crate::gallery::{self, Enrolment, Gallery, Location};
 use crate::image::Triage;
 use crate::onnx::ModelProto;
 use crate::report::html::Page;
@@ -43,7 +44,7 @@ pub struct Task<'a> {
     pub tower: &'a Path,
     /// The runtime that embeds.
     pub runner: &'a Runner,
-    /// The folder for towers and report.
+    /// The folder for towers, gallery and report.
     pub out: &'a Path,
     /// What happens to pictures that cannot be used.
     pub triage: &'a Triage<'a>,
@@ -87,6 +88,8 @@ pub struct Learned {
     pub kept: usize,
     /// The towers that were written.
     pub towers: Vec<PathBuf>,
+    /// All pictures in a gallery of the last of these, the exact one where there is one.
+    pub gallery: Enrolment,
     /// The page.
     pub report: PathBuf,
 }
@@ -128,9 +131,16 @@ impl Way {
 /// Learns from class folders.
 ///
 /// # Errors
-/// A tower or pictures that cannot be used; a folder that cannot be written.
+/// A tower or pictures that cannot be used; a folder that cannot be written, or that holds a gallery already.
 pub fn learn(task: &Task<'_>, watch: &mut dyn Watch) -> Result<Learned> {
     let (spec, _) = TowerSpec::read(task.tower)?;
+    let at = Location::from(task.out.join("gallery").as_path());
+    if Gallery::find(&at)?.is_some() {
+        return Err(Error::invalid(
+            &at,
+            "is of an earlier run; name another folder with --out, or remove it",
+        ));
+    }
     watch.say(&format!("reading {} as {} sees it", task.pictures.display(), spec.name));
     let data = data::folder(task.pictures, &spec.preprocessing, task.triage)?;
     let survey = Survey::of(&data);
@@ -146,8 +156,12 @@ pub fn learn(task: &Task<'_>, watch: &mut dyn Watch) -> Result<Learned> {
     if let Some(exact) = exact_sibling(task.tower) {
         towers.push(write(&Material::of(&exact, task.runner, &data)?, way, &members, task.out)?);
     }
+    watch.say("enrolling all pictures");
+    let last = &towers[towers.len() - 1];
+    let mut embedder = task.runner.load(last)?;
+    let gallery = gallery::enroll_set(&at, last, embedder.as_mut(), &data, task.triage)?;
     let report = task.out.join("report.html");
-    let learned = Learned { survey, tower: spec.name, candidates, kept, towers, report };
+    let learned = Learned { survey, tower: spec.name, candidates, kept, towers, gallery, report };
     let page: Page = page::page(&learned, &data)?;
     page.write(&learned.report)?;
     Ok(learned)
