@@ -6,7 +6,8 @@
 
 use crate::onnx::{Constants, GraphProto, ModelProto, NodeProto};
 use crate::runtime::support;
-use crate::{Error, Result};
+use crate::walk::Types;
+use crate::{Error, Result, walk};
 use std::collections::HashSet;
 
 /// A fault of tract.
@@ -106,11 +107,14 @@ fn broken_scale(site: &Site<'_>) -> bool {
     scales.is_none_or(|scales| scales.iter().any(|scale| scale.fract() != 0.0))
 }
 
-/// Refuses a model of which tract would get a node wrong.
+/// Refuses a model of which tract would get a node wrong, and one whose nodes do not fit their inputs: tract
+/// trusts attributes, and takes memory without bounds for a `Transpose` by what is no permutation.
 ///
 /// # Errors
 /// Naming the node, what tract does with it, and what to do.
 pub fn check(model: &ModelProto, name: &str) -> Result<()> {
+    walk::check_size(model).map_err(|e| e.at(name))?;
+    Types::with_batch(model, 1).map_err(|e| e.at(name))?;
     let Some(graph) = &model.graph else { return Ok(()) };
     match find(graph, model.opset().unwrap_or(i64::MAX)) {
         Some((node, fault)) => Err(Error::invalid(

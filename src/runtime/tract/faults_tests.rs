@@ -400,3 +400,11 @@ fn what_tract_gets_right_is_left_as_it_is() {
     let case = told(13, pad, array(&[1, 3], &[1.0, 2.0, 4.0]), &[pads], &[1.0, 2.0, 4.0]);
     assert!(matches!(mend::mended(&case.model), std::borrow::Cow::Borrowed(_)));
 }
+
+#[test]
+fn a_transpose_by_no_permutation_is_refused_before_tract_sees_it() {
+    let perm = AttributeProto::ints("perm", vec![0, 0, 1]);
+    let (model, _) = model(17, vec![node("Transpose", &["x"], "y", vec![perm])], &counting(&[2, 2, 2]), &[]);
+    let said = faults::check(&model, "some.onnx").unwrap_err().to_string();
+    assert!(said.contains("Transpose") && said.contains("some.onnx"), "{said}");
+}
