@@ -36,7 +36,11 @@ pub struct Arguments {
 /// Runs the verb: all pictures that can be used are enrolled, or none.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if arguments.label.is_none() {
-        arguments.images.iter().filter_map(|path| loose(path)).for_each(note);
+        let told: Vec<String> = arguments.images.iter().filter_map(|path| loose(path)).collect();
+        told.first().into_iter().for_each(note);
+        if told.len() > 1 {
+            note(format_args!("note: so do those of {} other folders", told.len() - 1));
+        }
     }
     let bar = counter("images");
     let triage = arguments.pictures.triage_above(&bar);
