@@ -96,7 +96,8 @@ pub struct Learned {
 
 /// A tower with what it makes of the pictures.
 struct Material {
-    name: String,
+    /// Its file, or its name where it is a shipped one.
+    tower: PathBuf,
     spec: TowerSpec,
     model: ModelProto,
     /// Embeddings `[N, D]`.
@@ -173,8 +174,8 @@ impl Material {
         let mut embedder: Box<dyn Embedder> = runner.load(tower)?;
         let embeddings = embed::images(data.images.view(), embedder.as_mut(), |_| ())?;
         let rows = Projection::seen(&spec, embeddings.view());
-        let name = tower.display().to_string();
-        Ok(Self { name, spec, model, embeddings, rows, labels: data.labels.clone() })
+        let (tower, labels) = (tower.to_path_buf(), data.labels.clone());
+        Ok(Self { tower, spec, model, embeddings, rows, labels })
     }
 }
 
@@ -253,7 +254,7 @@ fn write(material: &Material, way: Option<Way>, members: &[Vec<usize>], out: &Pa
     let exact = material.spec.kind == TowerKind::Exact;
     let file = out.join(if exact { "tower.exact.onnx" } else { "tower.onnx" });
     let Some(map) = way.and_then(|way| way.learn(&material.rows, members)) else {
-        files::replace(&file, &tower::read_bytes(Path::new(&material.name))?)?;
+        files::replace(&file, &tower::read_bytes(&material.tower)?)?;
         return Ok(file);
     };
     let largest = map.apply(material.rows.view()).iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));

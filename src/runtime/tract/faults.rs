@@ -7,7 +7,7 @@
 use crate::onnx::{Constants, GraphProto, ModelProto, NodeProto};
 use crate::runtime::support;
 use crate::walk::Types;
-use crate::{Error, Result, walk};
+use crate::{Error, Result};
 use std::collections::HashSet;
 
 /// A fault of tract.
@@ -113,7 +113,6 @@ fn broken_scale(site: &Site<'_>) -> bool {
 /// # Errors
 /// Naming the node, what tract does with it, and what to do.
 pub fn check(model: &ModelProto, name: &str) -> Result<()> {
-    walk::check_size(model).map_err(|e| e.at(name))?;
     Types::with_batch(model, 1).map_err(|e| e.at(name))?;
     let Some(graph) = &model.graph else { return Ok(()) };
     match find(graph, model.opset().unwrap_or(i64::MAX)) {
