@@ -25,6 +25,7 @@ pub fn benches(criterion: &mut Criterion, runtimes: &Runtimes) -> Done {
         group.bench_function(format!("{name}, {images} images"), |b| {
             let inputs = || Inputs {
                 batch: material.sampler.batch(1),
+                teacher: None,
                 masks: graph.masks.iter().map(|m| mask(1, 1, 0, &m.shape, m.keep)).collect(),
             };
             let step = |inputs| {

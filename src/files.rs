@@ -18,6 +18,15 @@ pub const PARTIAL: &str = ".partial";
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 18;
 
+/// The folder of what is fetched once and kept: `SIAMESE_CACHE`, else `siamese` in the user's cache folder; none where
+/// the user has neither.
+pub fn cache_dir() -> Option<PathBuf> {
+    match std::env::var_os("SIAMESE_CACHE").filter(|dir| !dir.is_empty()) {
+        Some(dir) => Some(PathBuf::from(dir)),
+        None => Some(dirs::cache_dir()?.join("siamese")),
+    }
+}
+
 /// Puts bytes in place of a file's.
 ///
 /// # Errors

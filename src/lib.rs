@@ -28,6 +28,8 @@ pub mod sample;
 
 pub mod step;
 
+pub mod pretrained;
+
 pub mod tower;
 
 pub mod search;

@@ -134,7 +134,12 @@ fn inputs(case: &Case, graph: &StepGraph, k: u64) -> Inputs {
             Targets::Same(left.iter().zip(right).map(|(a, b)| f32::from(u8::from(a == b))).collect())
         }
     };
-    Inputs { batch: Batch { images, targets }, masks: graph.masks.iter().map(|m| mask(m, k)).collect() }
+    let teacher = case.recipe.loss.distil().map(|distil| {
+        let rows = uniform(&format!("teacher {k}"), &[labels.len(), distil.dim]);
+        rows.into_dimensionality().unwrap()
+    });
+    let batch = Batch { images, targets, drawn: Vec::new() };
+    Inputs { batch, teacher, masks: graph.masks.iter().map(|m| mask(m, k)).collect() }
 }
 
 /// The losses of all steps, and the state after them.
@@ -181,7 +186,7 @@ fn greatest_departure(found: &[f64], expected: &[f64]) -> f64 {
 #[test]
 fn losses_are_pytorchs() {
     let golden = golden();
-    assert_eq!(golden.cases.len(), 10);
+    assert_eq!(golden.cases.len(), 13);
     for case in &golden.cases {
         let name = &case.recipe.name;
         case.recipe.validate().unwrap();

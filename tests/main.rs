@@ -15,6 +15,8 @@ mod hostile;
 mod learn;
 mod output;
 mod pictures;
+#[cfg(feature = "ort")]
+mod published;
 mod real_data;
 mod rooms;
 mod runtime;

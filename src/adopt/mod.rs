@@ -6,6 +6,8 @@
 //! no runtime gives right rows of is not written.
 
 mod pictures;
+#[cfg(feature = "ort")]
+pub mod published;
 mod reference;
 #[cfg(test)]
 mod tests;

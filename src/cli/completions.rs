@@ -3,6 +3,7 @@
 use super::output::print;
 use super::{Outcome, command};
 use crate::model::SHIPPED;
+use crate::pretrained::PUBLISHED;
 use crate::{Result, tower};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Command};
@@ -27,11 +28,16 @@ pub fn run(arguments: &Arguments) -> Result<Outcome> {
 /// where none fits they complete files.
 fn with_names(command: Command) -> Command {
     let recipes = || PossibleValuesParser::new(SHIPPED.iter().map(|(name, _)| *name));
-    let towers = || PossibleValuesParser::new(tower::SHIPPED.iter().map(|tower| tower.name));
+    let towers = || {
+        let fetched = PUBLISHED.iter().map(|published| published.name);
+        PossibleValuesParser::new(tower::SHIPPED.iter().map(|tower| tower.name).chain(fetched))
+    };
+    let networks = || PossibleValuesParser::new(PUBLISHED.iter().map(|published| published.name));
     command.mut_subcommands(|verb| {
         verb.mut_args(|argument| match argument.get_id().as_str() {
             "recipe" => argument.value_parser(recipes()),
             "tower" => argument.value_parser(towers()),
+            "network" => argument.value_parser(networks()),
             _ => argument,
         })
     })

@@ -99,6 +99,7 @@ fn tower_lines(t: &TowerFacts) -> Vec<String> {
         t.spec.dim
     )];
     lines.extend(t.provenance.source.iter().map(|s| format!("  made from   {s}")));
+    lines.extend(t.provenance.licence.iter().map(|l| format!("  licence     {l}")));
     if let Some(batch) = t.spec.batch {
         lines.push(format!("  batch       {batch}: runtimes run it picture by picture"));
     }

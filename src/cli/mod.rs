@@ -20,6 +20,8 @@ mod inspect;
 mod interrupt;
 mod learn;
 mod man;
+#[cfg(feature = "ort")]
+mod model;
 mod output;
 mod progress;
 mod recipes;
@@ -87,6 +89,10 @@ enum Verb {
     Export(export::Arguments),
     /// Make a tower of a foreign ONNX model.
     Import(Box<import::Arguments>),
+    /// Networks that others trained on photographs: which there are, and make one a tower.
+    #[cfg(feature = "ort")]
+    #[command(subcommand)]
+    Model(model::Command),
     /// Tell what is in an ONNX file; prove an exact tower again.
     Inspect(inspect::Arguments),
     /// ONNX Runtime on this machine: find it, install it.
@@ -174,6 +180,8 @@ impl Cli {
             Verb::Data(command) => data::run(&self.context, command),
             Verb::Export(arguments) => export::run(&self.context, arguments),
             Verb::Import(arguments) => import::run(&self.context, arguments),
+            #[cfg(feature = "ort")]
+            Verb::Model(command) => model::run(&self.context, command),
             Verb::Inspect(arguments) => inspect::run(&self.context, arguments),
             #[cfg(feature = "ort")]
             Verb::Train(arguments) => train::run(&self.context, arguments),
@@ -206,8 +214,9 @@ impl Cli {
 fn tell_of_lost_colours() {
     if crate::image::colours_lost() {
         output::note(
-            "note: pictures in colour were read as grey ink, as the tower or recipe asks; a recipe with \"colour\": {} \
-             or an imported model sees their colours",
+            "note: pictures in colour were read as grey ink, as the tower or recipe asks; `siamese model get \
+             efficientnet-lite0` makes a tower that sees colours (then --tower efficientnet-lite0), and so do a recipe \
+             with \"colour\": {} and imported models",
         );
     }
 }

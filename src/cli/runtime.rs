@@ -4,7 +4,7 @@ use super::output::{note, show};
 use super::{Context, Outcome};
 use crate::Result;
 use crate::runtime::doctor::OnnxRuntime;
-use crate::runtime::provision::{self, Installed, Nowhere, Source, Tool, Wheel};
+use crate::runtime::provision::{self, Installed, Nowhere, Source, Wheel};
 use clap::{Args, Subcommand};
 
 /// What to do about ONNX Runtime.
@@ -81,7 +81,7 @@ fn install(context: &Context, arguments: &Install) -> Result<Outcome> {
     let installed = if context.offline || provision::is_installed(&wheel, &cache) {
         provision::install(&wheel, &Nowhere, &cache)?
     } else {
-        let tool = Tool::find()?;
+        let tool = wheel.tool()?;
         note(format_args!("siamese: fetching {} with {}", wheel.requirement(), tool.name()));
         provision::install(&wheel, &tool, &cache)?
     };

@@ -231,25 +231,29 @@ fn renumber<T>(items: &mut Vec<T>, item: T) -> u32 {
 /// The training material of a recipe, whole: alphabets that the recipe holds out are in it, and
 /// [`Dataset::split_alphabets`] takes them apart. Of pictures that lie in folders those count that the triage keeps.
 pub fn load(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Dataset> {
-    let how = recipe.preprocessing();
+    load_as(recipe, &recipe.preprocessing(), dir, triage)
+}
+
+/// The same pictures as another tower sees them.
+pub fn load_as(recipe: &Recipe, how: &Preprocessing, dir: &Path, triage: &Triage<'_>) -> Result<Dataset> {
     match recipe.data {
-        recipe::Data::Mnist => mnist(dir, mnist::Part::Train, &how),
+        recipe::Data::Mnist => mnist(dir, mnist::Part::Train, how),
         recipe::Data::Omniglot { glyph_alphabets, .. } => {
-            let mut set = omniglot(dir, omniglot::Part::Background, &how)?;
+            let mut set = omniglot(dir, omniglot::Part::Background, how)?;
             if glyph_alphabets > 0 {
                 let (characters, drawers) = omniglot::USUAL;
                 let spec = GlyphSpec { alphabets: glyph_alphabets, characters, drawers, seed: 0 };
-                set.extend(&glyphs::framed(&spec, &how)?)?;
+                set.extend(&glyphs::framed(&spec, how)?)?;
             }
             Ok(set)
         }
         recipe::Data::Folder { ref path, ref makers, ref leave_out, .. } => {
             let makers = makers.as_ref().map(|makers| located(makers, dir));
             let choice = Choice { leave_out: leave_out.clone(), ..Choice::all_by(makers.as_deref())? };
-            class_folders(located(path, dir), &how, &choice, triage)
+            class_folders(located(path, dir), how, &choice, triage)
         }
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
-            glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, &how)
+            glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, how)
         }
     }
 }

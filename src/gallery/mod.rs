@@ -33,7 +33,7 @@ pub const MAX_LABEL_BYTES: usize = 256;
 /// A tower's path or name, so that it means the same in every folder.
 fn lasting(tower: &Path) -> PathBuf {
     match tower.canonicalize() {
-        Ok(path) if tower::Shipped::find(tower).is_none() => path,
+        Ok(path) if !tower::is_named(tower) => path,
         _ => tower.into(),
     }
 }

@@ -8,6 +8,7 @@
 mod augment;
 mod change;
 mod cost;
+mod distil;
 mod fold;
 mod forward;
 mod init;
@@ -80,11 +81,23 @@ impl Recipe {
 
     /// The distance that the loss shapes the embedding for.
     pub fn distance(&self) -> DistanceKind {
-        match self.loss {
+        let loss = match &self.loss {
+            // Beside a loss on labels it is that which shapes the embedding.
+            recipe::Loss::Distil(distil) => match (&distil.beside, distil.by) {
+                (Some(loss), _) => loss,
+                (None, recipe::Likeness::Square) => return DistanceKind::L2,
+                (None, recipe::Likeness::Cosine | recipe::Likeness::Relations) => return DistanceKind::Cosine,
+            },
+            loss => loss,
+        };
+        match loss {
             recipe::Loss::Spring { .. } | recipe::Loss::SpringLinear { .. } | recipe::Loss::Prototype => {
                 DistanceKind::L2
             }
-            recipe::Loss::Softmax | recipe::Loss::Cosine { .. } | recipe::Loss::Contrast { .. } => {
+            recipe::Loss::Softmax
+            | recipe::Loss::Cosine { .. }
+            | recipe::Loss::Contrast { .. }
+            | recipe::Loss::Distil(_) => {
                 DistanceKind::Cosine
             }
             recipe::Loss::Sigmoid => DistanceKind::WeightedL1,

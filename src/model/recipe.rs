@@ -5,6 +5,7 @@
 //! `{"conv": {"filters": 32, "kernel": 3}}`, `"relu"`, `{"dropout": 0.5}`.
 
 pub use super::augment::Augment;
+pub use super::distil::{Distil, Likeness};
 pub use super::layers::{Activation, Layer, Padding};
 use crate::image::{Colour, Frame};
 use serde::{Deserialize, Serialize};
@@ -200,6 +201,8 @@ pub enum Loss {
     /// Prototypical networks (Snell, Swersky, Zemel 2017): softmax over negative squared
     /// distances to class means. Needs episode sampling.
     Prototype,
+    /// A larger tower's embeddings of the same pictures, without labels or beside a loss on them.
+    Distil(Distil),
 }
 
 /// How batches are drawn.

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 const MAX_SIZE: usize = 1024;
 /// Greatest number of images in a batch.
 const MAX_BATCH: usize = 1 << 16;
+/// Most numbers of a teacher's embedding.
+const MAX_TEACHER: usize = 1 << 16;
 /// Steps are counted in a float32 inside the training graph, exactly up to here.
 const MAX_STEPS: u64 = 1 << 24;
 /// Most numbers that a layer may learn: 4 GiB of float32, and a training keeps several of each.
@@ -83,15 +85,26 @@ impl Recipe {
     }
 
     fn check_loss(&self) -> Result<()> {
-        match self.loss {
-            Loss::Spring { margin } => positive("loss.spring.margin", margin),
-            Loss::SpringLinear { margin } => positive("loss.spring-linear.margin", margin),
-            Loss::Cosine { scale, margin } => {
-                positive("loss.cosine.scale", scale)?;
-                not_negative("loss.cosine.margin", margin)
+        check_loss(&self.loss)?;
+        self.check_distil()
+    }
+
+    /// Pictures that are turned are others than those that the teacher saw.
+    fn check_distil(&self) -> Result<()> {
+        let Some(distil) = self.loss.distil() else { return Ok(()) };
+        within("loss.distil.dim", distil.dim, 1..=MAX_TEACHER)?;
+        positive("loss.distil.weight", distil.weight)?;
+        match self.sampling {
+            Sampling::Images { turns: 2.., .. }
+            | Sampling::Images { flips: true, .. }
+            | Sampling::Classes { turns: 2.., .. }
+            | Sampling::Classes { flips: true, .. }
+            | Sampling::Episodes { turns: 2.., .. } => {
+                let why = "turns or mirrors pictures as classes of their own, which a teacher has not seen; leave \
+                           `turns` and `flips` out (augment's flip and rotate are no classes)";
+                Err(Error::invalid("sampling", why))
             }
-            Loss::Contrast { scale } => positive("loss.contrast.scale", scale),
-            Loss::Sigmoid | Loss::Softmax | Loss::Prototype => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -124,7 +137,8 @@ impl Recipe {
 
     /// A loss needs batches of its kind.
     fn check_pairing(&self) -> Result<()> {
-        let (loss, needs, fits) = match self.loss {
+        let Some(on_labels) = self.loss.on_labels() else { return Ok(()) };
+        let (loss, needs, fits) = match on_labels {
             Loss::Spring { .. } | Loss::SpringLinear { .. } => (
                 "a loss on pairs",
                 "zipped-pairs or listed-pairs",
@@ -153,6 +167,8 @@ impl Recipe {
             Loss::Prototype => {
                 ("the prototype loss", "episodes", matches!(self.sampling, Sampling::Episodes { .. }))
             }
+            // Within another one it was refused before.
+            Loss::Distil(_) => return Ok(()),
         };
         if fits { Ok(()) } else { Err(Error::invalid("sampling", format!("{loss} needs {needs}"))) }
     }
@@ -204,7 +220,7 @@ impl Recipe {
             EvalProtocol::NearestTruth if self.data != Data::Mnist => {
                 Err(Error::invalid("evaluation.protocol", "nearest-truth is MNIST's; use one-shot"))
             }
-            EvalProtocol::Accuracy if self.loss != Loss::Softmax => {
+            EvalProtocol::Accuracy if self.loss.on_labels() != Some(&Loss::Softmax) => {
                 Err(Error::invalid("evaluation.protocol", "accuracy needs the softmax loss"))
             }
             EvalProtocol::OneShot { episodes } => {
@@ -225,7 +241,7 @@ impl Recipe {
                 "needs a tower whose last layer is `fc`, or `fc` and `l2-norm`",
             ));
         }
-        if matches!(self.loss, Loss::Softmax | Loss::Sigmoid) {
+        if matches!(self.loss.on_labels(), Some(Loss::Softmax | Loss::Sigmoid)) {
             return Err(Error::invalid(
                 "wccn",
                 "would change the embedding that the loss's own weights are for",
@@ -275,6 +291,26 @@ impl Recipe {
         let hint = nearest(prefix, &mut layers).map(|s| format!("; did you mean `{s}`?"));
         let why = format!("no layer's name begins with {prefix:?}{}", hint.unwrap_or_default());
         Err(Error::invalid(at, why))
+    }
+}
+
+fn check_loss(loss: &Loss) -> Result<()> {
+    match loss {
+        Loss::Spring { margin } => positive("loss.spring.margin", *margin),
+        Loss::SpringLinear { margin } => positive("loss.spring-linear.margin", *margin),
+        Loss::Cosine { scale, margin } => {
+            positive("loss.cosine.scale", *scale)?;
+            not_negative("loss.cosine.margin", *margin)
+        }
+        Loss::Contrast { scale } => positive("loss.contrast.scale", *scale),
+        Loss::Sigmoid | Loss::Softmax | Loss::Prototype => Ok(()),
+        Loss::Distil(distil) => match distil.beside.as_deref() {
+            Some(Loss::Distil(_)) => {
+                Err(Error::invalid("loss.distil.beside", "is distillation again; a loss on labels can stand there"))
+            }
+            Some(other) => check_loss(other),
+            None => Ok(()),
+        },
     }
 }
 

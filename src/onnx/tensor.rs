@@ -67,6 +67,15 @@ impl DType {
         }
     }
 
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 | Self::Bool => 1,
+            Self::F32 | Self::I32 => 4,
+            Self::F64 | Self::I64 => 8,
+        }
+    }
+
     /// Whether derivatives flow through values of this type.
     pub fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F64)

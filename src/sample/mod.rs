@@ -37,6 +37,8 @@ pub struct Batch {
     pub images: Array4<u8>,
     /// What the loss is told.
     pub targets: Targets,
+    /// The image of the data that each is made of, `[B]`.
+    pub drawn: Vec<usize>,
 }
 
 /// What the loss is told about a batch of B images.
@@ -126,7 +128,8 @@ impl Sampler for Painter {
                 .enumerate()
                 .for_each(|(i, (to, &pick))| self.paint(k, i as u64, pick, to));
         }
-        Batch { images, targets }
+        let drawn = picks.iter().map(|pick| pick.image).collect();
+        Batch { images, targets, drawn }
     }
 
     fn batch_images(&self) -> usize {

@@ -11,6 +11,8 @@ pub(super) struct Batch<'g> {
     pub images: Expr<'g>,
     /// What is known about them.
     pub targets: Targets<'g>,
+    /// What the teacher makes of them, `float32 [B, T]`; none where the loss has no teacher.
+    pub teacher: Option<Expr<'g>>,
     /// The same inputs, described.
     pub specs: Vec<TensorSpec>,
 }
@@ -53,7 +55,9 @@ pub(super) fn inputs<'g>(g: &'g Graph, recipe: &Recipe) -> Batch<'g> {
         }
         Sampling::Episodes { way, shot, queries, .. } => Targets::Episode { way, shot, queries },
     };
-    Batch { images, targets, specs }
+    let teacher =
+        recipe.loss.distil().map(|distil| declare("batch.teacher", DType::F32, &[shape[0], distil.dim]));
+    Batch { images, targets, teacher, specs }
 }
 
 /// Images in one batch.

@@ -152,6 +152,9 @@ pub fn build(recipe: &Recipe, classes: &TrainingClasses, target: Target) -> Resu
 }
 
 fn check_classes(recipe: &Recipe, classes: &TrainingClasses) -> Result<()> {
+    if recipe.loss.on_labels().is_none() {
+        return Ok(());
+    }
     let at = format!("recipe {}, training classes", recipe.name);
     if classes.count < 2 {
         return Err(Error::invalid(at, format!("{} is too few to tell apart: 2 are needed", classes.count)));

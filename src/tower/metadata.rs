@@ -18,6 +18,7 @@ const KEY_DISTANCE: &str = "siamese.distance";
 const KEY_ALPHA: &str = "siamese.distance.alpha";
 const KEY_RECIPE: &str = "siamese.recipe";
 const KEY_SOURCE: &str = "siamese.source";
+const KEY_LICENCE: &str = "siamese.licence";
 const KEY_DATA: &str = "siamese.data";
 const KEY_DATA_HASH: &str = "siamese.data.sha256";
 const KEY_ACCURACY: &str = "siamese.accuracy";
@@ -32,6 +33,9 @@ pub struct Provenance {
     pub recipe: Option<Recipe>,
     /// Of a foreign model: its file and SHA-256.
     pub source: Option<String>,
+    /// Under which terms its weights are published, and whose they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
     /// Of a foreign model: the runtimes on which the tower was seen to give the model's own embeddings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub proven: Vec<String>,
@@ -117,6 +121,7 @@ impl Provenance {
         Ok(Self {
             recipe: recipe.map(|text| Recipe::parse(text, &format!("metadata {KEY_RECIPE}"))).transpose()?,
             source: model.metadata(KEY_SOURCE).map(String::from),
+            licence: model.metadata(KEY_LICENCE).map(String::from),
             proven: model
                 .metadata(KEY_PROVEN)
                 .unwrap_or_default()
@@ -140,6 +145,7 @@ impl Provenance {
         let entries = [
             (KEY_RECIPE, recipe),
             (KEY_SOURCE, self.source.clone()),
+            (KEY_LICENCE, self.licence.clone()),
             (KEY_PROVEN, Some(self.proven.join(" ")).filter(|names| !names.is_empty())),
             (KEY_DATA, self.data.clone()),
             (KEY_DATA_HASH, self.data_sha256.clone()),

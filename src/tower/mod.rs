@@ -18,7 +18,7 @@ pub use diagnosis::{Finding, Trouble, collapsed, diagnose};
 pub use distance::Distance;
 pub use metadata::{Accuracy, FORMAT, Provenance};
 pub use proof::{LayerBound, prove};
-pub use shipped::{DEFAULT, SHIPPED, Shipped, exists, read_bytes};
+pub use shipped::{DEFAULT, SHIPPED, Shipped, exists, is_named, kept, read_bytes};
 pub use weights::finite;
 
 use crate::image::Preprocessing;

@@ -1,9 +1,11 @@
-//! The towers inside the program: where a file is asked for, their name is enough, in any folder.
+//! The towers that have names: those inside the program, and those that `siamese model get` made of published networks
+//! and keeps in the cache. Where a file is asked for, their name is enough, in any folder.
 
 use super::MAX_BYTES;
+use crate::pretrained::{PUBLISHED, Published};
 use crate::{Error, Result, files};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A tower inside the program.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -43,23 +45,54 @@ impl Shipped {
     }
 }
 
-/// Whether [`read_bytes`] would find something.
-pub fn exists(path: &Path) -> bool {
-    path.exists() || Shipped::find(path).is_some()
+/// Where the tower of a published network is kept; none where this user has no cache.
+pub fn kept(published: &Published) -> Option<PathBuf> {
+    Some(files::cache_dir()?.join("models").join(format!("{}.onnx", published.name)))
 }
 
-/// The bytes of a model file, or of the shipped tower of that name.
+/// The published network whose name a path is, where there is no file of that name.
+fn published(path: &Path) -> Option<&'static Published> {
+    let published = PUBLISHED.iter().find(|published| path == Path::new(published.name))?;
+    (!path.is_file()).then_some(published)
+}
+
+/// The kept tower that a path means.
+fn fetched(path: &Path) -> Option<PathBuf> {
+    published(path).and_then(kept).filter(|file| file.is_file())
+}
+
+/// Whether a path is the name of a tower, and no file.
+pub fn is_named(path: &Path) -> bool {
+    Shipped::find(path).is_some() || published(path).is_some()
+}
+
+/// Whether [`read_bytes`] would find something.
+pub fn exists(path: &Path) -> bool {
+    path.exists() || Shipped::find(path).is_some() || fetched(path).is_some()
+}
+
+/// The bytes of a model file, or of the tower of that name.
 ///
 /// # Errors
-/// A file that cannot be read, or is longer than the format allows; of what could be a name, those of the
-/// shipped towers are told.
+/// A file that cannot be read, or is longer than the format allows; of what could be a name, those that there are
+/// are told, and how one that was not fetched yet can be had.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     if let Some(tower) = Shipped::find(path) {
         return Ok(tower.bytes.to_vec());
     }
+    if let Some(file) = fetched(path) {
+        return files::read(&file, MAX_BYTES, "an ONNX file");
+    }
+    if let Some(Published { name, .. }) = published(path) {
+        return Err(Error::invalid(name, format!("was not fetched yet; run `siamese model get {name}`")));
+    }
     if !path.exists() && is_name(path) {
         let names: Vec<&str> = SHIPPED.iter().map(|tower| tower.name).collect();
-        let why = format!("is neither a file nor a shipped tower; shipped are {}", names.join(", "));
+        let why = format!(
+            "is neither a file nor the name of a tower; shipped are {}, and `siamese model list` tells what can be \
+             fetched",
+            names.join(", ")
+        );
         return Err(Error::invalid(path.display(), why));
     }
     files::read(path, MAX_BYTES, "an ONNX file")

@@ -85,6 +85,7 @@ fn provenance_survives() {
     let told = Provenance {
         recipe: Some(recipe),
         source: Some("a.onnx".into()),
+        licence: Some("MIT".into()),
         proven: vec!["tract".into()],
         data: Some("Omniglot".into()),
         data_sha256: Some("ab".into()),

@@ -5,7 +5,7 @@ use crate::model::Recipe;
 use crate::sample::{Batch, mask};
 use crate::step::MaskSpec;
 use crate::{Error, Result};
-use ndarray::ArrayD;
+use ndarray::{Array2, ArrayD, Axis};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -17,6 +17,8 @@ const AHEAD: usize = 2;
 pub struct Inputs {
     /// Images and targets.
     pub batch: Batch,
+    /// What the teacher makes of the images, `[B, T]`; none where there is no teacher.
+    pub teacher: Option<Array2<f32>>,
     /// Dropout masks, in the graph's order.
     pub masks: Vec<ArrayD<f32>>,
 }
@@ -39,13 +41,15 @@ impl Feed {
     ) -> Result<Self> {
         let (send, ready) = sync_channel(AHEAD);
         let (sampler, masks, seed) = (Arc::clone(&material.sampler), masks.to_vec(), recipe.seed);
+        let teacher = material.teacher.clone();
         let make = move || {
             for k in range {
                 let batch = sampler.batch(k);
                 let masks =
                     masks.iter().enumerate().map(|(i, m)| mask(seed, k, i, &m.shape, m.keep)).collect();
+                let teacher = teacher.as_ref().map(|rows| rows.select(Axis(0), &batch.drawn));
                 // The receiver is gone when the run has ended early.
-                if send.send(Inputs { batch, masks }).is_err() {
+                if send.send(Inputs { batch, teacher, masks }).is_err() {
                     return;
                 }
             }

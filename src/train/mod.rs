@@ -18,6 +18,7 @@ mod run;
 mod stages;
 mod start;
 mod stepper;
+mod teacher;
 mod wccn;
 
 pub use device::DeviceChoice;

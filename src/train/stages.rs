@@ -4,15 +4,18 @@
 use super::{
     Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, fitted, graph, train,
 };
+use super::teacher::Asking;
 use crate::image::Triage;
 use crate::model::{Params, Recipe, read_params, shipped_params};
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Device, Lookup, Options};
 use crate::{Error, Result, files};
+use ndarray::Array2;
 use prost::Message;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What is trained otherwise than a recipe says.
@@ -102,12 +105,13 @@ impl Training<'_> {
         resume: bool,
         observer: &mut dyn Observer,
     ) -> Result<FinishedRun> {
-        let Fitted { recipe, material, notes } = fitted(recipe, self.data, self.triage)?;
+        let Fitted { recipe, mut material, notes } = fitted(recipe, self.data, self.triage)?;
         let recipe = &recipe;
         notes.iter().for_each(|text| observer.note(text));
         if !resume {
             folder.refuse_to_overwrite()?;
         }
+        material.teacher = self.teacher(recipe, &material, folder, observer)?.map(Arc::new);
         let start = match &recipe.init_from {
             Some(from) if !(resume && folder.has_checkpoint()) => {
                 Some(self.first_stage(from, folder.path(), observer)?)
@@ -149,6 +153,25 @@ impl Training<'_> {
         Ok(finished)
     }
 
+    /// What the recipe's teacher makes of the training pictures, where it has one.
+    fn teacher(
+        &self,
+        recipe: &Recipe,
+        material: &Material,
+        folder: &Folder,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Array2<f32>>> {
+        let runtime = &self.options();
+        let asking = Asking { recipe, data: self.data, material, folder, runtime, triage: &Triage::lenient(drop) };
+        asking.rows(&mut |text| observer.note(text))
+    }
+
+    /// How towers run beside the training.
+    fn options(&self) -> Options {
+        let (library, device, threads) = (self.library.clone(), self.device, self.threads);
+        Options { library, device, threads, ..Options::default() }
+    }
+
     /// The evaluation that the recipe asks for; training goes on without one that cannot be had.
     fn evaluator(
         &self,
@@ -156,8 +179,7 @@ impl Training<'_> {
         material: &Material,
         observer: &mut dyn Observer,
     ) -> Option<Evaluator> {
-        let (library, device, threads) = (self.library.clone(), self.device, self.threads);
-        let runtime = Options { library, device, threads, ..Options::default() };
+        let runtime = self.options();
         let tell = |error| observer.note(&format!("no evaluations: {:#}", anyhow::Error::from(error)));
         Evaluator::new(recipe, material, runtime).map_err(tell).ok()
     }

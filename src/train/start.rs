@@ -8,6 +8,7 @@ use crate::model::{Params, Recipe};
 use crate::sample::{Sampler, sampler, siblings};
 use crate::step::{StepGraph, TrainingClasses, initial_state};
 use crate::{Error, Result, sample};
+use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +24,9 @@ pub struct Material {
     pub sampler: Arc<dyn Sampler>,
     /// The classes as the loss numbers them.
     pub classes: TrainingClasses,
+    /// What the recipe's teacher makes of each training image, `[N, T]`; none where it has no teacher, or has not
+    /// been asked yet.
+    pub teacher: Option<Arc<Array2<f32>>>,
 }
 
 /// A recipe made to fit its data.
@@ -86,7 +90,7 @@ impl Material {
         let training = Arc::new(training);
         let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), Arc::clone(&training), recipe.seed)?;
         let classes = classes(recipe, &training, sampler.classes())?;
-        Ok(Self { training, facts, held_out, sampler: Arc::from(sampler), classes })
+        Ok(Self { training, facts, held_out, sampler: Arc::from(sampler), classes, teacher: None })
     }
 }
 

@@ -96,6 +96,9 @@ impl Stepper {
             Targets::Labels(labels) => own.push(("batch.labels".into(), tensor(vec![labels.len()], labels)?)),
             Targets::Episode => {}
         }
+        if let Some(rows) = inputs.teacher {
+            own.push(("batch.teacher".into(), tensor(rows.shape().to_vec(), flat(rows))?));
+        }
         for (spec, mask) in self.graph.masks.iter().zip(inputs.masks) {
             own.push((spec.name.clone(), tensor(spec.shape.clone(), flat(mask))?));
         }

@@ -1,6 +1,7 @@
-//! Fetches a wheel through the user's own `pip` or `uv`, so that their index and proxy are used.
+//! Fetches a package through the user's own `pip` or `uv`, so that their index and proxy are used.
 
-use super::wheel::{PYTHON, Wheel};
+use super::package::Package;
+use super::wheel::PYTHON;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,15 +15,15 @@ pub trait Source {
     ///
     /// # Errors
     /// When it never will.
-    fn ready(&self, _: &Wheel) -> Result<()> {
+    fn ready(&self, _: &Package<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// Fetches the wheel into the folder `into`.
+    /// Fetches the package into the folder `into`.
     ///
     /// # Errors
     /// With the tool's own last words.
-    fn fetch(&self, wheel: &Wheel, into: &Path) -> Result<Fetched>;
+    fn fetch(&self, package: &Package<'_>, into: &Path) -> Result<Fetched>;
 }
 
 /// What came.
@@ -44,13 +45,13 @@ impl Source for Nowhere {
         "nothing".into()
     }
 
-    fn ready(&self, wheel: &Wheel) -> Result<()> {
-        let what = format!("{} is not in the cache, and may not be fetched", wheel.requirement());
-        Err(Error::missing(what, "leave --offline out, or name a library with --ort PATH"))
+    fn ready(&self, package: &Package<'_>) -> Result<()> {
+        let what = format!("{} is not in the cache, and may not be fetched", package.requirement);
+        Err(Error::missing(what, format!("leave --offline out, or {}", package.otherwise)))
     }
 
-    fn fetch(&self, wheel: &Wheel, into: &Path) -> Result<Fetched> {
-        self.ready(wheel).map(|()| Fetched::Tree(into.into()))
+    fn fetch(&self, package: &Package<'_>, into: &Path) -> Result<Fetched> {
+        self.ready(package).map(|()| Fetched::Tree(into.into()))
     }
 }
 
@@ -72,15 +73,14 @@ const TOOLS: &[Tool] = &[
 ];
 
 impl Tool {
-    /// The first that answers.
+    /// The first that answers, to fetch this package.
     ///
     /// # Errors
     /// [`Error::Missing`] when there is none.
-    pub fn find() -> Result<Self> {
+    pub fn find(package: &Package<'_>) -> Result<Self> {
         TOOLS.iter().copied().find(|tool| tool.answers()).ok_or_else(|| {
-            let what = "neither pip nor uv was found to fetch ONNX Runtime with";
-            let fix = "install Python with pip, or uv, or name an ONNX Runtime library with --ort PATH";
-            Error::missing(what, fix)
+            let what = format!("neither pip nor uv was found to fetch {} with", package.requirement);
+            Error::missing(what, format!("install Python with pip, or uv, or {}", package.otherwise))
         })
     }
 
@@ -104,24 +104,24 @@ impl Tool {
         command.status().is_ok_and(|status| status.success())
     }
 
-    /// The whole command for a wheel.
-    fn fetching(self, wheel: &Wheel, into: &Path) -> Result<Command> {
+    /// The whole command for a package.
+    fn fetching(self, package: &Package<'_>, into: &Path) -> Result<Command> {
         let mut command = self.command();
         match self {
             Self::Pip(_) => {
                 command.args(["download", "--no-deps", "--only-binary=:all:", "--no-input"]);
                 command.args(["--disable-pip-version-check", "--progress-bar=off", "--retries=2"]);
                 command.args(["--implementation=cp", "--python-version", PYTHON]);
-                wheel.platforms.iter().for_each(|tag| {
+                package.platforms.iter().for_each(|tag| {
                     command.args(["--platform", tag]);
                 });
-                command.arg("--dest").arg(into).arg(wheel.requirement());
+                command.arg("--dest").arg(into).arg(&package.requirement);
             }
             Self::Uv => {
                 // uv cannot download a wheel; it can unpack one, and check its hash before.
                 let list = into.join("requirements.txt");
-                let mut text = wheel.requirement();
-                wheel.hashes().iter().for_each(|hash| text += &format!(" --hash=sha256:{hash}"));
+                let mut text = package.requirement.clone();
+                package.hashes.iter().for_each(|hash| text += &format!(" --hash=sha256:{hash}"));
                 std::fs::write(&list, text).map_err(Error::io("write", &list))?;
                 command.args([
                     "install",
@@ -131,7 +131,7 @@ impl Tool {
                     "--no-progress",
                 ]);
                 command.args(["--python-version", PYTHON]);
-                if !wheel.hashes().is_empty() {
+                if !package.hashes.is_empty() {
                     command.arg("--require-hashes");
                 }
                 command.arg("--target").arg(into.join("tree")).arg("--requirements").arg(list);
@@ -149,11 +149,11 @@ impl Source for Tool {
         }
     }
 
-    fn fetch(&self, wheel: &Wheel, into: &Path) -> Result<Fetched> {
-        let output = self.fetching(wheel, into)?.output().map_err(Error::io("run", self.name()))?;
+    fn fetch(&self, package: &Package<'_>, into: &Path) -> Result<Fetched> {
+        let output = self.fetching(package, into)?.output().map_err(Error::io("run", self.name()))?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
-            return Err(failed(&self.name(), wheel, &words));
+            return Err(failed(&self.name(), package, &words));
         }
         if *self == Self::Uv {
             return Ok(Fetched::Tree(into.join("tree")));
@@ -161,21 +161,21 @@ impl Source for Tool {
         let entries = std::fs::read_dir(into).map_err(Error::io("read", into))?;
         let wheels = entries.flatten().map(|entry| entry.path());
         let found = wheels.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"));
-        found.map(Fetched::Wheel).ok_or_else(|| failed(&self.name(), wheel, "it left no wheel"))
+        found.map(Fetched::Wheel).ok_or_else(|| failed(&self.name(), package, "it left no wheel"))
     }
 }
 
 /// The tool's last words, which hold the reason.
-fn failed(tool: &str, wheel: &Wheel, words: &str) -> Error {
+fn failed(tool: &str, package: &Package<'_>, words: &str) -> Error {
     let full = words.contains("No space left on device") || words.contains("os error 28");
     let fix = if full {
-        "the disk is full: free space there, and run it again; nothing was left behind"
+        "the disk is full: free space there, and run it again; nothing was left behind".into()
     } else {
-        "check the network, the index that it uses and the version, or name a library with --ort PATH"
+        format!("check the network, the index that it uses and the version, or {}", package.otherwise)
     };
     Error::Missing {
-        what: format!("{tool} could not fetch {}", wheel.requirement()),
-        fix: fix.into(),
+        what: format!("{tool} could not fetch {}", package.requirement),
+        fix,
         source: Some(last_words(words).into()),
     }
 }
@@ -197,9 +197,10 @@ fn last_words(words: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::runtime::provision::Wheel;
 
     fn words(tool: Tool, wheel: &Wheel, into: &Path) -> Vec<String> {
-        let command = tool.fetching(wheel, into).unwrap();
+        let command = tool.fetching(&wheel.as_package(&|_| true), into).unwrap();
         command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told() {
         let wheel = Wheel { cuda: false, version: "1.32.0".into(), platforms: &["win_amd64"] };
-        let error = failed("pip", &wheel, "x\nERROR: [Errno 28] No space left on device\n");
+        let error = failed("pip", &wheel.as_package(&|_| true), "x\nERROR: [Errno 28] No space left on device\n");
         assert!(error.to_string().contains("disk is full"), "{error}");
         assert_eq!(error.exit_code(), 3);
     }

@@ -7,6 +7,7 @@
 
 mod fetch;
 mod install;
+mod package;
 mod places;
 mod probe;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod wheel;
 
 pub use fetch::{Fetched, Nowhere, Source, Tool};
 pub use install::{Installed, install, is_installed};
+pub use package::{Package, room};
 pub use places::{cache_dir, file_name};
 pub use probe::{Fault, driver_fault, probe};
 pub use wheel::Wheel;
@@ -196,7 +198,7 @@ pub fn ensure_with(lookup: &Lookup, say: &dyn Fn(&str)) -> Result<Library> {
         }
         Err(Error::Missing { .. }) if lookup.path.is_none() => {
             let wheel = Wheel::here(None, lookup.cuda)?;
-            let tool = Tool::find()?;
+            let tool = wheel.tool()?;
             let folder = install_dir()?;
             let (package, by) = (wheel.requirement(), tool.name());
             say(&format!(

@@ -1,6 +1,7 @@
 //! The places where ONNX Runtime's library may lie.
 
 use super::Origin;
+use crate::files;
 use crate::runtime::Lookup;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,14 +18,9 @@ pub fn file_name() -> &'static str {
     }
 }
 
-/// The folder that installed libraries are kept in: `SIAMESE_CACHE`, else the user's cache
-/// folder, with `siamese/onnxruntime` below it.
+/// The folder that installed libraries are kept in: `onnxruntime` in [`files::cache_dir`].
 pub fn cache_dir() -> Option<PathBuf> {
-    let root = match std::env::var_os("SIAMESE_CACHE").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir),
-        None => dirs::cache_dir()?.join("siamese"),
-    };
-    Some(root.join("onnxruntime"))
+    Some(files::cache_dir()?.join("onnxruntime"))
 }
 
 /// Every file worth trying, lazily: asking Python takes some tens of milliseconds.

@@ -153,7 +153,7 @@ impl Source for Fake<'_> {
         "a test".into()
     }
 
-    fn fetch(&self, _: &Wheel, into: &Path) -> Result<Fetched> {
+    fn fetch(&self, _: &Package<'_>, into: &Path) -> Result<Fetched> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
         (self.before)();
         let path = into.join("onnxruntime-1.97.0-cp312-cp312-manylinux_2_28_x86_64.whl");
@@ -281,6 +281,6 @@ fn a_wheel_with_another_hash_than_the_recorded_one_is_refused() {
     let known = Wheel { cuda: false, version: wheel::DEFAULT_CPU.into(), platforms: &["win_amd64"] };
     let lib = "onnxruntime/capi/libonnxruntime.so.1.32.0";
     let error = install(&known, &Fake::new(wheel(&[(lib, b"text")])), dir.path()).unwrap_err();
-    assert!(error.to_string().contains("is recorded: the index served another file"), "{error}");
+    assert!(error.to_string().contains("is recorded: a test gave another file"), "{error}");
     assert_eq!(names(dir.path()), Vec::<String>::new());
 }

@@ -1,6 +1,8 @@
 //! The packages that ONNX Runtime's libraries are published in, and what is known of them.
 
 use super::Version;
+use super::fetch::Tool;
+use super::package::Package;
 use crate::{Error, Result};
 
 /// The version installed when none is named.
@@ -85,6 +87,28 @@ impl Wheel {
     /// `onnxruntime==1.32.0`.
     pub fn requirement(&self) -> String {
         format!("{}=={}", self.package(), self.version)
+    }
+
+    /// The same as what is fetched, of which these files are wanted.
+    pub(super) fn as_package<'a>(&self, wanted: &'a dyn Fn(&str) -> bool) -> Package<'a> {
+        Package {
+            requirement: self.requirement(),
+            hashes: self.hashes(),
+            platforms: self.platforms,
+            folders: vec!["onnxruntime/capi", "onnxruntime"],
+            wanted,
+            // More than any published build unpacks to; a wheel nobody recorded may not fill the disk.
+            most_bytes: 4 << 30,
+            otherwise: "name an ONNX Runtime library with --ort PATH",
+        }
+    }
+
+    /// The first tool that answers, to fetch it with.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn tool(&self) -> Result<Tool> {
+        Tool::find(&self.as_package(&|_| true))
     }
 
     /// The folder's name in the cache.

@@ -3,6 +3,7 @@
 mod classes;
 mod pairs;
 mod related;
+mod taught;
 
 use super::TrainingClasses;
 use super::batch::{Batch, Targets};
@@ -25,7 +26,8 @@ pub(super) struct Parts<'g> {
 /// The parameters of the loss itself, layer `head`.
 ///
 /// `sigmoid` has `head.alpha` `[D]` and `head.beta` `[1]`, `softmax` `head.weight` `[classes, D]`
-/// and `head.bias` `[classes]`, `cosine` the class proxies `head.weight` `[classes, D]`.
+/// and `head.bias` `[classes]`, `cosine` the class proxies `head.weight` `[classes, D]`, `distil` the map
+/// `head.teacher` `[T, D]` where D is not T, and those of the loss beside it.
 ///
 /// # Errors
 /// As [`crate::model::param_specs`].
@@ -39,14 +41,17 @@ pub fn head_specs(recipe: &Recipe, classes: &TrainingClasses) -> Result<Vec<Para
         fan_out: classes.count,
     };
     let proxies = spec("weight", &[classes.count, dim], Role::Weight);
-    Ok(match recipe.loss {
-        Loss::Sigmoid => vec![spec("alpha", &[dim], Role::Weight), spec("beta", &[1], Role::Bias)],
-        Loss::Softmax => vec![proxies, spec("bias", &[classes.count], Role::Bias)],
-        Loss::Cosine { .. } => vec![proxies],
-        Loss::Spring { .. } | Loss::SpringLinear { .. } | Loss::Contrast { .. } | Loss::Prototype => {
-            Vec::new()
-        }
-    })
+    let mut specs = match recipe.loss.on_labels() {
+        Some(Loss::Sigmoid) => vec![spec("alpha", &[dim], Role::Weight), spec("beta", &[1], Role::Bias)],
+        Some(Loss::Softmax) => vec![proxies, spec("bias", &[classes.count], Role::Bias)],
+        Some(Loss::Cosine { .. }) => vec![proxies],
+        _ => Vec::new(),
+    };
+    if let Some(distil) = recipe.loss.distil().filter(|distil| distil.needs_map(dim)) {
+        let map = spec("teacher", &[distil.dim, dim], Role::Weight);
+        specs.push(ParamSpec { fan_out: distil.dim, ..map });
+    }
+    Ok(specs)
 }
 
 /// Builds the recipe's loss on the embeddings of its batch.
@@ -57,7 +62,31 @@ pub(super) fn build<'g>(
     embedding: Expr<'g>,
     values: &BTreeMap<String, Expr<'g>>,
 ) -> Result<Parts<'g>> {
-    Ok(match (&recipe.loss, batch.targets) {
+    let on_labels = |loss: &Loss| labelled(recipe, loss, classes, batch, embedding, values);
+    match (&recipe.loss, batch.teacher) {
+        (Loss::Distil(distil), Some(teacher)) => {
+            let mut parts = taught::build(distil, embedding, teacher, values.get("head.teacher").copied());
+            parts.loss = parts.loss * distil.weight;
+            if let Some(beside) = distil.beside.as_deref().map(on_labels).transpose()? {
+                parts.loss = parts.loss + beside.loss;
+                parts.metrics.extend(beside.metrics);
+            }
+            Ok(parts)
+        }
+        (loss, _) => on_labels(loss),
+    }
+}
+
+/// A loss on labels.
+fn labelled<'g>(
+    recipe: &Recipe,
+    loss: &Loss,
+    classes: &TrainingClasses,
+    batch: &Batch<'g>,
+    embedding: Expr<'g>,
+    values: &BTreeMap<String, Expr<'g>>,
+) -> Result<Parts<'g>> {
+    Ok(match (loss, batch.targets) {
         (Loss::Spring { margin }, Targets::Same(same)) => {
             pairs::spring(embedding, same, *margin, Pull::Square)
         }

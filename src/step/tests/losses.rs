@@ -228,6 +228,50 @@ fn prototype_compares_queries_with_the_means_of_the_supports() {
 }
 
 #[test]
+fn distillation_compares_each_embedding_or_every_two_with_the_teachers() {
+    for (by, wide) in [("cosine", 5), ("cosine", 3), ("square", 5), ("square", 3), ("relations", 5)] {
+        let beside = json!({"cosine": {"scale": 8.0, "margin": 0.3}});
+        let distil = json!({"teacher": "t", "dim": wide, "by": by, "weight": 3.0});
+        let mut both = distil.clone();
+        both["beside"] = beside.clone();
+        let images = json!({"images": {"batch": 6}});
+        let with = |loss: Json| {
+            let recipe = recipe(json!({"loss": loss, "sampling": images}));
+            Setup::new(&recipe, &TrainingClasses::distinct(5))
+        };
+        let setup = with(json!({"distil": distil}));
+        let teacher = setup.inputs["batch.teacher"].clone().into_dimensionality::<Ix2>().unwrap();
+        let x = embeddings(&setup.inputs);
+        let map = setup.inputs.get("param.head.teacher").cloned();
+        assert_eq!(map.is_some(), by != "relations" && wide != 3, "{by} {wide}");
+        let seen = map.map_or(x.clone(), |map| x.dot(&map.into_dimensionality::<Ix2>().unwrap().t()));
+        let cosine = |a: &Array2<f64>, i: usize, b: &Array2<f64>, j: usize| {
+            let (a, b) = (a.row(i), b.row(j));
+            a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
+        };
+        let pairs = (0..6).flat_map(|i| (0..6).map(move |j| (i, j))).filter(|(i, j)| i != j);
+        let expected = match by {
+            "cosine" => mean((0..6).map(|i| 1.0 - cosine(&seen, i, &teacher, i))),
+            "square" => mean((&seen - &teacher).iter().map(|x| x * x)),
+            _ => mean(pairs.map(|(i, j)| (cosine(&x, i, &x, j) - cosine(&teacher, i, &teacher, j)).powi(2))),
+        };
+        let taught = setup.run()["loss"].sum();
+        close(taught, 3.0 * expected);
+        // Beside a loss on labels it is added to that.
+        let (mut together, mut alone) = (with(json!({"distil": both})), with(beside));
+        let labels = ArrayD::from_shape_vec(IxDyn(&[6]), vec![0.0, 1.0, 2.0, 3.0, 4.0, 0.0]).unwrap();
+        let proxies = ArrayD::from_shape_fn(IxDyn(&[5, 3]), |i| ((i[0] * 3 + i[1] * 7) % 5) as f64 - 1.7);
+        let given = [("batch.labels".to_string(), labels), ("param.head.weight".to_string(), proxies)];
+        for other in [&mut together, &mut alone] {
+            for (name, value) in setup.inputs.clone().into_iter().chain(given.clone()) {
+                other.inputs.entry(name).and_modify(|v| *v = value);
+            }
+        }
+        close(together.run()["loss"].sum(), taught + alone.run()["loss"].sum());
+    }
+}
+
+#[test]
 fn penalties_add_the_squares_of_the_chosen_layers_weights() {
     let plain = Setup::new(&recipe(json!({})), &TrainingClasses::distinct(10));
     let changed = recipe(json!({"l2": [{"layers": "fc", "value": 0.5}]}));
@@ -265,6 +309,12 @@ fn the_whole_steps_gradient_agrees_with_central_differences() {
         (json!({"cosine": {"scale": 5.0, "margin": 0.2}}), images),
         (json!({"contrast": {"scale": 5.0}}), json!({"classes": {"classes": 3, "drawings": 2}})),
         (json!("prototype"), json!({"episodes": {"way": 2, "shot": 1, "queries": 2}})),
+        (json!({"distil": {"teacher": "t", "dim": 5, "weight": 2.0}}), json!({"images": {"batch": 6}})),
+        (json!({"distil": {"teacher": "t", "dim": 5, "by": "square"}}), json!({"images": {"batch": 6}})),
+        (
+            json!({"distil": {"teacher": "t", "dim": 5, "by": "relations", "beside": {"contrast": {"scale": 5.0}}}}),
+            json!({"classes": {"classes": 3, "drawings": 2}}),
+        ),
     ] {
         let recipe = thorough(loss.clone(), sampling);
         let mut setup = Setup::new(&recipe, &TrainingClasses::with_siblings(4, &[(0, 1)]));

@@ -45,6 +45,8 @@ impl Setup {
             let most = match spec.name.as_str() {
                 "batch.images" => 256,
                 "batch.same" => 2,
+                // Embeddings, here whole numbers.
+                "batch.teacher" => 7,
                 _ => classes.count as u32,
             };
             let draw = || f64::from(rng.random_range(0..most));

@@ -1,0 +1,86 @@
+//! What a recipe's teacher makes of the training pictures: asked once, before the first step, and kept in the run's folder.
+
+use super::{Folder, Material};
+use crate::data;
+use crate::image::Triage;
+use crate::model::recipe::Distil;
+use crate::model::{Params, Recipe, read_params, write_params};
+use crate::runtime::{ORT, Options};
+use crate::tower::TowerSpec;
+use crate::{Error, Result, embed};
+use ndarray::Array2;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// The rows in their file.
+const ROWS: &str = "teacher.embeddings";
+
+/// Asks a teacher.
+pub(super) struct Asking<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// The data folder.
+    pub data: &'a Path,
+    /// Of the recipe, without the teacher's rows.
+    pub material: &'a Material,
+    /// The run's folder.
+    pub folder: &'a Folder,
+    /// How the teacher runs.
+    pub runtime: &'a Options,
+    /// What happens to pictures that cannot be used, which were told already.
+    pub triage: &'a Triage<'a>,
+}
+
+impl Asking<'_> {
+    /// The teacher's embeddings of the training pictures, `[N, T]`; none of a recipe without a teacher.
+    ///
+    /// # Errors
+    /// A teacher that is no tower, or gives other than T numbers; data that it cannot see; a failure of the runtime; a
+    /// folder that cannot be written.
+    pub fn rows(&self, note: &mut dyn FnMut(&str)) -> Result<Option<Array2<f32>>> {
+        let Some(distil) = self.recipe.loss.distil() else { return Ok(None) };
+        let (spec, _) = TowerSpec::read(&distil.teacher)?;
+        if spec.dim != distil.dim {
+            let why = format!("is {}, but {} gives {} numbers", distil.dim, distil.teacher.display(), spec.dim);
+            return Err(Error::invalid("loss.distil.dim", why));
+        }
+        let facts = json!({"teacher_sha256": spec.sha256, "data_sha256": self.material.facts.sha256});
+        let shape = [self.material.training.len(), spec.dim];
+        if let Some(rows) = kept(&self.file(), &facts, shape) {
+            return Ok(Some(rows));
+        }
+        note(&format!("{} looks at {} pictures, once", spec.name, shape[0]));
+        let rows = self.asked(distil, &spec)?;
+        std::fs::create_dir_all(self.folder.path()).map_err(Error::io("create", self.folder.path()))?;
+        write_params(&self.file(), &Params::from([(ROWS.into(), rows.clone().into_dyn())]), &facts)?;
+        Ok(Some(rows))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("teacher.safetensors")
+    }
+
+    /// The pictures are read again, at the size that the teacher takes.
+    fn asked(&self, distil: &Distil, spec: &TowerSpec) -> Result<Array2<f32>> {
+        let all = data::load_as(self.recipe, &spec.preprocessing, self.data, self.triage)?;
+        let seen = match self.recipe.data.hold_out() {
+            [] => all,
+            hold_out => all.split_alphabets(hold_out)?.0,
+        };
+        let own = &self.material.training;
+        if (&seen.labels, &seen.sources) != (&own.labels, &own.sources) {
+            let why = "the teacher saw other pictures than the student does; did the folder change meanwhile?";
+            return Err(Error::invalid(&seen.name, why));
+        }
+        let mut teacher = ORT.with(self.runtime.clone())?.load(&distil.teacher)?;
+        embed::images(seen.images.view(), teacher.as_mut(), |_| ())
+    }
+}
+
+/// The rows of an earlier start of the run, by the same teacher of the same data.
+fn kept(file: &Path, facts: &Value, shape: [usize; 2]) -> Option<Array2<f32>> {
+    let (mut params, told) = read_params(file).ok()?;
+    let same = ["teacher_sha256", "data_sha256"].iter().all(|key| told[*key] == facts[*key]);
+    let rows = params.remove(ROWS).filter(|rows| same && rows.shape() == shape)?;
+    rows.into_dimensionality().ok()
+}
