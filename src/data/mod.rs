@@ -4,6 +4,7 @@
 //! that names the file (and the entry in an archive) where something is not what it must be.
 
 mod archive;
+pub mod draw;
 mod folder;
 pub mod get;
 pub mod glyphs;

@@ -86,12 +86,25 @@ impl Page {
 
     /// PNG pictures in a row, each with a caption; see [`super::picture`].
     pub fn pictures<'a>(&mut self, pictures: impl IntoIterator<Item = (&'a [u8], String)>) -> &mut Self {
+        self.judged(pictures.into_iter().map(|(png, caption)| (png, caption, None)))
+    }
+
+    /// The same, marked right or wrong, where that is known.
+    pub fn judged<'a>(
+        &mut self,
+        pictures: impl IntoIterator<Item = (&'a [u8], String, Option<bool>)>,
+    ) -> &mut Self {
         self.body.push_str("<div class=\"pictures\">\n");
-        for (png, caption) in pictures {
+        for (png, caption, right) in pictures {
             let caption = escape(&caption);
             let uri = super::picture::data_uri(png);
+            let (class, sign) = match right {
+                Some(true) => (" class=\"right\"", "✓ "),
+                Some(false) => (" class=\"wrong\"", "✗ "),
+                None => ("", ""),
+            };
             self.push(format_args!(
-                "<figure><img src=\"{uri}\" alt=\"{caption}\"><figcaption>{caption}</figcaption></figure>\n"
+                "<figure{class}><img src=\"{uri}\" alt=\"{caption}\"><figcaption>{sign}{caption}</figcaption></figure>\n"
             ));
         }
         self.body.push_str("</div>\n");

@@ -135,6 +135,27 @@ pub fn identify(asked: &[LeftOut], sample: Sample, rate: f64, at: &str) -> Resul
     })
 }
 
+/// How strange examples are to a gallery.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Those whose class it knows by other examples.
+    pub known: Vec<f64>,
+    /// Those whose class was left out.
+    pub strange: Vec<f64>,
+}
+
+impl Scores {
+    /// Of what [`left_out`] found.
+    pub fn of(asked: &[LeftOut], sample: &Sample) -> Self {
+        let strange = |one: &LeftOut| {
+            let nearest: Vec<f32> = one.others.iter().map(|o| o.1).collect();
+            f64::from(sample.strangeness.of(&nearest))
+        };
+        let known = known(asked, sample.strangeness).iter().map(|k| f64::from(k.strange)).collect();
+        Self { known, strange: asked.iter().map(strange).collect() }
+    }
+}
+
 /// An example that was asked of a gallery that knows its class by others.
 struct Known {
     class: u32,
