@@ -184,7 +184,7 @@ impl Chart {
             .axis_desc_style(("sans-serif", letters))
             .light_line_style(TRANSPARENT)
             .bold_line_style(GREY.mix(0.25))
-            .x_label_formatter(&|x| tick(if log_x { 10f64.powf(*x) } else { *x }))
+            .x_label_formatter(&|x| if log_x { log_tick(*x) } else { tick(*x) })
             .y_label_formatter(&|y| tick(*y))
             .draw()?;
         for (series, colour) in shown.iter().zip(COLOURS.iter().cycle()) {
@@ -297,6 +297,17 @@ fn tick(value: f64) -> String {
     }
 }
 
+/// A power of ten on a logarithmic axis, in two figures where it lies between two of them.
+fn log_tick(exponent: f64) -> String {
+    let digits = -exponent.floor() as i32 + i32::from((exponent - exponent.round()).abs() > 1e-6);
+    let value = 10f64.powf(exponent);
+    if (0..6).contains(&digits) && value >= 1e-3 {
+        format!("{value:.*}", digits as usize)
+    } else {
+        tick(value)
+    }
+}
+
 /// Lets the SVG scale and take the colour of the page's text.
 fn adapt(svg: &str) -> String {
     svg.replace("fill=\"#000000\"", "fill=\"currentColor\"")
@@ -341,6 +352,8 @@ mod tests {
     fn ticks_are_short_and_zero_is_zero() {
         let said = [0.0, -1.1e-16, 1e-4, -0.25, 123.4, 2e6].map(tick);
         assert_eq!(said, ["0", "0", "1e-4", "-0.25", "123", "2e6"]);
+        let said = [0.0, -1.0, -1.5, -2.5, -4.0, 2.0].map(log_tick);
+        assert_eq!(said, ["1", "0.1", "0.032", "0.0032", "1e-4", "100"]);
     }
 
     #[test]

@@ -101,6 +101,20 @@ impl Point {
 /// # Errors
 /// Fewer than three classes; a threshold that would reject everything.
 pub fn identify(asked: &[LeftOut], sample: Sample, rate: f64, at: &str) -> Result<Identification> {
+    let found = measure(asked, sample, rate, at)?;
+    if found.point.true_positives.is_some_and(|t| t.share == 0.0) {
+        let why = format!(
+            "keeps no threshold: the one for {:.2} % of false positives would reject every known picture too; ask \
+             for more with --false-positives, enroll more examples of each class, or take another tower",
+            100.0 * found.point.carried
+        );
+        return Err(Error::invalid(at, why));
+    }
+    Ok(found)
+}
+
+/// As [`identify`], also where the threshold rejects everything.
+fn measure(asked: &[LeftOut], sample: Sample, rate: f64, at: &str) -> Result<Identification> {
     if sample.classes < 3 {
         let why = format!(
             "has {} classes; whether something is unknown can be told where three or more are known: enroll more",
@@ -113,14 +127,6 @@ pub fn identify(asked: &[LeftOut], sample: Sample, rate: f64, at: &str) -> Resul
     let trials = known(asked, strangeness);
     let point = |rate| point(&ranks, &trials, rate);
     let chosen = point(rate);
-    if chosen.true_positives.is_some_and(|t| t.share == 0.0) {
-        let why = format!(
-            "keeps no threshold: the one for {:.2} % of false positives would reject every known picture too; ask \
-             for more with --false-positives, enroll more examples of each class, or take another tower",
-            100.0 * chosen.carried
-        );
-        return Err(Error::invalid(at, why));
-    }
     let others = RATES.iter().filter(|&&r| r != rate).map(|&r| point(r)).filter(|p| !p.is_short());
     Ok(Identification {
         classes: sample.classes,
