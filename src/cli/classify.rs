@@ -168,6 +168,10 @@ impl Summary {
                 text += &format!(", {others_unknown} of {others} others are called unknown");
             }
         }
-        if self.rule.is_none() { text + "; without a threshold nothing is unknown" } else { text }
+        if self.rule.is_none() {
+            text + "; without a threshold nothing is unknown (`siamese calibrate` chooses one)"
+        } else {
+            text
+        }
     }
 }

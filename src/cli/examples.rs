@@ -112,8 +112,7 @@ mod tests {
         let lines = blocks.flat_map(|block| block.lines().skip(1));
         let lines = lines.map(|line| line.split(" #").next().unwrap_or_default());
         let parts = lines.flat_map(|line| line.split(['|', '&', '>', ';'])).map(str::trim);
-        let own = parts.filter_map(|part| part.starts_with("siamese ").then(|| part.to_string()));
-        own.collect()
+        parts.filter(|part| part.starts_with("siamese ")).map(str::to_string).collect()
     }
 
     #[test]

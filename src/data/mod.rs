@@ -290,6 +290,16 @@ pub fn cache_dir() -> Result<PathBuf> {
     })
 }
 
+/// That a folder, or what stands for one, is there at all.
+fn there(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    let why = "there is none; name class folders or a data set with --data DIR, or fetch one with `siamese data get \
+               omniglot`";
+    Err(Error::invalid(format!("cannot read the folder {}", dir.display()), why))
+}
+
 /// A data set is not where it was looked for.
 fn absent(dir: &Path, file: &str, set: &str) -> Error {
     if !dir.exists() {

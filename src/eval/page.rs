@@ -11,7 +11,7 @@ use crate::report::html::{Page, percent};
 use crate::report::{map, picture};
 use crate::tower::Distance;
 use ndarray::{ArrayView3, Axis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Worst errors that are shown.
 const WORST: usize = 12;
@@ -144,6 +144,9 @@ fn confused(page: &mut Page, evidence: &Evidence) -> Result<()> {
 fn worst(page: &mut Page, evidence: &Evidence) -> Result<()> {
     let mut wrong: Vec<&Decision> = evidence.decisions.iter().filter(|d| !d.trial.correct()).collect();
     wrong.sort_by(|a, b| (b.trial.own - b.trial.other).total_cmp(&(a.trial.own - a.trial.other)));
+    // One picture may have been asked in many episodes.
+    let mut seen = HashSet::new();
+    wrong.retain(|d| seen.insert((d.query, d.nearest)));
     page.section("Worst errors");
     if wrong.is_empty() {
         page.text("None: every answer was right.");

@@ -71,7 +71,8 @@ impl Page {
         for row in &rows {
             self.body.push_str("<tr>");
             for cell in row {
-                self.push(format_args!("<td{}>{}</td>", class(is_number(cell)), escape(cell)));
+                let class = if is_long(cell) { " class=\"long\"" } else { class(is_number(cell)) };
+                self.push(format_args!("<td{class}>{}</td>", escape(cell)));
             }
             self.body.push_str("</tr>\n");
         }
@@ -145,6 +146,11 @@ fn is_number(text: &str) -> bool {
         && text.contains(|c: char| c.is_ascii_digit())
         && text.chars().count() <= 24
         && text.split_whitespace().count() <= 5
+}
+
+/// Whether a cell has a word that must be broken on narrow screens: a hash, a path.
+fn is_long(text: &str) -> bool {
+    text.split_whitespace().any(|word| word.chars().count() > 24)
 }
 
 /// A share as a percentage.

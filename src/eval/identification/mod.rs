@@ -306,4 +306,43 @@ mod tests {
             assert!((0.5 * rate..rate + 0.02).contains(&measured), "{classes}: {measured}");
         }
     }
+    /// Classes that come in families, two of three known: those that are each other's nearest are strange only
+    /// while one of them is away, which leaving out twice takes into account.
+    #[test]
+    fn families_of_classes_are_no_exception() {
+        let (rate, each, classes, known) = (0.1, 3, 120, 80);
+        let (mut accepted, mut all) = (0, 0);
+        for seed in 0..40 {
+            let mut rng = stream(seed, "families", 0, 0);
+            let mut rows = Array2::zeros((classes * each, 8));
+            for family in 0..classes / 3 {
+                let centre: Vec<f32> = (0..8).map(|_| bell(&mut rng)).collect();
+                for class in 3 * family..3 * family + 3 {
+                    let own: Vec<f32> = centre.iter().map(|c| c + 0.5 * bell(&mut rng)).collect();
+                    for i in 0..each {
+                        let mut row = rows.row_mut(class * each + i);
+                        row.iter_mut().zip(&own).for_each(|(x, c)| *x = c + 0.2 * bell(&mut rng));
+                    }
+                }
+            }
+            let mut order: Vec<usize> = (0..classes).collect();
+            let order = crate::random::draw(&mut rng, &mut order, classes).to_vec();
+            let pictures = |some: &[usize]| -> Vec<usize> {
+                some.iter().flat_map(|class| class * each..(class + 1) * each).collect()
+            };
+            let gallery = rows.select(ndarray::Axis(0), &pictures(&order[..known]));
+            let unknown = rows.select(ndarray::Axis(0), &pictures(&order[known..]));
+            let labels: Vec<u32> = (0..known * each).map(|i| (i / each) as u32).collect();
+            let (asked, sample) = left_out(gallery.view(), &labels, &Distance::L2);
+            let found = identify(&asked, sample, rate, "g").unwrap();
+            let index = crate::search::Index::new(gallery, labels, Distance::L2);
+            for hits in index.search(unknown.view(), sample.strangeness.reach()) {
+                let nearest: Vec<f32> = hits.iter().map(|h| h.distance).collect();
+                accepted += u32::from(sample.strangeness.of(&nearest) <= found.point.threshold);
+                all += 1;
+            }
+        }
+        let measured = f64::from(accepted) / f64::from(all);
+        assert!((0.08..rate + 0.015).contains(&measured), "{measured}");
+    }
 }
