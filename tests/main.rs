@@ -7,10 +7,12 @@ mod colour;
 mod data;
 mod demo;
 mod eval;
+mod examples;
 mod export;
 mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
+mod guide;
 mod hostile;
 mod learn;
 mod output;

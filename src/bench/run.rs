@@ -8,7 +8,7 @@ use super::statistics::{Latency, Spread, quantile};
 use crate::export;
 use crate::runtime::doctor::Machine;
 use crate::runtime::{LibraryFile, Runner};
-use crate::tower::TowerSpec;
+use crate::tower::{self, TowerSpec};
 use crate::{Error, Result};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ fn tower(file: &Path) -> Result<TowerFile> {
         name: spec.name,
         kind: spec.kind,
         file: file.into(),
-        bytes: length(file)?,
+        bytes: tower::read_bytes(file)?.len() as u64,
         sha256: spec.sha256,
         size: spec.preprocessing.size(),
         mflop: told.mflop,

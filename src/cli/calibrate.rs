@@ -90,7 +90,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         }
     }
     if let Some(out) = &arguments.report {
-        page::calibration(&measured.data, &identification, pairs.as_ref())?.write(out)?;
+        page::calibration(&measured.data, &identification, &measured.strange(), pairs.as_ref())?
+            .write(out)?;
     }
     let calibration = pairs.map(|(rates, _)| rates);
     show(context, &Calibrated { gallery: arguments.gallery.clone(), identification, calibration }, text)?;

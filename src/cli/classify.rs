@@ -1,7 +1,6 @@
 //! `siamese classify`: what is on these pictures, or is it unknown?
 
 use super::output::{json_line, note, print};
-use super::progress::counter;
 use super::shared::{self, PictureArgs, RuntimeArgs, percent, rounded};
 use super::{Context, Outcome};
 use crate::Result;
@@ -58,7 +57,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if !context.json {
         print(HEADER)?;
     }
-    let (bar, mut answers, mut summary) = (counter("images"), Vec::new(), Summary::of(&labels, rule));
+    let (bar, mut answers, mut summary) =
+        (shared::bar_of(&arguments.images), Vec::new(), Summary::of(&labels, rule));
     let triage = arguments.pictures.triage_above(&bar);
     let question = Question { shots, top, rule, with_ink };
     gallery::classify(&gallery, question, pictures, embedder.as_mut(), &triage, |answered| {
@@ -168,6 +168,10 @@ impl Summary {
                 text += &format!(", {others_unknown} of {others} others are called unknown");
             }
         }
-        if self.rule.is_none() { text + "; without a threshold nothing is unknown" } else { text }
+        if self.rule.is_none() {
+            text + "; without a threshold nothing is unknown (`siamese calibrate` chooses one)"
+        } else {
+            text
+        }
     }
 }

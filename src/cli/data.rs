@@ -1,8 +1,9 @@
-//! `siamese data get|info|sheet`: fetch data sets, describe them, draw contact sheets.
+//! `siamese data get|info|sheet|draw`: fetch data sets, describe them, draw contact sheets and class folders.
 
 use super::output::show;
 use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
+use crate::data::draw::{self, Drawn};
 use crate::data::get::{Delivery, Got, Obtained, Wanted};
 use crate::data::glyphs::{self, GlyphSpec};
 use crate::data::sheet::{self, Layout, SheetFile};
@@ -22,6 +23,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Draw a contact sheet: a row for each character, a column for each drawer.
     Sheet(SheetArgs),
+    /// Draw class folders of built-in alphabets, to try things with.
+    Draw(DrawArgs),
 }
 
 /// Arguments of `data get`.
@@ -96,6 +99,31 @@ pub struct SheetArgs {
     pictures: PictureArgs,
 }
 
+/// Arguments of `data draw`.
+#[derive(Debug, Args)]
+pub struct DrawArgs {
+    /// The folder to make: DIR/<character>/<drawer>.png, with several alphabets DIR/<alphabet>/<character>/….
+    folder: PathBuf,
+    /// Alphabets.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    alphabets: usize,
+    /// Characters of each: the classes.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    characters: usize,
+    /// Drawings of each character, each by another drawer.
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    drawers: usize,
+    /// Another seed draws other alphabets.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Side of each picture, pixels.
+    #[arg(long, default_value_t = 96, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(8..=2048))]
+    size: u16,
+    /// Coloured ink on coloured paper.
+    #[arg(long)]
+    colour: bool,
+}
+
 /// Runs the verb.
 pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
     match command {
@@ -112,6 +140,11 @@ pub fn run(context: &Context, command: &Command) -> Result<Outcome> {
             let drawn = sheet::draw(&drawings(arguments, &triage)?, &layout(arguments))?;
             show(context, &sheet::write(drawn, &arguments.out)?, sheet_text)?;
             triage.end()?;
+        }
+        Command::Draw(arguments) => {
+            let &DrawArgs { alphabets, characters, drawers, seed, size, colour, .. } = arguments;
+            let spec = GlyphSpec { alphabets, characters, drawers, seed };
+            show(context, &draw::draw(&spec, size.into(), colour, &arguments.folder)?, draw_text)?;
         }
     }
     Ok(Outcome::Yes)
@@ -240,4 +273,9 @@ fn sheet_text(sheet: &SheetFile) -> String {
         shown(file),
         rows.len()
     )
+}
+
+fn draw_text(drawn: &Drawn) -> String {
+    let Drawn { folder, classes, pictures, side_px } = drawn;
+    format!("{}: {pictures} pictures of {classes} classes, {side_px}×{side_px} pixels\n", shown(folder))
 }

@@ -2,9 +2,8 @@
 
 use super::interrupt::end_on_interrupt;
 use super::output::{self, note, show};
-use super::progress::counter;
 use super::shared::{self, PictureArgs, RuntimeArgs};
-use super::{Context, Outcome};
+use super::{Context, Outcome, progress};
 use crate::data::Set;
 use crate::embed::{self, Sink, Tee};
 use crate::error::shown;
@@ -59,7 +58,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut embedder = arguments.runtime.load(context, &arguments.tower)?;
     end_on_interrupt()?;
     let mut sink = sink(arguments, embedder.spec())?;
-    let bar = counter("images");
+    let bar = shared::bar_of(&arguments.images);
     let triage = arguments.pictures.triage_above(&bar);
     let embedded = match &arguments.data {
         Some(dir) => set(arguments, dir, embedder.as_mut(), &triage, &mut sink, &bar)?,
@@ -108,7 +107,7 @@ fn set(
     bar: &ProgressBar,
 ) -> Result<u64> {
     let set = shared::labelled(dir, arguments.set, &embedder.spec().preprocessing, triage)?;
-    bar.set_length(set.len() as u64);
+    progress::known(bar, "pictures", set.len() as u64);
     embed::write_set(&set, embedder, sink, |done| bar.set_position(done as u64))?;
     Ok(set.len() as u64)
 }

@@ -1,7 +1,6 @@
 //! `siamese enroll`: one or more pictures of each thing become known.
 
 use super::output::{note, show};
-use super::progress::counter;
 use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::Result;
@@ -42,7 +41,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             note(format_args!("note: so do those of {} other folders", told.len() - 1));
         }
     }
-    let bar = counter("images");
+    let bar = shared::bar_of(&arguments.images);
     let triage = arguments.pictures.triage_above(&bar);
     let enrolment = gallery::enroll(
         &arguments.gallery,

@@ -10,6 +10,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("siamese data get omniglot", "fetch Omniglot into the cache"),
             ("siamese data info pictures", "what class folders hold"),
+            ("siamese data draw pictures", "pictures to try things with"),
         ],
     ),
     (
@@ -113,5 +114,31 @@ mod tests {
                 Cli::from_arg_matches(&matches).unwrap_or_else(|e| panic!("{line}: {e}"));
             }
         }
+    }
+
+    /// The commands for this program in the blocks of shell code of a page.
+    fn commands(page: &str) -> Vec<String> {
+        let blocks = page.split("\n```").skip(1).step_by(2).filter(|block| block.starts_with("sh"));
+        let lines = blocks.flat_map(|block| block.lines().skip(1));
+        let lines = lines.map(|line| line.split(" #").next().unwrap_or_default());
+        let parts = lines.flat_map(|line| line.split(['|', '&', '>', ';'])).map(str::trim);
+        parts.filter(|part| part.starts_with("siamese ")).map(str::to_string).collect()
+    }
+
+    #[test]
+    #[cfg(all(feature = "ort", feature = "tract", feature = "serve"))]
+    fn every_command_of_the_documents_can_be_parsed() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let mut found = 0;
+        for page in docs.chain([root.join("README.md")]) {
+            for line in commands(&std::fs::read_to_string(&page).unwrap()) {
+                found += 1;
+                let words = line.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+                let parsed = command().try_get_matches_from(words).and_then(|m| Cli::from_arg_matches(&m));
+                assert!(parsed.is_ok(), "{}: {line}: {}", page.display(), parsed.unwrap_err());
+            }
+        }
+        assert!(found > 50, "only {found} commands were found");
     }
 }

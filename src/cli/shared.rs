@@ -1,7 +1,7 @@
 //! What several verbs have in common.
 
-use super::Context;
 use super::output::{note, warn};
+use super::{Context, progress};
 use crate::data::{Dataset, Set};
 use crate::embed::{Listed, PictureFile, PictureFiles};
 use crate::eval::bootstrap::Share;
@@ -85,6 +85,14 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Box<dyn Iterator<Item = Result<Pictur
         }
         _ => Ok(Box::new(PictureFiles::new(paths.to_vec()))),
     }
+}
+
+/// A bar for these pictures, which counts them meanwhile.
+pub fn bar_of(paths: &[PathBuf]) -> ProgressBar {
+    let named = !paths.is_empty() && !paths.iter().any(|p| p == Path::new("-"));
+    let paths = paths.to_vec();
+    let count = move || PictureFiles::new(paths).filter(Result::is_ok).count() as u64;
+    progress::counter("pictures", named.then_some(count))
 }
 
 /// Reads a set of a data folder; without a name Omniglot's evaluation part, MNIST's test images or class

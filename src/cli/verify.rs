@@ -1,7 +1,7 @@
 //! `siamese verify`: do these pictures show the same thing?
 
 use super::output::{print, print_json};
-use super::shared::{self, PictureArgs, RuntimeArgs};
+use super::shared::{self, PictureArgs, RuntimeArgs, rounded};
 use super::{Context, Outcome};
 use crate::error::one_line;
 use crate::gallery::{self, Gallery, Limit, Location, Verification, Verified};
@@ -58,7 +58,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 /// Path, answer, distance and threshold, apart by tabs.
 fn line(verified: &Verified, threshold: f32) -> String {
     let Verified { source, same, distance } = verified;
-    format!("{}\t{}\t{distance}\t{threshold}\n", one_line(source), if *same { "same" } else { "different" })
+    let (answer, source) = (if *same { "same" } else { "different" }, one_line(source));
+    format!("{source}\t{answer}\t{}\t{}\n", rounded(*distance), rounded(threshold))
 }
 
 fn threshold(arguments: &Arguments, gallery: Option<&Gallery>) -> Result<f32> {
@@ -69,6 +70,15 @@ fn threshold(arguments: &Arguments, gallery: Option<&Gallery>) -> Result<f32> {
         }
         _ => None,
     };
-    let why = "there is no threshold; give --threshold a distance, or --gallery a calibrated gallery";
-    found.ok_or_else(|| Error::invalid("verify", why))
+    found.ok_or_else(|| match gallery {
+        Some(gallery) => {
+            let why =
+                "has no threshold of pairs; `siamese calibrate` chooses one, or give --threshold a distance";
+            Error::invalid(gallery.location(), why)
+        }
+        None => {
+            let why = "there is no threshold; give --threshold a distance, or --gallery a calibrated gallery";
+            Error::invalid("verify", why)
+        }
+    })
 }

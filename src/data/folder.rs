@@ -25,6 +25,7 @@ pub fn class_folders(
     triage: &Triage<'_>,
 ) -> Result<Dataset> {
     let dir = dir.as_ref();
+    super::there(dir)?;
     if zipped::is_zip(dir) {
         return zipped::zipped(dir, how, choice);
     }

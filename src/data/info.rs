@@ -90,6 +90,7 @@ pub struct Runs {
 /// reads all of it and measures it; of class folders the pictures that the triage keeps, whose makers `makers`
 /// tells.
 pub fn info(dir: &Path, makers: Option<Makers>, triage: &Triage<'_>) -> Result<Info> {
+    super::there(dir)?;
     if makers.is_some() || zipped::is_zip(dir) {
         return class_folders_info(dir, makers, triage);
     }

@@ -4,6 +4,7 @@
 //! that names the file (and the entry in an archive) where something is not what it must be.
 
 mod archive;
+pub mod draw;
 mod folder;
 pub mod get;
 pub mod glyphs;
@@ -291,6 +292,16 @@ pub fn cache_dir() -> Result<PathBuf> {
     dirs::cache_dir().map(|cache| cache.join("siamese").join("data")).ok_or_else(|| {
         Error::missing("this user has no cache folder", "name a data folder with --data DIR or SIAMESE_DATA")
     })
+}
+
+/// That a folder, or what stands for one, is there at all.
+fn there(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    let why = "there is none; name class folders or a data set with --data DIR, or fetch one with `siamese data get \
+               omniglot`";
+    Err(Error::invalid(format!("cannot read the folder {}", dir.display()), why))
 }
 
 /// A data set is not where it was looked for.

@@ -5,11 +5,13 @@ use super::identification::Galleries;
 use super::nearest::between;
 use super::{Decision, EvaluationResult, Evidence};
 use crate::Result;
+use crate::report::confusions::confusions;
+use crate::report::distances::{self, Spread};
 use crate::report::html::{Page, percent};
-use crate::report::{distances, map, picture, plot};
+use crate::report::{map, picture};
 use crate::tower::Distance;
 use ndarray::{ArrayView3, Axis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Worst errors that are shown.
 const WORST: usize = 12;
@@ -68,7 +70,7 @@ pub fn page(told: &EvaluationResult, evidence: &Evidence, distance: &Distance) -
         });
         page.table(&["threshold", "known accepted", "unknown rejected", "known, and right"], rows);
     }
-    confusions(&mut page, evidence)?;
+    confused(&mut page, evidence)?;
     worst(&mut page, evidence)?;
     page.section("Map").chart(
         &map::chart(evidence.embeddings.view(), &evidence.classes).svg()?,
@@ -112,38 +114,39 @@ fn of_decisions(page: &mut Page, evidence: &Evidence) -> Result<()> {
     };
     let (own, other) = (of(|d| d.trial.own), of(|d| d.trial.other));
     page.section("Distances");
-    distances::spread(page, ("own class", &own), ("nearest other class", &other))?;
+    distances::spread(
+        page,
+        Spread {
+            measure: "distance",
+            kinds: [("to the own class", &own), ("to the nearest other class", &other)],
+            threshold: None,
+            caption: "How far apart queries are from known pictures.",
+        },
+    )?;
     distances::curve(page, own, other)
 }
 
-/// The matrix, where every query was asked against the same few classes.
-fn confusions(page: &mut Page, evidence: &Evidence) -> Result<()> {
-    let mut places = BTreeMap::<usize, usize>::new();
-    for decision in &evidence.decisions {
-        for known in [decision.truth, decision.nearest] {
-            places.entry(known).or_default();
-        }
-    }
-    let way = places.len();
-    let one_round = evidence.decisions.iter().all(|d| d.trial.truth < way && d.trial.nearest < way);
-    if way > plot::CONFUSABLE || !one_round {
-        return Ok(());
+/// What was taken for what, over all episodes.
+fn confused(page: &mut Page, evidence: &Evidence) -> Result<()> {
+    let mut places = BTreeMap::<&str, usize>::new();
+    for known in evidence.decisions.iter().flat_map(|d| [d.truth, d.nearest]) {
+        places.entry(&evidence.classes[known]).or_default();
     }
     places.values_mut().enumerate().for_each(|(i, place)| *place = i);
-    let mut counts = vec![vec![0_u32; way]; way];
-    evidence.decisions.iter().for_each(|d| counts[places[&d.truth]][places[&d.nearest]] += 1);
-    let names: Vec<&str> = places.keys().map(|&known| evidence.classes[known].as_str()).collect();
-    page.section("Confusions").chart(
-        &plot::confusion(&counts)?,
-        &format!("Rows: the truth; columns: the answer; in this order: {}.", names.join(", ")),
-    );
-    Ok(())
+    let names: Vec<&str> = places.keys().copied().collect();
+    let place = |known: usize| places[evidence.classes[known].as_str()];
+    let answers: Vec<(usize, usize)> =
+        evidence.decisions.iter().map(|d| (place(d.truth), place(d.nearest))).collect();
+    confusions(page, &names, &answers)
 }
 
 /// The errors in which the wrong class was nearer by most.
 fn worst(page: &mut Page, evidence: &Evidence) -> Result<()> {
     let mut wrong: Vec<&Decision> = evidence.decisions.iter().filter(|d| !d.trial.correct()).collect();
     wrong.sort_by(|a, b| (b.trial.own - b.trial.other).total_cmp(&(a.trial.own - a.trial.other)));
+    // One picture may have been asked in many episodes.
+    let mut seen = HashSet::new();
+    wrong.retain(|d| seen.insert((d.query, d.nearest)));
     page.section("Worst errors");
     if wrong.is_empty() {
         page.text("None: every answer was right.");

@@ -6,7 +6,7 @@ use super::{Gallery, Loaded, PairThreshold};
 use crate::data::Dataset;
 use crate::embed;
 use crate::eval::bootstrap::{Unit, share};
-use crate::eval::identification::{Identification, identify, left_out};
+use crate::eval::identification::{Identification, Scores as Strange, identify, left_out};
 use crate::random::{below, stream};
 use crate::runtime::Embedder;
 use crate::tower::Distance;
@@ -84,6 +84,12 @@ impl CalibrationSet {
     pub fn identify(&self, rate: f64) -> Result<Identification> {
         let (asked, sample) = left_out(self.known.embeddings.view(), &self.known.classes, &self.distance);
         identify(&asked, sample, rate, &self.data)
+    }
+
+    /// How strange its examples would be to it, were it a gallery.
+    pub fn strange(&self) -> Strange {
+        let (asked, sample) = left_out(self.known.embeddings.view(), &self.known.classes, &self.distance);
+        Strange::of(&asked, &sample)
     }
 }
 

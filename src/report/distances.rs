@@ -4,18 +4,32 @@ use super::html::Page;
 use super::plot::{self, Chart, Series, Style};
 use crate::Result;
 
-/// Two histograms over one range.
+/// Two histograms over one range, what they are of, and where a threshold lies between them.
+pub struct Spread<'a> {
+    /// What is measured, for the axis.
+    pub measure: &'a str,
+    /// The names of the two, and their values.
+    pub kinds: [(&'a str, &'a [f64]); 2],
+    /// A threshold, and what it is called.
+    pub threshold: Option<(f64, String)>,
+    /// What stands below.
+    pub caption: &'a str,
+}
+
+/// Draws two histograms; nothing where there is no value.
 ///
 /// # Errors
 /// Where the chart cannot be drawn.
-pub fn spread(page: &mut Page, a: (&str, &[f64]), b: (&str, &[f64])) -> Result<()> {
+pub fn spread(page: &mut Page, told: Spread<'_>) -> Result<()> {
+    let [a, b] = told.kinds;
     let all = || a.1.iter().chain(b.1).copied();
     let (low, high) = all().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
     if low.is_finite() {
         let range = low..if high > low { high } else { low + 1.0 };
         let series = [a, b].map(|(name, values)| plot::histogram(name, values, range.clone(), 50));
-        let chart = Chart::new("distance", "share", Style::Area, series.into());
-        page.chart(&chart.svg()?, "How far apart queries are from known drawings.");
+        let mut chart = Chart::new(told.measure, "share", Style::Area, series.into());
+        chart.marks.extend(told.threshold);
+        page.chart(&chart.svg()?, told.caption);
     }
     Ok(())
 }

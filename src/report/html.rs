@@ -71,7 +71,8 @@ impl Page {
         for row in &rows {
             self.body.push_str("<tr>");
             for cell in row {
-                self.push(format_args!("<td{}>{}</td>", class(is_number(cell)), escape(cell)));
+                let class = if is_long(cell) { " class=\"long\"" } else { class(is_number(cell)) };
+                self.push(format_args!("<td{class}>{}</td>", escape(cell)));
             }
             self.body.push_str("</tr>\n");
         }
@@ -86,12 +87,25 @@ impl Page {
 
     /// PNG pictures in a row, each with a caption; see [`super::picture`].
     pub fn pictures<'a>(&mut self, pictures: impl IntoIterator<Item = (&'a [u8], String)>) -> &mut Self {
+        self.judged(pictures.into_iter().map(|(png, caption)| (png, caption, None)))
+    }
+
+    /// The same, marked right or wrong, where that is known.
+    pub fn judged<'a>(
+        &mut self,
+        pictures: impl IntoIterator<Item = (&'a [u8], String, Option<bool>)>,
+    ) -> &mut Self {
         self.body.push_str("<div class=\"pictures\">\n");
-        for (png, caption) in pictures {
+        for (png, caption, right) in pictures {
             let caption = escape(&caption);
             let uri = super::picture::data_uri(png);
+            let (class, sign) = match right {
+                Some(true) => (" class=\"right\"", "✓ "),
+                Some(false) => (" class=\"wrong\"", "✗ "),
+                None => ("", ""),
+            };
             self.push(format_args!(
-                "<figure><img src=\"{uri}\" alt=\"{caption}\"><figcaption>{caption}</figcaption></figure>\n"
+                "<figure{class}><img src=\"{uri}\" alt=\"{caption}\"><figcaption>{sign}{caption}</figcaption></figure>\n"
             ));
         }
         self.body.push_str("</div>\n");
@@ -132,6 +146,11 @@ fn is_number(text: &str) -> bool {
         && text.contains(|c: char| c.is_ascii_digit())
         && text.chars().count() <= 24
         && text.split_whitespace().count() <= 5
+}
+
+/// Whether a cell has a word that must be broken on narrow screens: a hash, a path.
+fn is_long(text: &str) -> bool {
+    text.split_whitespace().any(|word| word.chars().count() > 24)
 }
 
 /// A share as a percentage.

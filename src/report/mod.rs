@@ -4,6 +4,7 @@
 //! [`plot`] draws charts to SVG or PNG, [`picture`] turns ink into PNG, and [`html`] puts both into
 //! one file that opens offline.
 
+pub mod confusions;
 pub mod distances;
 pub mod html;
 pub mod map;

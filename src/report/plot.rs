@@ -11,10 +11,23 @@ use std::sync::Once;
 
 /// Grid lines and frames.
 const GREY: RGBColor = RGBColor(128, 128, 128);
-/// Stands for the page's own colour, behind legends, until the page is shown.
-const PAPER: RGBColor = RGBColor(1, 2, 3);
-/// Width and height of a chart, pixels.
-const SIZE: (u32, u32) = (760, 420);
+/// How much room a chart has.
+struct Format {
+    /// Width and height, pixels.
+    size: (u32, u32),
+    /// Height of its letters, pixels.
+    letters: u32,
+    /// Numbers along the x axis, about.
+    ticks: usize,
+    /// What the page's style calls it.
+    class: &'static str,
+}
+
+const WIDE: Format = Format { size: (760, 420), letters: 14, ticks: 10, class: "roomy" };
+/// For the screens of telephones, where the wide one could not be read.
+const NARROW: Format = Format { size: (350, 330), letters: 12, ticks: 5, class: "small" };
+/// The longest entry of a legend, letters; of longer ones the beginning is shown.
+const LONGEST: usize = 36;
 /// Series colours that can be told apart in light and dark, and by the colour-blind (Okabe, Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
@@ -61,22 +74,29 @@ pub struct Chart {
     pub style: Style,
     /// What is shown.
     pub series: Vec<Series>,
+    /// Upright lines: where on the x axis, and what stands there.
+    pub marks: Vec<(f64, String)>,
 }
 
 impl Chart {
     /// A chart with linear axes.
     pub fn new(x: &str, y: &str, style: Style, series: Vec<Series>) -> Self {
-        Self { x: x.into(), y: y.into(), log_x: false, style, series }
+        Self { x: x.into(), y: y.into(), log_x: false, style, series, marks: Vec::new() }
     }
 
-    /// As an `<svg>` element that takes the page's text colour.
+    /// As two `<svg>` elements that take the page's text colour: one for wide screens and one for narrow ones, of
+    /// which the page's style shows the one that fits.
     ///
     /// # Errors
     /// Where no point can be shown.
     pub fn svg(&self) -> Result<String> {
+        [WIDE, NARROW].iter().map(|format| self.svg_of(format)).collect()
+    }
+
+    fn svg_of(&self, format: &Format) -> Result<String> {
         let mut text = String::new();
-        self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), PAPER)?;
-        Ok(adapt(&text))
+        self.draw(SVGBackend::with_string(&mut text, format.size).into_drawing_area(), format)?;
+        Ok(adapt(&text).replacen("<svg ", &format!("<svg class=\"{}\" ", format.class), 1))
     }
 
     /// As a PNG file on white.
@@ -84,19 +104,61 @@ impl Chart {
     /// # Errors
     /// Where no point can be shown, or the file cannot be written.
     pub fn png(&self, path: &Path) -> Result<()> {
-        let mut picture = RgbImage::from_pixel(SIZE.0, SIZE.1, Rgb([255; 3]));
-        self.draw(BitMapBackend::with_buffer(&mut picture, SIZE).into_drawing_area(), WHITE)?;
+        let (width, height) = WIDE.size;
+        let mut picture = RgbImage::from_pixel(width, height, Rgb([255; 3]));
+        self.draw(BitMapBackend::with_buffer(&mut picture, WIDE.size).into_drawing_area(), &WIDE)?;
         files::replace(path, &super::picture::encode(picture)?)
     }
 
-    fn draw<B: DrawingBackend>(&self, area: DrawingArea<B, Shift>, paper: RGBColor) -> Result<()> {
+    fn draw<B: DrawingBackend>(&self, area: DrawingArea<B, Shift>, format: &Format) -> Result<()> {
         register_font();
         let shown = self.shown();
-        let (xs, ys) = ranges(&shown)
+        let (mut xs, ys) = ranges(&shown)
             .ok_or_else(|| Error::invalid(format!("chart of {}", self.y), "there is no point to show"))?;
+        for (at, _) in &self.marks {
+            xs = xs.start.min(*at)..xs.end.max(*at);
+        }
         let ys = if self.style == Style::Area { 0.0..ys.end } else { ys };
-        self.draw_series(&area, &shown, (xs, ys), paper).map_err(|e| failed(&e))?;
+        let plot = self.legend(&area, &shown, format).map_err(|e| failed(&e))?;
+        self.draw_series(&plot, &shown, (xs, ys), format).map_err(|e| failed(&e))?;
         area.present().map_err(|e| failed(&e))
+    }
+
+    /// Draws the legend above everything else, in as many rows as it takes; what is left is for the plot.
+    fn legend<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, Shift>,
+        shown: &[Series],
+        format: &Format,
+    ) -> Result<DrawingArea<B, Shift>, DrawingAreaErrorKind<B::ErrorType>> {
+        if shown.len() < 2 && self.marks.is_empty() {
+            return Ok(area.clone());
+        }
+        let (style, letters) = (font(format), format.letters as i32);
+        let (row, gap) = (letters + 6, letters);
+        let (left, right) = (12, format.size.0 as i32 - 6);
+        let (mut x, mut y) = (left, 8);
+        let coloured = shown.iter().zip(COLOURS.iter().cycle());
+        let entries = coloured.map(|(series, colour)| (series.name.as_str(), Some(*colour)));
+        for (name, colour) in entries.chain(self.marks.iter().map(|(_, what)| (what.as_str(), None))) {
+            let name = shortened(name);
+            let width = area.estimate_text_size(&name, &style)?.0 as i32 + letters + 6;
+            if x > left && x + width > right {
+                (x, y) = (left, y + row);
+            }
+            match colour {
+                Some(colour) => {
+                    area.draw(&Rectangle::new([(x, y + 1), (x + letters, y + letters)], colour.filled()))?
+                }
+                None => area.draw(&PathElement::new(
+                    [(x + letters / 2, y), (x + letters / 2, y + row - 2)],
+                    mark(),
+                ))?,
+            }
+            area.draw(&Text::new(name, (x + letters + 6, y), style.clone()))?;
+            x += width + gap;
+        }
+        Ok(area.split_vertically(y + row).1)
     }
 
     fn draw_series<B: DrawingBackend>(
@@ -104,51 +166,39 @@ impl Chart {
         area: &DrawingArea<B, Shift>,
         shown: &[Series],
         (xs, ys): (Range<f64>, Range<f64>),
-        paper: RGBColor,
+        format: &Format,
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+        let (letters, upright) = (format.letters, ys.clone());
         let mut chart = ChartBuilder::on(area)
-            .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(64)
+            .margin(letters)
+            .x_label_area_size(3 * letters)
+            .y_label_area_size(4 * letters + 4)
             .build_cartesian_2d(xs, ys)?;
-        let (log_x, font) = (self.log_x, ("sans-serif", 14));
+        let log_x = self.log_x;
         chart
             .configure_mesh()
             .x_desc(&self.x)
             .y_desc(&self.y)
-            .label_style(font)
-            .axis_desc_style(font)
+            .x_labels(format.ticks)
+            .label_style(("sans-serif", letters))
+            .axis_desc_style(("sans-serif", letters))
             .light_line_style(TRANSPARENT)
             .bold_line_style(GREY.mix(0.25))
-            .x_label_formatter(&|x| tick(if log_x { 10f64.powf(*x) } else { *x }))
+            .x_label_formatter(&|x| if log_x { log_tick(*x) } else { tick(*x) })
             .y_label_formatter(&|y| tick(*y))
             .draw()?;
         for (series, colour) in shown.iter().zip(COLOURS.iter().cycle()) {
             let points = series.points.iter().copied();
-            let drawn = match self.style {
+            match self.style {
                 Style::Lines => chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?,
                 Style::Dots => chart.draw_series(points.map(|p| Circle::new(p, 3, colour.filled())))?,
                 Style::Area => chart.draw_series(
                     AreaSeries::new(points, 0.0, colour.mix(0.3)).border_style(colour.stroke_width(2)),
                 )?,
             };
-            if shown.len() > 1 {
-                drawn
-                    .label(&series.name)
-                    .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
-            }
         }
-        if shown.len() > 1 {
-            // Curves over a logarithmic axis bend at its right end.
-            let place =
-                if log_x { SeriesLabelPosition::MiddleLeft } else { SeriesLabelPosition::MiddleRight };
-            chart
-                .configure_series_labels()
-                .position(place)
-                .label_font(font)
-                .background_style(paper.mix(0.85))
-                .border_style(GREY.mix(0.4))
-                .draw()?;
+        for (at, _) in &self.marks {
+            chart.draw_series([PathElement::new([(*at, upright.start), (*at, upright.end)], mark())])?;
         }
         Ok(())
     }
@@ -176,7 +226,7 @@ pub fn confusion(counts: &[Vec<u32>]) -> Result<String> {
         return Err(Error::invalid("confusion matrix", "it is empty"));
     }
     let mut text = String::new();
-    let cell = (SIZE.1 as i32 / n).max(2);
+    let cell = (WIDE.size.1 as i32 / n).max(2);
     let area = SVGBackend::with_string(&mut text, ((cell * n) as u32, (cell * n) as u32)).into_drawing_area();
     for (y, row) in (0..n).zip(counts) {
         for (x, &count) in (0..n).zip(row).filter(|(_, count)| **count > 0) {
@@ -219,6 +269,23 @@ fn ranges(series: &[Series]) -> Option<(Range<f64>, Range<f64>)> {
     Some((span(&mut points().map(|p| p.0)), span(&mut points().map(|p| p.1))))
 }
 
+/// The line of a mark, in the colour of text.
+fn mark() -> ShapeStyle {
+    BLACK.stroke_width(2)
+}
+
+fn font(format: &Format) -> TextStyle<'static> {
+    ("sans-serif", format.letters).into_font().color(&BLACK)
+}
+
+/// The beginning of a name that is too long for a legend.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.into(),
+    }
+}
+
 /// A number on an axis, in at most four figures.
 fn tick(value: f64) -> String {
     match value.abs() {
@@ -230,10 +297,20 @@ fn tick(value: f64) -> String {
     }
 }
 
+/// A power of ten on a logarithmic axis, in two figures where it lies between two of them.
+fn log_tick(exponent: f64) -> String {
+    let digits = -exponent.floor() as i32 + i32::from((exponent - exponent.round()).abs() > 1e-6);
+    let value = 10f64.powf(exponent);
+    if (0..6).contains(&digits) && value >= 1e-3 {
+        format!("{value:.*}", digits as usize)
+    } else {
+        tick(value)
+    }
+}
+
 /// Lets the SVG scale and take the colour of the page's text.
 fn adapt(svg: &str) -> String {
-    svg.replace("fill=\"#010203\"", "class=\"paper\"")
-        .replace("fill=\"#000000\"", "fill=\"currentColor\"")
+    svg.replace("fill=\"#000000\"", "fill=\"currentColor\"")
         .replace("stroke=\"#000000\"", "stroke=\"currentColor\"")
 }
 
@@ -268,19 +345,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.png");
         chart.png(&path).unwrap();
-        assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), SIZE);
+        assert_eq!(image::open(&path).unwrap().to_rgb8().dimensions(), WIDE.size);
     }
 
     #[test]
     fn ticks_are_short_and_zero_is_zero() {
         let said = [0.0, -1.1e-16, 1e-4, -0.25, 123.4, 2e6].map(tick);
         assert_eq!(said, ["0", "0", "1e-4", "-0.25", "123", "2e6"]);
+        let said = [0.0, -1.0, -1.5, -2.5, -4.0, 2.0].map(log_tick);
+        assert_eq!(said, ["1", "0.1", "0.032", "0.0032", "1e-4", "100"]);
     }
 
     #[test]
-    fn a_legend_stands_on_the_colour_of_the_page() {
-        let svg = chart(vec![(0.0, 3.0), (1.0, 2.0)]).svg().unwrap();
-        assert!(svg.contains("class=\"paper\"") && !svg.contains("#010203"), "{svg}");
+    fn a_legend_stands_above_the_plot_and_names_marks() {
+        let mut chart = chart(vec![(0.0, 3.0), (1.0, 2.0)]);
+        chart.marks = vec![(0.5, "threshold".into())];
+        chart.series[1].name = "a name that is much longer than any legend has room for, and cut".into();
+        let svg = chart.svg().unwrap();
+        assert!(svg.contains("threshold") && svg.contains("a name that is much longer than any …"), "{svg}");
+        // Each entry's letters lie higher than the frame of the plot begins.
+        for class in ["roomy", "small"] {
+            assert_eq!(svg.matches(&format!("<svg class=\"{class}\" ")).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_mark_beside_all_points_is_within_the_axis() {
+        let mut chart = chart(vec![(0.0, 3.0), (1.0, 2.0)]);
+        chart.marks = vec![(5.0, "far".into())];
+        assert!(chart.svg().unwrap().contains("far"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Many random galleries: whether a threshold that a gallery chose by leaving out holds on classes that it
 //! never saw.
 
-use super::{Strangeness, identify, left_out};
+use super::{Strangeness, left_out, measure};
 use crate::data::Dataset;
 use crate::eval::bootstrap::{Share, Unit, share};
 use crate::eval::nearest::between;
@@ -86,7 +86,8 @@ struct Draw {
 /// comes with the trials of the first gallery and the (first) images of its classes.
 ///
 /// # Errors
-/// Too few classes with enough images; those of [`identify`].
+/// Too few classes with enough images. A gallery whose threshold would reject everything, which `calibrate` does not
+/// keep, is counted as one that does.
 pub fn galleries(
     data: &Dataset,
     embeddings: ArrayView2<'_, f32>,
@@ -118,7 +119,7 @@ pub fn galleries(
                 Asked { unit: units[image], strange: strangeness.of(&nearest), known }
             })
             .collect();
-        course.take(&asked, strangeness, |rate| identify(&left, sample, rate, &data.name))?;
+        course.take(&asked, strangeness, |rate| measure(&left, sample, rate, &data.name))?;
         first.get_or_insert(drawn);
     }
     let drawn = first.unwrap_or(Draw { supports: Vec::new(), queries: Vec::new() });

@@ -47,6 +47,10 @@ struct Sqlite {
 impl Sqlite {
     /// Opens an existing gallery.
     fn open(path: &Path) -> Result<Self> {
+        if !path.try_exists().unwrap_or(true) {
+            let at = format!("cannot open the gallery {}", path.display());
+            return Err(Error::invalid(at, "there is none; `siamese enroll GALLERY PICTURES` makes one"));
+        }
         let length = std::fs::metadata(path).map_err(Error::io("open the gallery", path))?.len();
         if length == 0 {
             let why = "is empty (0 bytes): no enrolment was ever completed; enroll something";
