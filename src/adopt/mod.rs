@@ -1,10 +1,13 @@
-//! What needs runtimes about a file: the proof that a tower made of a foreign model does what the model did.
+//! What needs runtimes about a file: the proof that a tower made of a foreign model does what the model did, and
+//! the exact form of a float tower, with what it is worth ([`exact()`]).
 //!
 //! The model as it was given runs picture by picture, at its own batch, on the first runtime that can run it;
 //! that is the truth. The tower runs on every runtime at hand, in batches of 1, 2 and 5, permuted and
 //! repeated. Row *i* must be the truth of picture *i*, and depend on nothing else (`trial`). A tower that
 //! no runtime gives right rows of is not written.
 
+mod agreement;
+mod exact;
 mod pictures;
 #[cfg(feature = "ort")]
 pub mod published;
@@ -13,6 +16,8 @@ mod reference;
 mod tests;
 mod trial;
 
+pub use agreement::{Agreement, OneShot};
+pub use exact::{ExactTower, Exactly, FloatTower, exact};
 pub use reference::Reference;
 pub use trial::{Outcome, Trial};
 

@@ -5,7 +5,7 @@ use super::{Context, Outcome, progress};
 use crate::adopt::{Adopted, Outcome as AdoptOutcome, Proof, Proving, adopt, adopt_unchecked};
 use crate::export::{ImportOptions, Pixels, Preset, SetInput};
 use crate::image::Filter;
-use crate::runtime::{Lookup, Options, Runtime};
+use crate::runtime::{Lookup, Options, Runner, Runtime};
 use crate::tower::Distance;
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
@@ -19,6 +19,16 @@ pub struct Arguments {
     /// The tower to write.
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    told: Told,
+    /// Do not run the model and the tower on the runtimes at hand to see that they give the same.
+    #[arg(long)]
+    unchecked: bool,
+}
+
+/// What a foreign model does not tell of itself.
+#[derive(Debug, Args)]
+pub(super) struct Told {
     /// Name of the tower [default: the file's].
     #[arg(long)]
     name: Option<String>,
@@ -66,9 +76,6 @@ pub struct Arguments {
     /// Keep only this share of the shorter side, in the middle (224/256 is 0.875).
     #[arg(long, value_name = "SHARE")]
     crop: Option<f64>,
-    /// Do not run the model and the tower on the runtimes at hand to see that they give the same.
-    #[arg(long)]
-    unchecked: bool,
 }
 
 /// A distance without parameters.
@@ -90,10 +97,7 @@ enum Resize {
 
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    if arguments.dim == Some(0) || arguments.size == Some(0) {
-        return Err(Error::invalid("--dim or --size", "is 0; it must be at least 1"));
-    }
-    let options = options(arguments);
+    let options = arguments.told.options()?;
     let adopted = match arguments.unchecked {
         true => adopt_unchecked(&arguments.model, &arguments.out, &options)?,
         false => proven(context, arguments, &options)?,
@@ -102,13 +106,17 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Yes)
 }
 
-/// With every runtime of this build; nothing is fetched for it.
-fn proven(context: &Context, arguments: &Arguments, options: &ImportOptions) -> Result<Adopted> {
+/// Every runtime of this build; nothing is fetched for them.
+pub(super) fn runners(context: &Context) -> Result<Vec<Runner>> {
     let library = Lookup { offline: true, ..context.library(false) };
     let how = Options { library, ..Options::default() };
-    let runners = Runtime::built_in().map(|runtime| runtime.with(how.clone())).collect::<Result<_>>()?;
+    Runtime::built_in().map(|runtime| runtime.with(how.clone())).collect()
+}
+
+fn proven(context: &Context, arguments: &Arguments, options: &ImportOptions) -> Result<Adopted> {
     let bar = progress::steps();
-    let proving = Proving { runners, progress: &|step| bar.set_message(step.to_string()) };
+    let proving =
+        Proving { runners: runners(context)?, progress: &|step| bar.set_message(step.to_string()) };
     let adopted = adopt(&arguments.model, &arguments.out, options, &proving);
     bar.finish_and_clear();
     adopted
@@ -148,7 +156,16 @@ fn proof_lines(proof: &Proof) -> String {
     text
 }
 
-fn options(a: &Arguments) -> ImportOptions {
+impl Told {
+    /// As options of an import.
+    ///
+    /// # Errors
+    /// Sizes of 0.
+    pub(super) fn options(&self) -> Result<ImportOptions> {
+        if self.dim == Some(0) || self.size == Some(0) {
+            return Err(Error::invalid("--dim or --size", "is 0; it must be at least 1"));
+        }
+        let a = self;
     let rgb = match (a.rgb || a.bgr, a.ink) {
         (true, _) => Some(true),
         (_, true) => Some(false),
@@ -165,7 +182,7 @@ fn options(a: &Arguments) -> ImportOptions {
         Metric::L2 => Distance::L2,
         Metric::Cosine => Distance::Cosine,
     };
-    ImportOptions {
+    Ok(ImportOptions {
         name: a.name.clone(),
         pixels: Pixels { size: a.size, rgb, filter, crop: a.crop },
         preset: a.preset,
@@ -177,5 +194,6 @@ fn options(a: &Arguments) -> ImportOptions {
         output: a.output.clone(),
         dim: a.dim,
         distance,
-    }
+    })
+}
 }

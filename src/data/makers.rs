@@ -66,7 +66,12 @@ pub struct Choice {
     pub makers: Option<Makers>,
     /// Stems of file names that are passed over.
     pub leave_out: Vec<String>,
+    /// Of more pictures about so many are read, in runs that keep classes together; all where none is told.
+    pub most: Option<usize>,
 }
+
+/// Pictures of a run, where not all are read.
+const RUN: usize = 8;
 
 impl Choice {
     /// All pictures, made by whom the file tells, if one is named.
@@ -74,7 +79,7 @@ impl Choice {
     /// # Errors
     /// As [`Makers::read`].
     pub fn all_by(makers: Option<&Path>) -> Result<Self> {
-        Ok(Self { makers: makers.map(Makers::read).transpose()?, leave_out: Vec::new() })
+        Ok(Self { makers: makers.map(Makers::read).transpose()?, ..Self::default() })
     }
 
     /// Keeps the pictures that are read; `file` tells the name of a picture's file.
@@ -90,6 +95,13 @@ impl Choice {
         pictures.retain(|picture| !self.leave_out.iter().any(|wanted| wanted == stem(file(picture))));
         if pictures.is_empty() {
             return Err(Error::invalid(at, "has no picture that is not left out"));
+        }
+        if let Some(most) = self.most.filter(|most| pictures.len() > *most) {
+            let (each, mut place) = (pictures.len().div_ceil(most.max(1)), 0);
+            pictures.retain(|_| {
+                place += 1;
+                ((place - 1) / RUN).is_multiple_of(each)
+            });
         }
         Ok(())
     }

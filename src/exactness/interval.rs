@@ -97,6 +97,14 @@ impl Interval {
         Some(Self::new(ends[0].min(ends[1]), ends[0].max(ends[1]), step))
     }
 
+    /// `a·b` of two values: 2^(a + b) divides it, and its ends are among the products of the ends.
+    pub fn product(self, other: Self) -> Self {
+        let ends = [self.low, self.high].map(|a| [a * other.low, a * other.high]);
+        let all = ends.iter().flatten().copied();
+        let (low, high) = (all.clone().fold(f64::INFINITY, f64::min), all.fold(f64::NEG_INFINITY, f64::max));
+        Self::new(low, high, self.step.saturating_add(other.step))
+    }
+
     /// `x·2^exponent`: every partial sum is scaled alike, and no bit of a significand changes.
     pub fn scaled(self, exponent: i32) -> Self {
         let factor = 2f64.powi(exponent);

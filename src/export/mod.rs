@@ -10,6 +10,7 @@ mod float;
 mod from_run;
 mod import;
 mod inspect;
+mod integer;
 mod project;
 mod quantise;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use exact::{Calibration, exact};
 pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
 pub use import::{Batch, Foreign, ImportOptions, Imported, Pixels, Preset, SetInput, import};
+pub use integer::{Coarser, Cost, Made, Runs, integers};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use project::{Projection, project};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};

@@ -23,14 +23,16 @@ pub struct Known {
     pub range: Range,
     /// Its number of axes.
     pub rank: usize,
-    /// It is float32; otherwise uint8, whose sums would wrap.
+    /// It is float32; otherwise it is of integers, whose sums would wrap.
     pub float: bool,
+    /// It is int64: places in a list; otherwise, if it is not float32, the image's uint8.
+    pub integer: bool,
 }
 
 impl Known {
     /// An image of uint8.
     pub fn image(rank: usize) -> Self {
-        Self { range: Range::uniform(Interval::PIXELS), rank, float: false }
+        Self { range: Range::uniform(Interval::PIXELS), rank, float: false, integer: false }
     }
 
     /// The elements in other places.
@@ -45,17 +47,28 @@ pub struct Facts<'a> {
     /// Those that are known before the graph runs.
     pub constants: Constants<'a>,
     values: HashMap<String, Known>,
+    sizes: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> Facts<'a> {
     /// A graph's constants, and nothing yet of its inputs and nodes.
     pub fn of(graph: &'a GraphProto) -> Self {
-        Self { constants: Constants::of(graph), values: HashMap::new() }
+        Self { constants: Constants::of(graph), values: HashMap::new(), sizes: HashMap::new() }
     }
 
     /// What is known of a value that is not constant.
     pub fn get(&self, name: &str) -> Option<&Known> {
         self.values.get(name)
+    }
+
+    /// The sizes of a value for one picture, where they were told.
+    pub fn sizes(&self, name: &str) -> Option<&[usize]> {
+        self.sizes.get(name).map(Vec::as_slice)
+    }
+
+    /// Tells the sizes of a value for one picture.
+    pub fn tell_sizes(&mut self, name: &str, sizes: Vec<usize>) {
+        self.sizes.insert(name.into(), sizes);
     }
 
     /// Enters an input or a node's first result.
@@ -72,8 +85,8 @@ impl<'a> Facts<'a> {
 
 /// Whether an operator adds, so that the order might matter.
 pub fn accumulates(node: &NodeProto) -> bool {
-    use Operator::{Add, AveragePool, Conv, Gemm, MatMul, Sub, Sum};
-    matches!(node.operator(), Some(Add | AveragePool | Conv | Gemm | MatMul | Sub | Sum))
+    use Operator::{Add, AveragePool, Conv, Gemm, MatMul, ReduceSum, Sub, Sum};
+    matches!(node.operator(), Some(Add | AveragePool | Conv | Gemm | MatMul | ReduceSum | Sub | Sum))
 }
 
 /// What is known of a node's first result.
@@ -114,7 +127,7 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         Sub => of.fold(|a, b| a.plus(b.negated())),
         Max => of.fold(Interval::max),
         Min => of.fold(Interval::min),
-        Mul => of.scaled(),
+        Mul => of.multiplied(),
         Div => of.divided(),
         Neg => of.each(Interval::negated),
         Abs => of.each(Interval::abs),
@@ -123,6 +136,8 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         Ceil => of.each(|x| x.rounded(f64::ceil)),
         Clip => of.clip(),
         AveragePool => of.average(),
+        ReduceSum => of.sum(),
+        Gather => of.listed(),
         MaxPool => of.greatest(),
         Pad => of.pad(),
         Concat => of.concat(),
@@ -153,9 +168,9 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         | ReduceProd
         | ReduceSumSquare => unproven(),
         // Sums of as many numbers as the shape tells, which is not followed here.
-        ConvTranspose | CumSum | GlobalAveragePool | Mean | ReduceL1 | ReduceMean | ReduceSum => unproven(),
+        ConvTranspose | CumSum | GlobalAveragePool | Mean | ReduceL1 | ReduceMean => unproven(),
         // Moves and choices that no exact tower has.
-        DepthToSpace | Expand | Gather | GatherElements | GatherNd | GlobalMaxPool | Mod | ScatterNd
+        DepthToSpace | Expand | GatherElements | GatherNd | GlobalMaxPool | Mod | ScatterNd
         | TopK | Trilu | ReduceMax | ReduceMin | Resize | SpaceToDepth | Split | Tile | Where => unproven(),
         // Their results are no numbers to compute with, or are constants of a kind that is not read.
         And | ArgMax | ArgMin | Constant | ConstantOfShape | Equal | Greater | GreaterOrEqual | Less

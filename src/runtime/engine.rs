@@ -26,4 +26,21 @@ pub trait Engine {
     fn run_each(&mut self, model: &ModelProto, inputs: &[Named]) -> Result<Vec<Vec<Tensor>>> {
         inputs.iter().map(|inputs| self.run(model, inputs)).collect()
     }
+
+    /// Gives `take` the outputs for each of any number of inputs of the same types and shapes, one after the
+    /// other: no more than one is held.
+    ///
+    /// # Errors
+    /// As [`Engine::run`]; those of `take`.
+    fn stream(
+        &mut self,
+        model: &ModelProto,
+        inputs: &mut dyn Iterator<Item = Named>,
+        take: &mut dyn FnMut(Vec<Tensor>) -> Result<()>,
+    ) -> Result<()> {
+        for inputs in inputs {
+            take(self.run(model, &inputs)?)?;
+        }
+        Ok(())
+    }
 }

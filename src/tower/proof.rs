@@ -9,6 +9,8 @@ use super::contract;
 use crate::exactness::ACTIVATION_MAX;
 use crate::onnx::{ModelProto, NodeProto, ValueInfoProto, data_type};
 use crate::op::range::{Facts, Known, accumulates, range};
+use crate::op::{Dim, Type};
+use crate::walk::Types;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +44,15 @@ pub fn prove(model: &ModelProto) -> Result<Vec<LayerBound>> {
         facts.enter(input.name(), image(input)?)?;
     }
     let mut bounds = Vec::new();
+    let mut types = Types::at_entry(model, &one_picture);
     for node in &graph.node {
+        // Nothing is known of the sizes behind a node that does not fit its inputs; its rule may refuse it.
+        let _ = types.follow(node);
+        for name in &node.input {
+            if let Some(sizes) = types.get(name).and_then(Type::sizes) {
+                facts.tell_sizes(name, sizes);
+            }
+        }
         if facts.constants.follow(node) {
             continue;
         }
@@ -56,6 +66,12 @@ pub fn prove(model: &ModelProto) -> Result<Vec<LayerBound>> {
         embedding(&facts, output.name())?;
     }
     Ok(bounds)
+}
+
+/// The type of an input whose batch is one picture.
+fn one_picture(input: &ValueInfoProto) -> Type {
+    let one = |axis: usize, _: Option<&str>| if axis == 0 { Dim::from(1) } else { Dim::Unknown };
+    input.r#type.as_ref().map_or_else(Type::default, |proto| Type::of_proto(proto, one))
 }
 
 fn image(input: &ValueInfoProto) -> Result<Known> {

@@ -1,7 +1,7 @@
 //! How operators follow the rules of numbers: their attributes, constants and shapes.
 
 use super::{Facts, Known};
-use crate::exactness::{Interval, Range, power_of_two};
+use crate::exactness::{Interval, LIMIT, Range, power_of_two};
 use crate::onnx::{NodeProto, data_type};
 use crate::op;
 use crate::{Error, Result};
@@ -31,7 +31,7 @@ impl<'a> Operands<'a> {
         let value = self.value(i)?;
         match value.float {
             true => Ok(value),
-            false => Err(self.fail("computes in 8 bits, where sums wrap; a Cast to float32 must come first")),
+            false => Err(self.fail("computes in integers, where sums wrap; a Cast to float32 must come first")),
         }
     }
 
@@ -128,7 +128,7 @@ impl<'a> Operands<'a> {
         });
         let range = Range::of(sums.collect::<Result<_>>()?);
         let range = range.ok_or_else(|| self.fail("its weights have no output"))?;
-        Ok(Known { range, rank, float: true })
+        Ok(Known { range, rank, float: true, integer: false })
     }
 
     /// Element by element over inputs that broadcast, some of which may be constant.
@@ -151,10 +151,34 @@ impl<'a> Operands<'a> {
         Ok(Known { range, ..*first })
     }
 
-    /// `Mul` by powers of two.
-    pub fn scaled(&self) -> Result<Known> {
-        let constant = usize::from(!self.is_constant(0));
-        self.shifted(1 - constant, constant, 1)
+    /// `Mul` by constants, or of two values.
+    pub fn multiplied(&self) -> Result<Known> {
+        let (first, second) = (self.is_constant(0), self.is_constant(1));
+        if !first && !second {
+            return self.fold(Interval::product).and_then(|known| self.unrounded(known));
+        }
+        let (x, factors) = if first { (1, 0) } else { (0, 1) };
+        let rank = self.number(x)?.rank;
+        let powers = self.per_channel(factors, rank)?.iter().all(|f| power_of_two(*f).is_some());
+        if powers { self.shifted(x, factors, 1) } else { self.scaled(x, factors) }
+    }
+
+    /// Times constants that are no powers of two.
+    fn scaled(&self, x: usize, constant: usize) -> Result<Known> {
+        let x = self.number(x)?;
+        let factors: Vec<f64> = self.per_channel(constant, x.rank)?.iter().copied().collect();
+        let range = x.range.times(&factors).ok_or_else(|| {
+            self.fail("its factors do not fit the channels, or are not numbers that float32 holds")
+        })?;
+        self.unrounded(Known { range, ..*x })
+    }
+
+    /// What is only right where float32 holds every element.
+    fn unrounded(&self, known: Known) -> Result<Known> {
+        match known.range.is_exact() {
+            true => Ok(known),
+            false => Err(self.fail("makes products of more than 24 bits, which are rounded")),
+        }
     }
 
     /// `Div` by powers of two.
@@ -197,6 +221,48 @@ impl<'a> Operands<'a> {
             Some(range) => Ok(Known { range, ..*x }),
             None => Err(self.fail(format!("averages {window} numbers, or padding: the mean may be rounded"))),
         }
+    }
+
+    /// The sum of all elements along some axes, whose sizes must be known.
+    pub fn sum(&self) -> Result<Known> {
+        let x = self.number(0)?;
+        let sizes = self.facts.sizes(self.node.input_name(0).unwrap_or_default());
+        let sizes = sizes.ok_or_else(|| self.fail("sums as many numbers as no shape tells"))?;
+        let axes: Vec<i64> = match self.node.ints("axes") {
+            Some(axes) => axes.to_vec(),
+            None => self.constant(1)?.iter().map(|axis| *axis as i64).collect(),
+        };
+        let mut count = 1usize;
+        let mut seen = Vec::new();
+        for axis in axes {
+            let axis = usize::try_from(if axis < 0 { axis + sizes.len() as i64 } else { axis }).unwrap_or(0);
+            let inner = axis > 1 && !seen.contains(&axis);
+            let size = sizes.get(axis).filter(|_| inner);
+            let size = size.ok_or_else(|| self.fail("sums along the batch or the channels"))?;
+            count = count.saturating_mul(*size);
+            seen.push(axis);
+        }
+        if seen.is_empty() || count == 0 {
+            return Err(self.fail("does not tell its axes"));
+        }
+        let rank = if self.node.int_or("keepdims", 1) == 0 { x.rank - seen.len() } else { x.rank };
+        Ok(Known { range: x.range.map(|c| c.total(count)), rank, ..*x })
+    }
+
+    /// Numbers of a constant list, at places that are computed.
+    pub fn listed(&self) -> Result<Known> {
+        let (list, places) = (self.constant(0)?, self.value(1)?);
+        let within = |c: &Interval| c.step >= 0 && c.low >= 0.0 && c.high <= list.len() as f64 - 1.0;
+        if list.ndim() != 1 || self.node.int_or("axis", 0) != 0 || !places.integer {
+            return Err(self.fail("does not take numbers of a constant list at integer places"));
+        }
+        if !places.range.channels().iter().all(within) {
+            return Err(self.fail(format!("may take a number beyond the {} of its list", list.len())));
+        }
+        let range = list.iter().map(|x| Interval::of(*x)).collect::<Option<Vec<_>>>();
+        let range = range.and_then(|all| all.into_iter().reduce(Interval::join));
+        let range = range.ok_or_else(|| self.fail("holds what is no number that float32 holds"))?;
+        Ok(Known { range: Range::uniform(range), rank: places.rank, float: true, integer: false })
     }
 
     /// Whether every window of a pool lies inside the image.
@@ -255,9 +321,18 @@ impl<'a> Operands<'a> {
     pub fn cast(&self) -> Result<Known> {
         match self.node.int("to") {
             Some(to) if to == i64::from(data_type::FLOAT) => {
-                Ok(Known { float: true, ..self.value(0)?.clone() })
+                Ok(Known { float: true, integer: false, ..self.value(0)?.clone() })
             }
-            _ => Err(self.fail("casts to another type than float32")),
+            // Places in a list; whole numbers that int64 holds.
+            Some(to) if to == i64::from(data_type::INT64) => {
+                let x = self.number(0)?;
+                let whole = |c: &Interval| c.step >= 0 && c.low.abs().max(c.high.abs()) < LIMIT;
+                match x.range.channels().iter().all(whole) {
+                    true => Ok(Known { float: false, integer: true, ..x.clone() }),
+                    false => Err(self.fail("casts what may be no whole number to int64")),
+                }
+            }
+            _ => Err(self.fail("casts to another type than float32, or int64 for places in a list")),
         }
     }
 

@@ -29,6 +29,19 @@ impl Engine for OrtEngine {
         let mut session = self.session(model)?;
         inputs.iter().map(|inputs| run(&mut session, inputs)).collect()
     }
+
+    fn stream(
+        &mut self,
+        model: &ModelProto,
+        inputs: &mut dyn Iterator<Item = Named>,
+        take: &mut dyn FnMut(Vec<onnx::Tensor>) -> Result<()>,
+    ) -> Result<()> {
+        let mut session = self.session(model)?;
+        for inputs in inputs {
+            take(run(&mut session, &inputs)?)?;
+        }
+        Ok(())
+    }
 }
 
 impl OrtEngine {

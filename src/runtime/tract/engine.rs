@@ -37,6 +37,30 @@ impl Engine for TractEngine {
             .map(|inputs| caught(|| execute(&plan, inputs)).map_err(failed)?.iter().map(read).collect());
         each.collect()
     }
+
+    fn stream(
+        &mut self,
+        model: &ModelProto,
+        inputs: &mut dyn Iterator<Item = Named>,
+        take: &mut dyn FnMut(Vec<onnx::Tensor>) -> Result<()>,
+    ) -> Result<()> {
+        let Some(first) = inputs.next() else { return Ok(()) };
+        if first.iter().any(|(_, value)| is_list(value)) {
+            take(self.run(model, &first)?)?;
+            for inputs in inputs {
+                take(self.run(model, &inputs)?)?;
+            }
+            return Ok(());
+        }
+        faults::check(model, "the graph")?;
+        let model = mend::mended(model);
+        let plan = caught(|| prepared(&model, &first)).map_err(failed)?;
+        for inputs in std::iter::once(first).chain(inputs) {
+            let results = caught(|| execute(&plan, &inputs)).map_err(failed)?;
+            take(results.iter().map(read).collect::<Result<_>>()?)?;
+        }
+        Ok(())
+    }
 }
 
 fn failed(source: Cause) -> Error {
