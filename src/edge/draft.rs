@@ -1,6 +1,7 @@
 //! The steps of a program while the graph is still being read: what is fused can still change.
 
-use super::kernels::Epilogue;
+use super::kernels::{Binary, Epilogue, Function, LayerNorm};
+use super::view::View;
 use crate::exactness::{Integer, Range};
 
 /// A map to be; its border grows with the padding of those that read it.
@@ -13,6 +14,8 @@ pub struct MapDraft {
     pub range: Option<Range>,
     /// Whether the step that fills it can store uint8.
     pub narrow: bool,
+    /// What it always holds, `[H, W, C]`; nothing fills it then.
+    pub constant: Option<Vec<f32>>,
 }
 
 impl MapDraft {
@@ -26,9 +29,9 @@ impl MapDraft {
 #[derive(Clone, Debug)]
 pub struct LoweredValue {
     pub map: usize,
-    /// `[N, C·H·W]` rather than `[N, C, H, W]`.
-    pub flat: bool,
-    /// Zeros around it that are not in the map: top, left, bottom, right.
+    /// How it lies there.
+    pub view: View,
+    /// Zeros around an image that are not in the map: top, left, bottom, right.
     pub pads: [usize; 4],
     /// A power of two that the map's elements are still to be multiplied by.
     pub factor: f32,
@@ -37,8 +40,8 @@ pub struct LoweredValue {
 }
 
 impl LoweredValue {
-    pub fn of(map: usize, flat: bool) -> Self {
-        Self { map, flat, pads: [0; 4], factor: 1.0, open: None }
+    pub fn of(map: usize, view: View) -> Self {
+        Self { map, view, pads: [0; 4], factor: 1.0, open: None }
     }
 }
 
@@ -51,42 +54,91 @@ pub enum Stage {
     Added,
     /// There are limits or a floor.
     Limited,
+    /// Nothing more can be done to it.
+    Done,
+}
+
+/// The windows of a convolution or pool on a map.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    pub dilations: [usize; 2],
+    /// Top, left, bottom, right.
+    pub pads: [usize; 4],
+    /// Pixels that come out.
+    pub size: [usize; 2],
 }
 
 /// A convolution, or a product with a matrix (a window as large as the map).
 #[derive(Clone, Debug)]
 pub struct ProductDraft {
-    /// `[O, kh, kw, C]`.
+    /// `[O, kh, kw, C / groups]`.
     pub weights: Vec<f32>,
     /// C.
     pub inputs: usize,
-    pub kernel: [usize; 2],
-    pub strides: [usize; 2],
-    /// Top and left.
-    pub pads: [usize; 2],
+    pub groups: usize,
+    pub windows: Geometry,
     /// Computed with integers; no input is above this.
     pub integers_to: Option<u8>,
-    /// Computed by Winograd's tiles.
-    pub tiled: bool,
+    pub way: Way,
 }
 
-/// A pool without padding.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolDraft {
-    pub kernel: [usize; 2],
-    pub strides: [usize; 2],
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As products with a matrix for each group.
+    Products,
+    /// By Winograd's tiles.
+    Tiles,
+    /// Each channel by itself.
+    Channels,
+}
+
+/// What a pool makes of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    Max,
+    /// Whether zeros beside the image count.
+    Mean(bool),
+    Sum,
+}
+
+/// A product of two maps, matrix by matrix.
+#[derive(Clone, Debug)]
+pub struct MapsDraft {
+    /// `[…, M, K]`.
+    pub left: View,
+    /// `[…, K, N]`.
+    pub right: View,
 }
 
 /// What a step will compute.
 #[derive(Clone, Debug)]
 pub enum ActionDraft {
     Product(ProductDraft),
+    Maps(MapsDraft),
     Elementwise,
-    Max(PoolDraft),
-    Mean(PoolDraft),
-    Sum(PoolDraft),
-    Sigmoid,
+    /// With the other map; that may be one pixel for all.
+    Combine {
+        how: Binary,
+        spread: bool,
+    },
+    Pool(Pooling, Geometry),
+    Copy {
+        from: View,
+        to: View,
+    },
     UnitLength(f32),
+    Softmax,
+    LayerNorm(LayerNorm),
+}
+
+impl ActionDraft {
+    /// Whether sums and other maps go through the step's epilogue.
+    pub fn has_epilogue(&self) -> bool {
+        matches!(self, Self::Product(_) | Self::Maps(_) | Self::Elementwise)
+    }
 }
 
 /// A step to be.
@@ -95,10 +147,15 @@ pub struct StepDraft {
     pub name: String,
     pub action: ActionDraft,
     pub from: usize,
+    /// The second operand.
+    pub other: Option<usize>,
+    /// Added in the epilogue.
     pub residual: Option<usize>,
     pub to: usize,
-    /// For [`ActionDraft::Product`] and [`ActionDraft::Elementwise`].
+    /// For those that have one.
     pub epilogue: Epilogue,
+    /// What is done after it.
+    pub function: Option<Function>,
     pub stage: Stage,
     /// Its result is known to have the graph's very bits, and must keep them.
     pub strict: bool,

@@ -18,11 +18,15 @@ const MEMORY: usize = 1 << 19;
 /// Lets the last steps of a program for one image take several, where that helps.
 pub fn grouped(mut program: Program) -> Program {
     let Some(first) = first(&program.steps) else { return program };
+    // What always holds the same is there once.
+    let once = |(map, _): &(usize, Vec<f32>)| program.steps[first..].iter().any(|s| s.reads().any(|m| m == *map));
+    if program.constants.iter().any(once) {
+        return program;
+    }
     let mut shared = vec![false; program.maps.len()];
     program.outputs.iter().for_each(|map| shared[*map] = true);
     for step in &program.steps[first..] {
-        let residual = step.residual.iter().map(|(map, _)| *map);
-        residual.chain([step.from, step.to]).for_each(|map| shared[map] = true);
+        step.reads().chain([step.to]).for_each(|map| shared[map] = true);
     }
     let maps = program.maps.iter().zip(&shared).filter_map(|(map, shared)| shared.then_some(map));
     let bytes: usize = maps.clone().map(Map::bytes_each).sum();
@@ -42,7 +46,7 @@ pub fn grouped(mut program: Program) -> Program {
 
 /// The first product of those at the end that all wait for their weights.
 fn first(steps: &[Step]) -> Option<usize> {
-    let busy = |s: &Step| s.action.is_product() && s.at.all().len() > FEW;
+    let busy = |s: &Step| !s.action.takes_several() || (s.action.is_product() && s.at.all().len() > FEW);
     let behind = steps.iter().rposition(busy).map_or(0, |i| i + 1);
     let next = steps[behind..].iter().position(|s| s.action.is_product())?;
     Some(behind + next)
@@ -52,7 +56,7 @@ fn first(steps: &[Step]) -> Option<usize> {
 fn share(step: &mut Step, images: usize, maps: &[Map]) {
     step.windows.repeat(images, maps[step.from].stride());
     step.at.repeat(images, maps[step.to].stride());
-    if let Some((map, places)) = &mut step.residual {
+    for (map, places) in [&mut step.residual, &mut step.other].into_iter().flatten() {
         places.repeat(images, maps[*map].stride());
     }
     if let Action::Winograd { weights, .. } = &mut step.action {

@@ -1,11 +1,14 @@
 //! From drafts to a program: borders, types and places are settled, weights packed.
 
+use super::copy::{Copying, begin, units};
 use super::coverage::Why;
-use super::draft::{ActionDraft, MapDraft, PoolDraft, ProductDraft, StepDraft};
+use super::draft::{ActionDraft, Geometry, MapDraft, MapsDraft, Pooling, ProductDraft, StepDraft, Way};
 use super::group::grouped;
-use super::kernels::{Epilogue, Kernels, Offsets, Packed};
+use super::kernels::{Depthwise, Epilogue, Extent, Kernels, Matrix, Offsets, Packed, Runs};
 use super::map::Map;
-use super::program::{Action, Program, Step, Weights};
+use super::memory::{Memory, assigned};
+use super::program::{Action, Pool, Program, Step, Weights};
+use super::view::View;
 use super::winograd::{self, Winograd};
 
 /// Makes a program that fills the maps of its outputs; none if it would have no product, or be too large.
@@ -15,32 +18,35 @@ pub fn link(
     outputs: Vec<usize>,
     kernels: &'static Kernels,
 ) -> Result<Program, Why> {
-    let needed = needed(&drafts, &outputs);
+    let needed = needed(maps.len(), &drafts, &outputs);
     let mut linker = Linker { kernels, maps: maps.iter().map(map).collect() };
     let mut steps = Vec::new();
-    for draft in drafts.into_iter().zip(needed).filter_map(|(d, needed)| needed.then_some(d)) {
+    for draft in drafts.into_iter().filter(|d| needed[d.to]) {
         steps.extend(linker.step(draft).ok_or(Why::TooLarge)?);
     }
+    let constants = maps.iter().enumerate().filter(|(i, _)| needed[*i]);
+    let constants = constants.filter_map(|(i, m)| m.constant.clone().map(|c| (i, c))).collect();
     let useful = steps.iter().any(|s: &Step| s.action.is_product());
-    let program = Program { kernels, maps: linker.maps, steps, outputs, images: 1 };
-    if useful { Ok(grouped(program)) } else { Err(Why::NoProduct) }
+    let memory = Memory::default();
+    let program = Program { kernels, maps: linker.maps, constants, memory, steps, outputs, images: 1 };
+    if useful { Ok(assigned(grouped(program))) } else { Err(Why::NoProduct) }
 }
 
 fn map(m: &MapDraft) -> Map {
     Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes(), images: 1 }
 }
 
-/// Which drafts the outputs depend on.
-fn needed(drafts: &[StepDraft], outputs: &[usize]) -> Vec<bool> {
-    let mut maps = vec![false; drafts.len() + 1];
-    outputs.iter().for_each(|o| maps[*o] = true);
-    for draft in drafts.iter().rev().filter(|d| d.to > 0) {
-        if maps[draft.to] {
-            maps[draft.from] = true;
-            draft.residual.iter().for_each(|b| maps[*b] = true);
+/// Which maps the outputs depend on.
+fn needed(maps: usize, drafts: &[StepDraft], outputs: &[usize]) -> Vec<bool> {
+    let mut needed = vec![false; maps];
+    outputs.iter().for_each(|o| needed[*o] = true);
+    for draft in drafts.iter().rev() {
+        if needed[draft.to] {
+            let reads = [Some(draft.from), draft.other, draft.residual];
+            reads.into_iter().flatten().for_each(|map| needed[map] = true);
         }
     }
-    drafts.iter().map(|d| maps[d.to]).collect()
+    needed
 }
 
 /// In which order a step fills its map.
@@ -57,21 +63,25 @@ struct Linker {
 }
 
 impl Linker {
-    /// The step of a draft, after one that changes the type of its input where it must.
+    /// The step of a draft, after those that change the type of its inputs where they must.
     fn step(&mut self, draft: StepDraft) -> Option<Vec<Step>> {
-        let StepDraft { name, action, from, residual, to, epilogue, .. } = draft;
+        let StepDraft { name, action, mut from, mut other, residual, to, epilogue, function, strict, .. } = draft;
         let mut steps = Vec::new();
-        let mut from = from;
-        if matches!(&action, ActionDraft::Product(p) if p.integers_to.is_none()) && self.maps[from].bytes {
-            let widened = self.widened(&name, from)?;
-            from = widened.to;
-            steps.push(widened);
-        }
-        let order = match &action {
-            ActionDraft::Elementwise | ActionDraft::Sigmoid | ActionDraft::UnitLength(_) => Order::Rows,
-            ActionDraft::Product(product) if product.tiled => Order::Tiles,
-            _ => Order::Pixels,
+        let integers = match &action {
+            ActionDraft::Product(p) => p.integers_to.is_some(),
+            ActionDraft::Elementwise | ActionDraft::Pool(..) | ActionDraft::Copy { .. } => true,
+            _ => false,
         };
+        if !integers {
+            for map in [Some(&mut from), other.as_mut()].into_iter().flatten() {
+                if self.maps[*map].bytes {
+                    let widened = self.widened(&name, *map)?;
+                    *map = widened.to;
+                    steps.push(widened);
+                }
+            }
+        }
+        let order = order(&action);
         let places = |map: usize| match order {
             Order::Pixels => self.maps[map].pixels(),
             Order::Rows => self.maps[map].rows(),
@@ -83,24 +93,69 @@ impl Linker {
         };
         let at = places(to)?;
         let windows = self.windows(&action, from, to)?;
-        let action = self.action(action, from, to, epilogue)?;
-        steps.push(Step { name, action, from, windows, residual, to, at, images: 1 });
+        let other = match other {
+            Some(map) => Some((map, self.operand(&action, map, &at)?)),
+            None => None,
+        };
+        let function = function.map(|f| match order {
+            Order::Rows => f.repeated(self.maps[to].size[1]),
+            Order::Pixels | Order::Tiles => f,
+        });
+        let action = self.action(action, [from, to], other.as_ref().map(|(map, _)| *map), strict, epilogue)?;
+        let step =
+            Step { name, action, from, windows, other, residual, function, to, at, clears: false, images: 1 };
+        steps.push(step);
         Some(steps)
     }
 
-    fn action(&self, action: ActionDraft, from: usize, to: usize, epilogue: Epilogue) -> Option<Action> {
-        let epilogue = self.limited(epilogue, to);
-        Some(match action {
-            ActionDraft::Product(product) => self.product(&product, to, epilogue),
-            ActionDraft::Elementwise => Action::Elementwise(self.repeated(&epilogue, from)),
-            ActionDraft::Max(pool) => Action::MaxPool(self.taps(pool, from)?),
-            ActionDraft::Mean(pool) => {
-                let taps = self.taps(pool, from)?;
-                Action::MeanPool { divisor: taps.len() as f32, taps }
+    /// Where the runs of a second operand begin, one for each place of the result.
+    fn operand(&self, action: &ActionDraft, map: usize, at: &Offsets) -> Option<Offsets> {
+        let own = &self.maps[map];
+        match action {
+            ActionDraft::Combine { spread: true, .. } => {
+                Offsets::new(&vec![own.at(own.border[0], own.border[1]); at.all().len()])
             }
-            ActionDraft::Sum(pool) => Action::MeanPool { divisor: 1.0, taps: self.taps(pool, from)? },
-            ActionDraft::Sigmoid => Action::Sigmoid,
+            ActionDraft::Maps(MapsDraft { right, .. }) => {
+                let matrices = right.axes(0..right.rank() - 2);
+                let corner = own.at(own.border[0], own.border[1]);
+                let places = matrices.places(units(own)).into_iter().map(|place| corner + place);
+                Offsets::new(&places.collect::<Vec<_>>())
+            }
+            _ => own.rows(),
+        }
+    }
+
+    fn action(
+        &self,
+        action: ActionDraft,
+        [from, to]: [usize; 2],
+        other: Option<usize>,
+        strict: bool,
+        epilogue: Epilogue,
+    ) -> Option<Action> {
+        let epilogue = self.limited(epilogue, to);
+        let map = &self.maps[from];
+        Some(match action {
+            ActionDraft::Product(product) => self.product(&product, [from, to], strict, epilogue)?,
+            ActionDraft::Maps(MapsDraft { left, right }) => return self.maps((&left, &right), &self.maps[other?], epilogue),
+            ActionDraft::Elementwise => Action::Elementwise(self.repeated(&epilogue, from)),
+            ActionDraft::Combine { how, spread } => {
+                Action::Combine { how, width: if spread { map.channels } else { map.channels * map.size[1] } }
+            }
+            ActionDraft::Pool(pooling, windows) => {
+                let pool = Pool {
+                    extents: extents(pooling, &windows, map.size)?,
+                    strides: [map.at(windows.dilations[0], 0), map.at(0, windows.dilations[1])],
+                };
+                match pooling {
+                    Pooling::Max => Action::MaxPool(pool),
+                    Pooling::Mean(_) | Pooling::Sum => Action::MeanPool(pool),
+                }
+            }
+            ActionDraft::Copy { from: a, to: b } => Action::Copy(Copying::new((map, &a), (&self.maps[to], &b))?),
             ActionDraft::UnitLength(epsilon) => Action::UnitLength(epsilon),
+            ActionDraft::Softmax => Action::Softmax,
+            ActionDraft::LayerNorm(how) => Action::LayerNorm(how),
         })
     }
 
@@ -136,9 +191,12 @@ impl Linker {
             action: Action::Elementwise(epilogue),
             from,
             windows,
+            other: None,
             residual: None,
+            function: None,
             to,
             at,
+            clears: false,
             images: 1,
         })
     }
@@ -149,44 +207,150 @@ impl Linker {
         let [top, left, ..] = map.border;
         match action {
             ActionDraft::Product(p) => {
-                let origin = [top.checked_sub(p.pads[0])?, left.checked_sub(p.pads[1])?];
-                if !p.tiled {
-                    return map.windows(origin, size, p.strides);
+                let Geometry { pads, strides, .. } = p.windows;
+                let origin = [top.checked_sub(pads[0])?, left.checked_sub(pads[1])?];
+                if p.way != Way::Tiles {
+                    return map.windows(origin, size, strides);
                 }
                 let at = |[y, x]: [usize; 2]| map.at(y + origin[0], x + origin[1]);
                 Offsets::new(&winograd::tiles(size).map(at).collect::<Vec<_>>())
             }
-            ActionDraft::Max(pool) | ActionDraft::Mean(pool) | ActionDraft::Sum(pool) => {
-                map.windows([top, left], size, pool.strides)
+            ActionDraft::Maps(MapsDraft { left: view, .. }) => {
+                let rows = view.axes(0..view.rank() - 1);
+                let places = rows.places(units(map)).into_iter().map(|place| map.at(top, left) + place);
+                Offsets::new(&places.collect::<Vec<_>>())
             }
-            ActionDraft::Elementwise | ActionDraft::Sigmoid | ActionDraft::UnitLength(_) => map.rows(),
+            ActionDraft::Pool(_, windows) => {
+                let seen = |axis: usize| (0..size[axis]).map(move |place| inside(windows, axis, place, map.size));
+                let begins = seen(0).flat_map(|(y, _)| seen(1).map(move |(x, _)| [y, x]));
+                map.places(begins)
+            }
+            ActionDraft::Combine { spread: true, .. } | ActionDraft::Softmax | ActionDraft::LayerNorm(_) => {
+                map.pixels()
+            }
+            ActionDraft::Copy { from, .. } => Offsets::new(&[begin((map, from))]),
+            ActionDraft::Elementwise | ActionDraft::Combine { .. } | ActionDraft::UnitLength(_) => map.rows(),
         }
     }
 
-    fn product(&self, p: &ProductDraft, to: usize, epilogue: Epilogue) -> Action {
+    fn maps(
+        &self,
+        (left, right): (&View, &View),
+        other: &Map,
+        epilogue: Epilogue,
+    ) -> Option<Action> {
+        let (rank, shape) = (right.rank(), right.shape());
+        let apart = |axis: usize| right.stride(axis, units(other));
+        Some(Action::Maps {
+            right: Matrix {
+                size: [shape[rank - 2], shape[rank - 1]],
+                strides: [apart(rank - 2)?, apart(rank - 1)?],
+            },
+            rows: left.shape()[rank - 2],
+            epilogue,
+        })
+    }
+
+    fn product(
+        &self,
+        p: &ProductDraft,
+        [from, to]: [usize; 2],
+        strict: bool,
+        mut epilogue: Epilogue,
+    ) -> Option<Action> {
         let Map { channels, size, .. } = self.maps[to];
-        let [kh, kw] = p.kernel;
-        let run = kw * p.inputs;
-        let weight = |o: usize, row: usize, i: usize| p.weights[(o * kh + row) * run + i];
-        if p.tiled {
-            let weight = |o, y, x, i| weight(o, y, x * p.inputs + i);
-            let weights = Winograd::new(self.kernels, [p.inputs, channels], size, weight);
-            return Action::Winograd { weights, epilogue };
-        }
-        let weights = match p.integers_to {
-            Some(highest) => {
-                let integer = |o, row, i| weight(o, row, i) as i8;
-                Weights::Int(Packed::new(self.kernels, highest, channels, [kh, run], integer))
-            }
-            None => Weights::Float(Packed::new(self.kernels, 0, channels, [kh, run], weight)),
+        let map = &self.maps[from];
+        let Geometry { kernel: [kh, kw], dilations, .. } = p.windows;
+        let inputs = p.inputs / p.groups;
+        let outputs = channels / p.groups;
+        let scale = if strict { None } else { folded(&mut epilogue) };
+        let weight = |o: usize, y: usize, x: usize, i: usize| {
+            p.weights[((o * kh + y) * kw + x) * inputs + i] * scale.as_ref().map_or(1.0, |scale| scale[o])
         };
-        Action::Product { weights, epilogue }
-    }
-
-    /// From the beginning of a pool's window to each of its pixels.
-    fn taps(&self, pool: PoolDraft, from: usize) -> Option<Vec<u32>> {
-        let [kh, kw] = pool.kernel;
+        let tap = |(y, x): (usize, usize)| map.at(y * dilations[0], x * dilations[1]);
         let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
-        taps.map(|(y, x)| u32::try_from(self.maps[from].at(y, x)).ok()).collect()
+        if p.way == Way::Tiles {
+            let weights = Winograd::new(self.kernels, [p.inputs, channels], size, weight);
+            return Some(Action::Winograd { weights, epilogue });
+        }
+        if p.way == Way::Channels {
+            let taps: Option<Vec<u32>> = taps.map(|place| u32::try_from(tap(place)).ok()).collect();
+            let each = |c: usize, tap: usize| weight(c, tap / kw, tap % kw, 0);
+            let weights = Depthwise::new(self.kernels, channels, kh * kw, each);
+            return Some(Action::Depthwise { weights, taps: taps?, epilogue });
+        }
+        // Neighbouring pixels of a window are one run of memory where no channel is left out between them.
+        let joined = p.groups == 1 && dilations[1] == 1;
+        let (runs, run) = match joined {
+            true => (Runs::even(kh, map.at(dilations[0], 0)), kw * inputs),
+            false => (Runs::new(&taps.map(tap).collect::<Vec<_>>()), inputs),
+        };
+        let count = if joined { kh } else { kh * kw };
+        let pack = |group: usize| {
+            let at = |o: usize, r: usize, i: usize| match joined {
+                true => weight(group * outputs + o, r, i / inputs, i % inputs),
+                false => weight(group * outputs + o, r / kw, r % kw, i),
+            };
+            match p.integers_to {
+                Some(highest) => {
+                    let integer = |o, r, i| at(o, r, i) as i8;
+                    Weights::Int(Packed::new(self.kernels, highest, outputs, [count, run], integer))
+                }
+                None => Weights::Float(Packed::new(self.kernels, 0, outputs, [count, run], at)),
+            }
+        };
+        let groups = (0..p.groups).map(pack).collect();
+        Some(Action::Product { groups, channels: [inputs, outputs], runs, epilogue })
     }
+}
+
+/// Takes the factors out of an epilogue, to multiply the weights by them instead.
+fn folded(epilogue: &mut Epilogue) -> Option<Vec<f32>> {
+    let some = epilogue.scale.iter().any(|s| *s != 1.0);
+    some.then(|| std::mem::replace(&mut epilogue.scale, vec![1.0; epilogue.shift.len()]))
+}
+
+fn order(action: &ActionDraft) -> Order {
+    match action {
+        ActionDraft::Elementwise
+        | ActionDraft::UnitLength(_)
+        | ActionDraft::Combine { spread: false, .. } => Order::Rows,
+        ActionDraft::Product(product) if product.way == Way::Tiles => Order::Tiles,
+        _ => Order::Pixels,
+    }
+}
+
+/// Of a window along an axis: the first pixel that is inside the map, and how many are.
+fn inside(windows: &Geometry, axis: usize, place: usize, size: [usize; 2]) -> (usize, usize) {
+    let (dilation, pad) = (windows.dilations[axis], windows.pads[axis]);
+    let start = place * windows.strides[axis];
+    // In taps.
+    let first = pad.saturating_sub(start).div_ceil(dilation);
+    let end = (size[axis] + pad).saturating_sub(start).div_ceil(dilation).min(windows.kernel[axis]);
+    ((start + first * dilation).saturating_sub(pad), end.saturating_sub(first))
+}
+
+/// What of each window is inside the map; none where nothing is.
+fn extents(pooling: Pooling, windows: &Geometry, size: [usize; 2]) -> Option<Vec<Extent>> {
+    // A tap that counts, though it may see padding.
+    let counted = |axis: usize, place: usize| {
+        let (start, end) = (place * windows.strides[axis], size[axis] + windows.pads[axis] + windows.pads[axis + 2]);
+        end.saturating_sub(start).div_ceil(windows.dilations[axis]).min(windows.kernel[axis])
+    };
+    let mut extents = Vec::with_capacity(windows.size[0] * windows.size[1]);
+    for y in 0..windows.size[0] {
+        for x in 0..windows.size[1] {
+            let [rows, columns] = [(0, y), (1, x)].map(|(axis, place)| inside(windows, axis, place, size).1);
+            if rows * columns == 0 {
+                return None;
+            }
+            let divisor = match pooling {
+                Pooling::Mean(true) => counted(0, y) * counted(1, x),
+                Pooling::Mean(false) => rows * columns,
+                Pooling::Max | Pooling::Sum => 1,
+            };
+            extents.push(Extent { rows: rows as u32, columns: columns as u32, divisor: divisor as f32 });
+        }
+    }
+    Some(extents)
 }

@@ -19,8 +19,8 @@ pub struct Map {
 }
 
 impl Map {
-    /// Elements behind the last pixel that a kernel may read, and multiply by 0.
-    const SLACK: usize = 4;
+    /// Elements behind the last pixel that a kernel may read, and multiply by 0 or throw away.
+    const SLACK: usize = 16;
 
     /// Elements from one row to the next.
     pub fn row_stride(&self) -> usize {
@@ -71,10 +71,30 @@ impl Map {
         Offsets::new(&places.map(at).collect::<Vec<_>>())
     }
 
-    /// Memory, all 0.
-    pub fn empty(&self) -> Data {
-        let elements = self.stride() * self.images + Self::SLACK;
-        if self.bytes { Data::Bytes(vec![0; elements]) } else { Data::Floats(vec![0.0; elements]) }
+    /// Elements of its memory.
+    pub fn elements(&self) -> usize {
+        self.stride() * self.images + Self::SLACK
+    }
+
+    /// Makes the border 0.
+    pub fn clear_border<T: Copy + Default>(&self, data: &mut [T]) {
+        let ([top, left, bottom, right], [height, width]) = (self.border, self.size);
+        let row = self.row_stride();
+        data[..top * row].fill(T::default());
+        for y in top..top + height {
+            data[y * row..][..left * self.channels].fill(T::default());
+            let end = self.at(y, left + width);
+            data[end..][..right * self.channels].fill(T::default());
+        }
+        data[(top + height) * row..][..bottom * row].fill(T::default());
+    }
+
+    /// Numbers `[H, W, C]` → the map.
+    pub fn fill(&self, numbers: &[f32], data: &mut [f32]) {
+        let width = self.size[1] * self.channels;
+        for (y, row) in numbers.chunks_exact(width).enumerate() {
+            data[self.at(y + self.border[0], self.border[1])..][..width].copy_from_slice(row);
+        }
     }
 
     /// An image `[C, H, W]` → the map of image `number`.
@@ -150,6 +170,11 @@ pub enum ViewMut<'a> {
 }
 
 impl Data {
+    /// Memory of so many elements, all 0.
+    pub fn empty(bytes: bool, elements: usize) -> Self {
+        if bytes { Self::Bytes(vec![0; elements]) } else { Self::Floats(vec![0.0; elements]) }
+    }
+
     /// What lies behind `base` elements.
     pub fn behind(&self, base: usize) -> View<'_> {
         match self {
@@ -163,6 +188,16 @@ impl Data {
         match self {
             Self::Bytes(data) => ViewMut::Bytes(&mut data[base..]),
             Self::Floats(data) => ViewMut::Floats(&mut data[base..]),
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// The floats of a map that an operation on floats reads.
+    pub fn floats(self) -> &'a [f32] {
+        match self {
+            Self::Floats(data) => data,
+            Self::Bytes(_) => unreachable!("the linker widens what is read as float32"),
         }
     }
 }

@@ -19,6 +19,7 @@
 //! The tests hold exact towers and random exact graphs to the float64 interpreter's bits, float towers to
 //! its numbers, on every kernel that the CPU has, the portable one included.
 
+mod copy;
 mod coverage;
 mod draft;
 mod group;
@@ -26,12 +27,14 @@ pub mod kernels;
 mod link;
 mod lower;
 mod map;
+mod memory;
 mod program;
 mod reader;
 mod run;
 #[cfg(test)]
 mod tests;
 mod tract;
+mod view;
 mod winograd;
 
 pub use coverage::{Coverage, Refusal, Why};
@@ -64,7 +67,8 @@ fn compile<'a>(
     let [image] = contract::inputs(graph)[..] else {
         return Err(graph.node.iter().map(|node| Refusal::of(node, Why::Inputs)).collect());
     };
-    let mut lowering = Lowering::of(Reader::new(graph), image.name(), size);
+    let reader = Reader::new(model, graph, image.name(), size);
+    let mut lowering = Lowering::of(reader, image.name(), size);
     let program = lowering.outputs().and_then(|outputs| {
         let maps: Vec<usize> = outputs.iter().map(|(_, value)| value.map).collect();
         Ok((link::link(&lowering.maps, std::mem::take(&mut lowering.drafts), maps, kernels)?, outputs))

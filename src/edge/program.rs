@@ -1,7 +1,11 @@
 //! A lowered tower as it runs: maps, and the steps that fill them.
 
-use super::kernels::{Epilogue, Kernels, Offsets, Packed};
+use super::copy::Copying;
+use super::kernels::{
+    Binary, Depthwise, Epilogue, Extent, Function, Kernels, LayerNorm, Matrix, Offsets, Packed, Runs,
+};
 use super::map::Map;
+use super::memory::Memory;
 use super::winograd::Winograd;
 
 /// The weights of a product.
@@ -12,12 +16,33 @@ pub enum Weights {
     Int(Packed<u8>),
 }
 
+/// The windows of a pool.
+pub struct Pool {
+    /// What of each pixel's window is inside the map.
+    pub extents: Vec<Extent>,
+    /// Elements from a row of a window to the next, and from a column to the next.
+    pub strides: [usize; 2],
+}
+
 /// What a step computes.
 pub enum Action {
     /// A convolution or a matrix product.
     Product {
-        /// Packed for the micro-kernels.
-        weights: Weights,
+        /// Of each group, packed for the micro-kernels.
+        groups: Vec<Weights>,
+        /// Input and output channels of a group.
+        channels: [usize; 2],
+        /// The runs of a window.
+        runs: Runs,
+        /// What is done to the sums.
+        epilogue: Epilogue,
+    },
+    /// A convolution of each channel by itself.
+    Depthwise {
+        /// Packed for the kernels.
+        weights: Depthwise,
+        /// From the beginning of a window to each of its pixels.
+        taps: Vec<u32>,
         /// What is done to the sums.
         epilogue: Epilogue,
     },
@@ -28,45 +53,77 @@ pub enum Action {
         /// What is done to the sums.
         epilogue: Epilogue,
     },
+    /// Products of matrices in two maps: windows are the rows of the left ones, and the other map's places
+    /// where the right ones begin.
+    Maps {
+        /// Each right matrix.
+        right: Matrix,
+        /// Rows of each left matrix.
+        rows: usize,
+        /// What is done to the sums.
+        epilogue: Epilogue,
+    },
     /// An [`Epilogue`] alone, row by row; `scale` and `shift` are repeated over a row `[W, C]`.
     Elementwise(Epilogue),
-    /// The greatest of each window, whose pixels are so far from its beginning.
-    MaxPool(Vec<u32>),
-    /// The sum of each window divided by a number.
-    MeanPool {
-        /// From the beginning of a window to each of its pixels.
-        taps: Vec<u32>,
-        /// Their count for a mean, 1 for a sum.
-        divisor: f32,
+    /// Runs of two maps, element by element.
+    Combine {
+        /// What is made of two elements.
+        how: Binary,
+        /// Elements of a run.
+        width: usize,
     },
-    /// `1 / (1 + e⁻ˣ)`, row by row.
-    Sigmoid,
+    /// The greatest of each window.
+    MaxPool(Pool),
+    /// The sum of each window divided by a number.
+    MeanPool(Pool),
+    /// Elements in other places.
+    Copy(Copying),
     /// Division of each row by the root of the sum of its squares plus a number.
     UnitLength(f32),
+    /// `eˣ / Σ eˣ` over the channels of each pixel.
+    Softmax,
+    /// Normalisation of the channels of each pixel.
+    LayerNorm(LayerNorm),
 }
 
 impl Action {
     /// For reports.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Product { weights: Weights::Int(_), .. } => "integer product",
-            Self::Product { weights: Weights::Float(_), .. } => "float product",
+            Self::Product { groups, .. } => match groups[..] {
+                [Weights::Int(_)] => "integer product",
+                [Weights::Float(_)] => "float product",
+                [Weights::Int(_), ..] => "integer product of groups",
+                _ => "float product of groups",
+            },
+            Self::Depthwise { .. } => "float product of each channel",
             Self::Winograd { .. } => "float product of tiles",
+            Self::Maps { .. } => "float product of two maps",
             Self::Elementwise(_) => "each element",
+            Self::Combine { how: Binary::Mul, .. } => "times another",
+            Self::Combine { how: Binary::Div, .. } => "divided by another",
+            Self::Combine { how: Binary::Max | Binary::Min, .. } => "greater or smaller of two",
             Self::MaxPool(_) => "greatest of windows",
-            Self::MeanPool { .. } => "mean or sum of windows",
-            Self::Sigmoid => "sigmoid",
+            Self::MeanPool(_) => "mean or sum of windows",
+            Self::Copy(_) => "copy",
             Self::UnitLength(_) => "unit length",
+            Self::Softmax => "softmax",
+            Self::LayerNorm(_) => "layer normalisation",
         }
     }
 
     /// Whether it multiplies by weights.
     pub fn is_product(&self) -> bool {
-        matches!(self, Self::Product { .. } | Self::Winograd { .. })
+        matches!(self, Self::Product { .. } | Self::Depthwise { .. } | Self::Winograd { .. })
+    }
+
+    /// Whether it may take several images at once.
+    pub fn takes_several(&self) -> bool {
+        !matches!(self, Self::Copy(_) | Self::Maps { .. })
     }
 }
 
-/// One step: from one map, and perhaps another that is added, to a third.
+/// One step: from one map, and perhaps others, to another.
 pub struct Step {
     /// For reports: the name of the node that it began with.
     pub name: String,
@@ -76,14 +133,28 @@ pub struct Step {
     pub from: usize,
     /// Where each window, tile or row of that map begins.
     pub windows: Offsets,
+    /// The map of a second operand, and its runs.
+    pub other: Option<(usize, Offsets)>,
     /// The map that is added, and its pixels or rows.
     pub residual: Option<(usize, Offsets)>,
+    /// What is done to each element at the end.
+    pub function: Option<Function>,
     /// The map it fills.
     pub to: usize,
     /// The pixels or rows of that map.
     pub at: Offsets,
+    /// Whether the border of that map must be cleared first.
+    pub clears: bool,
     /// How many images these places are of: 1, or those that the step takes together.
     pub images: usize,
+}
+
+impl Step {
+    /// The maps it reads.
+    pub fn reads(&self) -> impl Iterator<Item = usize> {
+        let more = [&self.other, &self.residual].into_iter().flatten().map(|(map, _)| *map);
+        more.chain([self.from])
+    }
 }
 
 /// A lowered tower, or the beginning of one. Map 0 is the image.
@@ -92,6 +163,10 @@ pub struct Program {
     pub kernels: &'static Kernels,
     /// The maps, by number.
     pub maps: Vec<Map>,
+    /// Maps that nothing fills, and what they hold, `[H, W, C]`.
+    pub constants: Vec<(usize, Vec<f32>)>,
+    /// The memory of the maps.
+    pub memory: Memory,
     /// In the order in which they run: first those that take one image, then those that take several.
     pub steps: Vec<Step>,
     /// The maps that come out.
@@ -115,7 +190,8 @@ impl Program {
         };
         let line = |s: &Step| {
             let another = if s.residual.is_some() { " + another" } else { "" };
-            format!("{}: {} {}{another} → {}", s.name, s.action.name(), size(s.from), size(s.to))
+            let then = s.function.as_ref().map_or("", Function::name);
+            format!("{}: {} {}{another}{then} → {}", s.name, s.action.name(), size(s.from), size(s.to))
         };
         self.steps.iter().map(line).collect()
     }

@@ -1,8 +1,8 @@
 //! Running a program: an image at a time, then the steps that take several together.
 
-use super::kernels::{Epilogue, Number, Offsets, Output, Residual, SumTile, Window};
+use super::kernels::{Depthwise, Epilogue, Number, Offsets, Operand, Output, Residual, SumTile, Windows};
 use super::map::{Data, Map, View, ViewMut};
-use super::program::{Action, Program, Step, Weights};
+use super::program::{Action, Pool, Program, Step, Weights};
 use super::winograd::Workspace;
 use std::ops::Range;
 use std::time::Instant;
@@ -10,8 +10,19 @@ use std::time::Instant;
 /// The memory that one thread needs to run a program; made once.
 #[derive(Clone, Debug)]
 pub struct Scratch {
-    maps: Vec<Data>,
-    space: Workspace,
+    /// The buffers of the maps.
+    buffers: Vec<Data>,
+    space: Space,
+}
+
+/// Memory that steps use by turns.
+#[derive(Clone, Debug, Default)]
+struct Space {
+    tiles: Workspace,
+    /// Sums of convolutions of each channel by itself.
+    sums: Vec<f32>,
+    /// A matrix that is packed.
+    panel: Vec<f32>,
 }
 
 impl Program {
@@ -21,7 +32,23 @@ impl Program {
             Action::Winograd { weights, .. } => Some(weights),
             _ => None,
         });
-        Scratch { maps: self.maps.iter().map(Map::empty).collect(), space: Workspace::of(tiled) }
+        let sums = self.steps.iter().map(|s| match &s.action {
+            Action::Depthwise { weights, .. } => weights.space(),
+            _ => 0,
+        });
+        let space = Space {
+            tiles: Workspace::of(tiled),
+            sums: vec![0.0; sums.max().unwrap_or(0)],
+            panel: Vec::new(),
+        };
+        let buffers = self.memory.buffers.iter().map(|b| Data::empty(b.bytes, b.length)).collect();
+        let mut scratch = Scratch { buffers, space };
+        for (map, numbers) in &self.constants {
+            if let Data::Floats(data) = &mut scratch.buffers[self.memory.slots[*map]] {
+                self.maps[*map].fill(numbers, data);
+            }
+        }
+        scratch
     }
 
     /// Runs images `[N, C, H, W]`, up to `images` of them; the results stay in the scratch. Those of an
@@ -64,7 +91,7 @@ impl Program {
         assert!(count <= self.images, "more images than a run takes");
         let apart = self.steps.iter().take_while(|s| s.images == 1).count();
         for (i, image) in images.chunks(size).enumerate() {
-            if let Data::Bytes(data) = &mut scratch.maps[0] {
+            if let Data::Bytes(data) = &mut scratch.buffers[self.memory.slots[0]] {
                 map.load(image, i, data);
             }
             (0..apart).for_each(|s| step(self, scratch, s, i..i + 1));
@@ -84,14 +111,21 @@ impl Program {
     /// If `out` does not have the output's size.
     pub fn output(&self, scratch: &Scratch, i: usize, image: usize, out: &mut [f32]) {
         let number = self.outputs[i];
-        self.maps[number].unload(&scratch.maps[number], image, out);
+        self.maps[number].unload(&scratch.buffers[self.memory.slots[number]], image, out);
     }
 
     fn step(&self, step: &Step, scratch: &mut Scratch, images: Range<usize>) {
-        let mut out = std::mem::replace(&mut scratch.maps[step.to], Data::Bytes(Vec::new()));
-        let running = Running { program: self, step, maps: &scratch.maps, images };
+        let slot = self.memory.slots[step.to];
+        let mut out = std::mem::replace(&mut scratch.buffers[slot], Data::Bytes(Vec::new()));
+        if step.clears {
+            match &mut out {
+                Data::Bytes(data) => self.maps[step.to].clear_border(data),
+                Data::Floats(data) => self.maps[step.to].clear_border(data),
+            }
+        }
+        let running = Running { program: self, step, buffers: &scratch.buffers, images };
         running.fill(&mut scratch.space, out.behind_mut(running.base(step.to)));
-        scratch.maps[step.to] = out;
+        scratch.buffers[slot] = out;
     }
 }
 
@@ -99,7 +133,7 @@ impl Program {
 struct Running<'a> {
     program: &'a Program,
     step: &'a Step,
-    maps: &'a [Data],
+    buffers: &'a [Data],
     images: Range<usize>,
 }
 
@@ -110,7 +144,7 @@ impl<'a> Running<'a> {
     }
 
     fn view(&self, map: usize) -> View<'a> {
-        self.maps[map].behind(self.base(map))
+        self.buffers[self.program.memory.slots[map]].behind(self.base(map))
     }
 
     /// The places of these images.
@@ -119,51 +153,109 @@ impl<'a> Running<'a> {
         &all[..all.len() / self.step.images * self.images.len()]
     }
 
-    fn fill(&self, space: &mut Workspace, mut out: ViewMut<'_>) {
+    fn fill(&self, space: &mut Space, mut out: ViewMut<'_>) {
         let (step, kernels) = (self.step, self.program.kernels);
         let map = &self.program.maps[step.from];
         let (windows, at) = (self.of(&step.windows), self.of(&step.at));
-        let width = map.size[1] * map.channels;
         match (&step.action, self.view(step.from)) {
-            (Action::Product { weights: Weights::Float(weights), epilogue }, View::Floats(x)) => {
-                weights.run(map.row_stride(), x, windows, |tile| self.store(epilogue, &tile, &mut out));
+            (Action::Product { .. }, x) => self.product(x, &mut out),
+            (Action::Depthwise { weights, taps, epilogue }, x) => {
+                self.depthwise(weights, taps, epilogue, x.floats(), &mut space.sums, &mut out);
             }
-            (Action::Product { weights: Weights::Int(weights), epilogue }, View::Bytes(x)) => {
-                weights.run(map.row_stride(), x, windows, |tile| self.store(epilogue, &tile, &mut out));
-            }
-            (Action::Winograd { weights, epilogue }, View::Floats(x)) => {
-                weights.run(kernels, map.row_stride(), x, windows, space, |tile| {
+            (Action::Winograd { weights, epilogue }, x) => {
+                weights.run(kernels, map.row_stride(), x.floats(), windows, &mut space.tiles, |tile| {
                     self.store(epilogue, &tile, &mut out);
                 });
             }
-            (Action::Product { .. } | Action::Winograd { .. }, _) => {
-                unreachable!("the linker gives each product a map of its type")
-            }
+            (Action::Maps { .. }, x) => self.product_of_maps(x.floats(), &mut space.panel, &mut out),
             (Action::Elementwise(epilogue), View::Bytes(x)) => self.rows(epilogue, windows, x, &mut out),
             (Action::Elementwise(epilogue), View::Floats(x)) => self.rows(epilogue, windows, x, &mut out),
-            (Action::MaxPool(taps), from) => {
-                let window = Window { taps, channels: map.channels };
-                match (from, out) {
-                    (View::Bytes(x), ViewMut::Bytes(out)) => kernels.max_pool(x, windows, window, out, at),
-                    (View::Floats(x), ViewMut::Floats(out)) => kernels.max_pool(x, windows, window, out, at),
-                    _ => unreachable!("a pool of greatest values keeps the type"),
+            (Action::Combine { how, width }, x) => {
+                let left = Operand { data: x.floats(), at: windows };
+                if let Some((number, places)) = &step.other {
+                    let right = Operand { data: self.view(*number).floats(), at: self.of(places) };
+                    kernels.combine(*how, left, right, *width, out.floats(), at);
                 }
             }
-            (Action::MeanPool { taps, divisor }, from) => {
-                let window = Window { taps, channels: map.channels };
-                match from {
-                    View::Bytes(x) => kernels.mean_pool(x, windows, window, *divisor, out.floats(), at),
-                    View::Floats(x) => kernels.mean_pool(x, windows, window, *divisor, out.floats(), at),
+            (Action::MaxPool(pool), from) => match (from, out) {
+                (View::Bytes(x), ViewMut::Bytes(out)) => kernels.max_pool(x, self.pool(pool), out, at),
+                (View::Floats(x), ViewMut::Floats(out)) => kernels.max_pool(x, self.pool(pool), out, at),
+                _ => unreachable!("a pool of greatest values keeps the type"),
+            },
+            (Action::MeanPool(pool), View::Bytes(x)) => {
+                kernels.mean_pool(x, self.pool(pool), out.floats(), at);
+            }
+            (Action::MeanPool(pool), View::Floats(x)) => {
+                kernels.mean_pool(x, self.pool(pool), out.floats(), at);
+            }
+            (Action::Copy(copying), from) => match (from, out) {
+                (View::Bytes(x), ViewMut::Bytes(out)) => copying.run(x, out),
+                (View::Floats(x), ViewMut::Floats(out)) => copying.run(x, out),
+                (View::Bytes(x), ViewMut::Floats(out)) => copying.widen(x, out),
+                _ => unreachable!("a copy keeps fractions"),
+            },
+            (Action::UnitLength(epsilon), x) => {
+                unit_length(x.floats(), windows, map.size[1] * map.channels, *epsilon, out.floats(), at);
+            }
+            (Action::Softmax, x) => kernels.softmax(x.floats(), windows, map.channels, out.floats(), at),
+            (Action::LayerNorm(how), x) => kernels.layer_norm(x.floats(), windows, how, out.floats(), at),
+        }
+    }
+
+    /// The windows of a pool of these images.
+    fn pool(&self, pool: &'a Pool) -> Windows<'a> {
+        let channels = self.program.maps[self.step.from].channels;
+        Windows { from: self.of(&self.step.windows), extents: &pool.extents, strides: pool.strides, channels }
+    }
+
+    fn product(&self, x: View<'_>, out: &mut ViewMut<'_>) {
+        let Action::Product { groups, channels: [inputs, outputs], runs, epilogue } = &self.step.action else {
+            return;
+        };
+        let windows = self.of(&self.step.windows);
+        for (group, weights) in groups.iter().enumerate() {
+            let first = group * outputs;
+            match (weights, x) {
+                (Weights::Float(weights), View::Floats(x)) => {
+                    weights.run(runs, &x[group * inputs..], windows, |tile| {
+                        self.store(epilogue, &tile.shifted(first), out);
+                    });
                 }
+                (Weights::Int(weights), View::Bytes(x)) => {
+                    weights.run(runs, &x[group * inputs..], windows, |tile| {
+                        self.store(epilogue, &tile.shifted(first), out);
+                    });
+                }
+                _ => unreachable!("the linker gives each product a map of its type"),
             }
-            (Action::Sigmoid, View::Bytes(x)) => sigmoid(x, windows, width, out.floats(), at),
-            (Action::Sigmoid, View::Floats(x)) => sigmoid(x, windows, width, out.floats(), at),
-            (Action::UnitLength(epsilon), View::Bytes(x)) => {
-                unit_length(x, windows, width, *epsilon, out.floats(), at);
-            }
-            (Action::UnitLength(epsilon), View::Floats(x)) => {
-                unit_length(x, windows, width, *epsilon, out.floats(), at);
-            }
+        }
+    }
+
+    fn depthwise(
+        &self,
+        weights: &Depthwise,
+        taps: &[u32],
+        epilogue: &Epilogue,
+        x: &[f32],
+        sums: &mut [f32],
+        out: &mut ViewMut<'_>,
+    ) {
+        weights.run(taps, x, self.of(&self.step.windows), sums, |tile| self.store(epilogue, &tile, out));
+    }
+
+    fn product_of_maps(&self, x: &[f32], panel: &mut Vec<f32>, out: &mut ViewMut<'_>) {
+        let (Action::Maps { right, rows, epilogue }, Some((number, places))) =
+            (&self.step.action, &self.step.other)
+        else {
+            return;
+        };
+        let (windows, y) = (self.of(&self.step.windows), self.view(*number).floats());
+        for (matrix, (windows, at)) in windows.chunks(*rows).zip(places.all()).enumerate() {
+            let kernels = self.program.kernels;
+            kernels.product_of_maps((x, windows), (y, *at as usize, *right), panel, |mut tile| {
+                tile.pixels = tile.pixels.start + matrix * rows..tile.pixels.end + matrix * rows;
+                self.store(epilogue, &tile, out);
+            });
         }
     }
 
@@ -179,7 +271,13 @@ impl<'a> Running<'a> {
     fn store<A: Number>(&self, how: &Epilogue, tile: &SumTile<'_, A>, out: &mut ViewMut<'_>) {
         match out {
             ViewMut::Bytes(out) => self.store_as(how, tile, out),
-            ViewMut::Floats(out) => self.store_as(how, tile, out),
+            ViewMut::Floats(out) => {
+                self.store_as(how, tile, out);
+                if let Some(function) = &self.step.function {
+                    let pixels = &self.step.at.all()[tile.pixels.clone()];
+                    self.program.kernels.apply(function, tile.channels.clone(), pixels, out);
+                }
+            }
         }
     }
 
@@ -193,14 +291,6 @@ impl<'a> Running<'a> {
             View::Bytes(data) => kernels.store(how, tile, Some(Residual { data, at }), out, to),
             View::Floats(data) => kernels.store(how, tile, Some(Residual { data, at }), out, to),
         }
-    }
-}
-
-fn sigmoid<T: Number>(x: &[T], rows: &[u32], width: usize, out: &mut [f32], at: &[u32]) {
-    for (row, at) in rows.iter().zip(at) {
-        let x = &x[*row as usize..][..width];
-        let out = &mut out[*at as usize..][..width];
-        out.iter_mut().zip(x).for_each(|(to, x)| *to = 1.0 / (1.0 + (-x.float()).exp()));
     }
 }
 

@@ -40,11 +40,7 @@ pub fn lower(mut typed: TypedModel, model: &ModelProto) -> TractResult<TypedMode
     let outlets: Option<Vec<OutletId>> =
         outputs.iter().map(|(name, _)| typed.find_outlet_label(name)).collect();
     let Some(outlets) = outlets else { return Ok(typed) };
-    let shapes = outputs.iter().map(|(_, value)| {
-        let map = &program.maps[value.map];
-        let [h, w] = map.size;
-        if value.flat { tvec![1, map.channels * h * w] } else { tvec![1, map.channels, h, w] }
-    });
+    let shapes = outputs.iter().map(|(_, value)| TVec::from_vec(value.view.shape()));
     let op = LoweredOp { shapes: shapes.collect(), program: Arc::new(program) };
     let mut patch = TypedModelPatch::default();
     let tapped = patch.tap_model(&typed, input)?;

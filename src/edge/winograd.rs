@@ -6,7 +6,7 @@
 //! 1 and −1 alone, and `G` halves: the result is the convolution in another order of summation, within a
 //! few roundings of it. Towers whose bits are proven never come here.
 
-use super::kernels::{Kernels, Packed, SumTile};
+use super::kernels::{Kernels, Packed, Runs, SumTile};
 
 /// Places of a transformed tile.
 pub const PLACES: usize = 16;
@@ -96,6 +96,7 @@ impl Winograd {
         let [inputs, outputs] = self.channels;
         let [transformed, sums, out] = &mut space.0;
         let at: Vec<u32> = (0..self.chunk).map(|tile| (tile * inputs) as u32).collect();
+        let runs = Runs::even(1, 0);
         let mut done = 0;
         // Of the images that there may be, perhaps not all are there.
         let inside = &self.inside[..origins.len()];
@@ -110,7 +111,7 @@ impl Winograd {
                 let planes =
                     transformed.chunks_exact(count * inputs).zip(sums.chunks_exact_mut(count * width));
                 for (weights, (x, sums)) in self.weights.iter().zip(planes) {
-                    weights.run_block(block, 0, x, &at[..count], sums);
+                    weights.run_block(block, &runs, x, &at[..count], sums);
                 }
                 kernels.transform_outputs(sums, width, inside, channels, out, outputs);
             }

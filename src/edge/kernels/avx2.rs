@@ -1,6 +1,6 @@
 //! Kernels for x86-64 with AVX2, with and without VNNI.
 
-use super::{Element, Kernels, Level, MicroKernels, Walk};
+use super::{DepthwiseKernels, Element, Kernels, Level, MicroKernels, Walk};
 use std::arch::x86_64::*;
 
 /// What this CPU has, the fastest first.
@@ -10,10 +10,26 @@ pub fn available() -> Vec<&'static Kernels> {
     have.into_iter().filter_map(|(has, kernels)| has.then_some(kernels)).collect()
 }
 
-static AVX2_VNNI: Kernels =
-    Kernels { name: "avx2-vnni", level: Level::Avx2, float: &FLOAT_256, int: &VNNI_256, wide: &VNNI_256 };
-static AVX2: Kernels =
-    Kernels { name: "avx2", level: Level::Avx2, float: &FLOAT_256, int: &INT_256, wide: &WIDE_256 };
+static AVX2_VNNI: Kernels = Kernels { name: "avx2-vnni", int: &VNNI_256, wide: &VNNI_256, ..AVX2 };
+static AVX2: Kernels = Kernels {
+    name: "avx2",
+    level: Level::Avx2,
+    float: &FLOAT_256,
+    depthwise: &DEPTHWISE_256,
+    int: &INT_256,
+    wide: &WIDE_256,
+};
+
+static DEPTHWISE_256: DepthwiseKernels = DepthwiseKernels {
+    lanes: 8,
+    heights: &[(8, depthwise_256::<8>), (4, depthwise_256::<4>), (1, depthwise_256::<1>)],
+};
+
+depthwise_kernel! {
+    #[target_feature(enable = "avx2,fma")]
+    depthwise_256: lanes 8, sums _mm256_setzero_ps(),
+    load _mm256_loadu_ps, add add_f32x8, store _mm256_storeu_ps
+}
 
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 16
 // registers.

@@ -1,7 +1,7 @@
 //! Kernels for x86-64 with AVX-512, with and without VNNI.
 
 use super::avx2::{INT_256, WIDE_256};
-use super::{Element, Kernels, Level, MicroKernels, Walk};
+use super::{DepthwiseKernels, Element, Kernels, Level, MicroKernels, Walk};
 use std::arch::x86_64::*;
 
 /// What this CPU has, the fastest first.
@@ -15,10 +15,26 @@ pub fn available() -> Vec<&'static Kernels> {
     have.into_iter().filter_map(|(has, kernels)| has.then_some(kernels)).collect()
 }
 
-static AVX512_VNNI: Kernels =
-    Kernels { name: "avx512-vnni", level: Level::Avx512, float: &FLOAT_512, int: &VNNI_512, wide: &VNNI_512 };
-static AVX512: Kernels =
-    Kernels { name: "avx512", level: Level::Avx512, float: &FLOAT_512, int: &INT_256, wide: &WIDE_256 };
+static AVX512_VNNI: Kernels = Kernels { name: "avx512-vnni", int: &VNNI_512, wide: &VNNI_512, ..AVX512 };
+static AVX512: Kernels = Kernels {
+    name: "avx512",
+    level: Level::Avx512,
+    float: &FLOAT_512,
+    depthwise: &DEPTHWISE_512,
+    int: &INT_256,
+    wide: &WIDE_256,
+};
+
+static DEPTHWISE_512: DepthwiseKernels = DepthwiseKernels {
+    lanes: 16,
+    heights: &[(8, depthwise_512::<8>), (4, depthwise_512::<4>), (1, depthwise_512::<1>)],
+};
+
+depthwise_kernel! {
+    #[target_feature(enable = "avx512f")]
+    depthwise_512: lanes 16, sums _mm512_setzero_ps(),
+    load _mm512_loadu_ps, add add_f32x16, store _mm512_storeu_ps
+}
 
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 32
 // registers.

@@ -2,10 +2,11 @@
 
 /// Defines `unsafe fn NAME<const V, const P>`, a [`super::MicroKernel`].
 ///
-/// The sums of P pixels by V vectors stay in registers while the walk goes over the rows of the
+/// The sums of P pixels by V vectors stay in registers while the walk goes over the runs of the
 /// window: in images with the channels innermost (`[H, W, C]`), a row of the window is one run of
-/// memory, so im2col is implicit: nothing is gathered or copied first. Each step broadcasts one group of
-/// neighbours to a vector and adds its products with V vectors of weights.
+/// memory (of a dilated window, and of a group of channels, each pixel is one), so im2col is implicit:
+/// nothing is gathered or copied first. Each step broadcasts one group of neighbours to a vector and adds
+/// its products with V vectors of weights.
 macro_rules! micro_kernel {
     (
         $(#[$attribute:meta])*
@@ -16,7 +17,7 @@ macro_rules! micro_kernel {
         unsafe fn $name<const V: usize, const P: usize>(
             x: *const $x,
             offsets: *const u32,
-            walk: &Walk,
+            walk: &Walk<'_>,
             mut w: *const <$x as Element>::Weight,
             out: *mut <$x as Element>::Sum,
         ) {
@@ -28,7 +29,7 @@ macro_rules! micro_kernel {
                     runs[p] = x.add(*offsets.add(p) as usize);
                 }
                 let mut sums = [[$zero; V]; P];
-                for _ in 0..walk.rows {
+                for advance in walk.advances {
                     for k in 0..walk.steps {
                         let mut weights = [$nothing; V];
                         for v in 0..V {
@@ -43,8 +44,7 @@ macro_rules! micro_kernel {
                         }
                     }
                     for run in &mut runs {
-                        // Wrapping, since after the last row it may leave the image.
-                        *run = run.wrapping_add(walk.row_stride);
+                        *run = run.wrapping_add(*advance);
                     }
                 }
                 for p in 0..P {

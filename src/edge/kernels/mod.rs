@@ -15,7 +15,12 @@
 mod dispatch;
 #[macro_use]
 mod micro_kernel;
+mod combine;
+#[macro_use]
+mod depthwise;
+mod dynamic;
 mod epilogue;
+mod function;
 mod pack;
 mod pool;
 mod portable;
@@ -23,9 +28,13 @@ mod portable;
 mod tests;
 mod winograd;
 
+pub use combine::{Binary, Operand};
+pub use depthwise::Depthwise;
+pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
-pub use pack::{Choice, Offsets, Packed, SumTile, Walk};
-pub use pool::Window;
+pub use function::{Function, LayerNorm};
+pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
+pub use pool::{Extent, Windows};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -71,11 +80,11 @@ impl Element for u8 {
 ///
 /// # Safety
 /// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus all of the walk is inside;
-/// `w` holds rows × steps lines of V vectors, aligned to 64 bytes; `out` takes P × V vectors.
+/// `w` holds runs × steps lines of V vectors, aligned to 64 bytes; `out` takes P × V vectors.
 type MicroKernel<T> = unsafe fn(
     x: *const T,
     offsets: *const u32,
-    walk: &Walk,
+    walk: &Walk<'_>,
     w: *const <T as Element>::Weight,
     out: *mut <T as Element>::Sum,
 );
@@ -92,6 +101,27 @@ struct MicroKernels<T: Element> {
     widths: &'static [Heights<T>],
 }
 
+/// Computes the sums of P pixels of a convolution of each channel by itself, into `out`, `[P, blocks, lanes]`.
+///
+/// # Safety
+/// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus every tap plus blocks × lanes is
+/// inside; `w` holds `[blocks, taps, lanes]`; `out` takes P × blocks vectors.
+type DepthwiseKernel = unsafe fn(
+    x: *const f32,
+    offsets: *const u32,
+    taps: &[u32],
+    blocks: usize,
+    w: *const f32,
+    out: *mut f32,
+);
+
+/// The kernels for convolutions of each channel by itself.
+struct DepthwiseKernels {
+    lanes: usize,
+    /// Pixels at once, the most first, 1 last.
+    heights: &'static [(usize, DepthwiseKernel)],
+}
+
 /// Greatest number of sums of any tile.
 const MAX_SUMS: usize = 512;
 
@@ -101,6 +131,7 @@ pub struct Kernels {
     pub name: &'static str,
     level: Level,
     float: &'static MicroKernels<f32>,
+    depthwise: &'static DepthwiseKernels,
     /// For inputs up to 127.
     int: &'static MicroKernels<u8>,
     /// For inputs up to 255.

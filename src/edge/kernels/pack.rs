@@ -5,13 +5,34 @@ use std::ops::Range;
 
 /// The way over an image `[H, W, C]` that the window of one output pixel takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walk {
-    /// Rows of the window.
-    pub rows: usize,
-    /// Elements from one row of the image to the next.
-    pub row_stride: usize,
-    /// Steps along each row of the window, each over [`Element::GROUP`] elements.
+pub struct Walk<'a> {
+    /// Of each run of memory, the elements from its beginning to that of the next.
+    pub advances: &'a [usize],
+    /// Steps along each run, each over [`Element::GROUP`] elements.
     pub steps: usize,
+}
+
+/// Where the runs of a window begin, which are all of one length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runs {
+    /// From each run to the next, and 0 at the last.
+    advances: Vec<usize>,
+    /// From the first to the last.
+    last: usize,
+}
+
+impl Runs {
+    /// Runs that begin at these places, which ascend from 0.
+    pub fn new(places: &[usize]) -> Self {
+        let mut advances: Vec<usize> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        advances.push(0);
+        Self { last: places.last().copied().unwrap_or(0), advances }
+    }
+
+    /// So many runs, `apart` elements from each other.
+    pub fn even(count: usize, apart: usize) -> Self {
+        Self::new(&(0..count).map(|i| i * apart).collect::<Vec<_>>())
+    }
 }
 
 /// Where the windows, tiles, rows or pixels of a map begin in its buffer.
@@ -55,7 +76,7 @@ struct Block<T: Element> {
 pub struct Packed<T: Element> {
     blocks: Vec<Block<T>>,
     lines: Vec<Line>,
-    rows: usize,
+    runs: usize,
     steps: usize,
 }
 
@@ -69,6 +90,18 @@ pub struct SumTile<'a, S> {
     pub width: usize,
     /// `[pixels, width]`.
     pub sums: &'a [S],
+}
+
+impl<'a, S> SumTile<'a, S> {
+    /// The same sums of channels that come so many later.
+    pub fn shifted(&self, channels: usize) -> SumTile<'a, S> {
+        SumTile {
+            pixels: self.pixels.clone(),
+            channels: self.channels.start + channels..self.channels.end + channels,
+            width: self.width,
+            sums: self.sums,
+        }
+    }
 }
 
 /// The kernels of an element type.
@@ -105,25 +138,22 @@ impl Choice for u8 {
 }
 
 impl<T: Choice> Packed<T> {
-    /// Packs the weights of `channels` outputs, each of `rows` runs of `run` elements:
-    /// `weight(channel, row, place in the run)`. No input is above `highest`.
+    /// Packs the weights of `channels` outputs, each of `runs` runs of `run` elements:
+    /// `weight(channel, run, place in the run)`. No input is above `highest`.
     pub fn new(
         kernels: &'static Kernels,
         highest: u8,
         channels: usize,
-        [rows, run]: [usize; 2],
+        [runs, run]: [usize; 2],
         weight: impl Fn(usize, usize, usize) -> T::Weight,
     ) -> Self {
         let set = T::micro_kernels(kernels, highest).0;
         let steps = run.div_ceil(T::GROUP);
         let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
-        let mut first = 0;
-        for vectors in shares(channels.div_ceil(set.lanes), set.widths.len()) {
-            let width = vectors * set.lanes;
-            let channels = first..channels.min(first + width);
-            let heights = set.widths[vectors - 1];
+        for (channels, width, heights) in blocks_of(set, channels) {
+            let first = channels.start;
             blocks.push(Block { heights, channels: channels.clone(), width, at: bytes.len() });
-            for (row, step) in (0..rows).flat_map(|row| (0..steps).map(move |step| (row, step))) {
+            for (row, step) in (0..runs).flat_map(|row| (0..steps).map(move |step| (row, step))) {
                 // One line a vector: its lanes and the members of their groups.
                 for j in 0..width * T::GROUP {
                     let (vector, within) = (j / (set.lanes * T::GROUP), j % (set.lanes * T::GROUP));
@@ -140,31 +170,47 @@ impl<T: Choice> Packed<T> {
                 }
             }
             bytes.resize(bytes.len().next_multiple_of(64), 0);
-            first += width;
         }
         let lines = bytes.as_chunks::<64>().0.iter().map(|chunk| Line(*chunk)).collect();
-        Self { blocks, lines, rows, steps }
+        Self { blocks, lines, runs, steps }
     }
 
     /// Sums the products for all pixels, by where their windows begin; `each` takes them tile by tile.
     ///
     /// # Panics
     /// If a window reaches over the end of `x`.
-    pub fn run(&self, row_stride: usize, x: &[T], pixels: &[u32], mut each: impl FnMut(SumTile<'_, T::Sum>)) {
-        let walk = self.walk(row_stride, x, pixels);
+    pub fn run(&self, runs: &Runs, x: &[T], pixels: &[u32], mut each: impl FnMut(SumTile<'_, T::Sum>)) {
+        let walk = self.walk(runs, x, pixels);
         let mut sums = Buffer([T::Sum::default(); MAX_SUMS]);
-        for block in &self.blocks {
-            for_tiles(block, pixels.len(), |range, kernel| {
-                let part = &mut sums.0[..range.len() * block.width];
-                self.sum(block, kernel, &walk, x, &pixels[range.clone()], part);
-                each(SumTile {
-                    pixels: range,
-                    channels: block.channels.clone(),
-                    width: block.width,
-                    sums: part,
+        let many = self.pixels_at_once();
+        for (chunk, part) in pixels.chunks(many).enumerate() {
+            for block in &self.blocks {
+                for_tiles(block.heights, part.len(), |range, kernel| {
+                    let sums = &mut sums.0[..range.len() * block.width];
+                    self.sum(block, kernel, &walk, x, &part[range.clone()], sums);
+                    each(SumTile {
+                        pixels: chunk * many + range.start..chunk * many + range.end,
+                        channels: block.channels.clone(),
+                        width: block.width,
+                        sums,
+                    });
                 });
-            });
+            }
         }
+    }
+
+    /// As many pixels as let their windows stay in a core's own cache while the blocks go over them; all,
+    /// where the weights are what must stay there.
+    fn pixels_at_once(&self) -> usize {
+        /// Bytes of windows, and of weights beside them.
+        const WINDOWS: usize = 1 << 17;
+        /// A multiple of all tile heights.
+        const STEP: usize = 24;
+        let window = self.runs * self.steps * T::GROUP * size_of::<T>();
+        if self.lines.len() * 64 > WINDOWS {
+            return usize::MAX;
+        }
+        (WINDOWS / window.max(1) / STEP).max(4) * STEP
     }
 
     /// The output channels of each block, and the sums that it makes a pixel.
@@ -176,21 +222,24 @@ impl<T: Choice> Packed<T> {
     ///
     /// # Panics
     /// As [`Packed::run`], and if there are not so many sums.
-    pub fn run_block(&self, block: usize, row_stride: usize, x: &[T], pixels: &[u32], sums: &mut [T::Sum]) {
-        let walk = self.walk(row_stride, x, pixels);
+    pub fn run_block(&self, block: usize, runs: &Runs, x: &[T], pixels: &[u32], sums: &mut [T::Sum]) {
+        let walk = self.walk(runs, x, pixels);
         let block = &self.blocks[block];
-        for_tiles(block, pixels.len(), |range, kernel| {
+        for_tiles(block.heights, pixels.len(), |range, kernel| {
             let part = &mut sums[range.start * block.width..range.end * block.width];
             self.sum(block, kernel, &walk, x, &pixels[range], part);
         });
     }
 
     /// The way of all windows, which are found to be inside `x`.
-    fn walk(&self, row_stride: usize, x: &[T], pixels: &[u32]) -> Walk {
-        let reach = self.rows.saturating_sub(1) * row_stride + self.steps * T::GROUP;
+    fn walk<'r>(&self, runs: &'r Runs, x: &[T], pixels: &[u32]) -> Walk<'r> {
         let last = pixels.iter().copied().max().unwrap_or(0) as usize;
-        assert!(last + reach <= x.len(), "a window reaches over the end of its buffer");
-        Walk { rows: self.rows, row_stride, steps: self.steps }
+        assert_eq!(runs.advances.len(), self.runs, "another number of runs than the weights have");
+        assert!(
+            last + runs.last + self.steps * T::GROUP <= x.len(),
+            "a window reaches over the end of its buffer"
+        );
+        Walk { advances: &runs.advances, steps: self.steps }
     }
 
     /// Calls a micro-kernel of a block for as many pixels of `walk`'s as it takes.
@@ -198,7 +247,7 @@ impl<T: Choice> Packed<T> {
         &self,
         block: &Block<T>,
         kernel: MicroKernel<T>,
-        walk: &Walk,
+        walk: &Walk<'_>,
         x: &[T],
         pixels: &[u32],
         sums: &mut [T::Sum],
@@ -206,20 +255,35 @@ impl<T: Choice> Packed<T> {
         assert_eq!(sums.len(), pixels.len() * block.width);
         let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
         // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel, and
-        // `for_tiles` gives each kernel its pixels; `new` packed rows × steps × width groups of weights at
+        // `for_tiles` gives each kernel its pixels; `new` packed runs × steps × width groups of weights at
         // the block's aligned place; `sums` holds pixels × width sums.
         unsafe { kernel(x.as_ptr(), pixels.as_ptr(), walk, weights, sums.as_mut_ptr()) };
     }
 }
 
+/// The channels of each block that a set of kernels sums together, the sums that it makes a pixel, and its
+/// kernels.
+pub(super) fn blocks_of<T: Element>(
+    set: &'static MicroKernels<T>,
+    channels: usize,
+) -> impl Iterator<Item = (Range<usize>, usize, Heights<T>)> {
+    let mut first = 0;
+    shares(channels.div_ceil(set.lanes), set.widths.len()).map(move |vectors| {
+        let width = vectors * set.lanes;
+        let block = first..channels.min(first + width);
+        first += width;
+        (block, width, set.widths[vectors - 1])
+    })
+}
+
 /// Covers `pixels` with tiles of a block, the highest first.
-fn for_tiles<T: Element>(
-    block: &Block<T>,
+pub(super) fn for_tiles<T: Element>(
+    heights: Heights<T>,
     pixels: usize,
     mut each: impl FnMut(Range<usize>, MicroKernel<T>),
 ) {
     let mut done = 0;
-    for &(count, kernel) in block.heights {
+    for &(count, kernel) in heights {
         while pixels - done >= count {
             each(done..done + count, kernel);
             done += count;

@@ -1,6 +1,6 @@
 //! Kernels in plain Rust, for any CPU; the compiler vectorises them as far as the target allows.
 
-use super::{Element, Kernels, Level, MicroKernels, Walk};
+use super::{DepthwiseKernels, Element, Kernels, Level, MicroKernels, Walk};
 
 const LANES: usize = 8;
 
@@ -17,11 +17,16 @@ unsafe fn broadcast_float(x: *const f32) -> f32 {
 }
 
 #[inline(always)]
-fn add_float(mut sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
+fn add_float(sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
+    add_each(sums, [x; LANES], w)
+}
+
+#[inline(always)]
+fn add_each(mut sums: [f32; LANES], x: [f32; LANES], w: [f32; LANES]) -> [f32; LANES] {
     for i in 0..LANES {
         // Fused only where the target has it for certain: elsewhere it is a library call.
         let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
-        sums[i] = if fused { x.mul_add(w[i], sums[i]) } else { x * w[i] + sums[i] };
+        sums[i] = if fused { x[i].mul_add(w[i], sums[i]) } else { x[i] * w[i] + sums[i] };
     }
     sums
 }
@@ -71,6 +76,13 @@ micro_kernel! {
     load load_int, broadcast broadcast_int, add add_int, store store_int
 }
 
+depthwise_kernel! {
+    depthwise: lanes LANES, sums [0f32; LANES], load load_float, add add_each, store store_float
+}
+
+static DEPTHWISE: DepthwiseKernels =
+    DepthwiseKernels { lanes: LANES, heights: &[(4, depthwise::<4>), (1, depthwise::<1>)] };
+
 static FLOAT: MicroKernels<f32> =
     MicroKernels { lanes: LANES, grouped: false, widths: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
 
@@ -78,5 +90,11 @@ static INT: MicroKernels<u8> =
     MicroKernels { lanes: LANES, grouped: false, widths: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };
 
 /// They are there on every CPU.
-pub static KERNELS: Kernels =
-    Kernels { name: "portable", level: Level::Portable, float: &FLOAT, int: &INT, wide: &INT };
+pub static KERNELS: Kernels = Kernels {
+    name: "portable",
+    level: Level::Portable,
+    float: &FLOAT,
+    depthwise: &DEPTHWISE,
+    int: &INT,
+    wide: &INT,
+};

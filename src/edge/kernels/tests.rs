@@ -40,7 +40,7 @@ impl Case {
         let at = |channel: usize, row: usize, i: usize| weights[(channel * self.rows + row) * self.run + i];
         let packed = Packed::<T>::new(kernels, highest, self.channels, [self.rows, self.run], at);
         let mut all = vec![T::Sum::default(); self.pixels * self.channels];
-        packed.run(self.row_stride, x, windows.all(), |part| {
+        packed.run(&Runs::even(self.rows, self.row_stride), x, windows.all(), |part| {
             for (i, pixel) in part.pixels.enumerate() {
                 let count = part.channels.len();
                 let to = &mut all[pixel * self.channels + part.channels.start..][..count];
@@ -187,7 +187,7 @@ fn the_portable_kernels_are_always_there_and_last() {
 #[should_panic(expected = "reaches over the end")]
 fn a_window_over_the_end_is_refused() {
     let packed = Packed::<f32>::new(Kernels::best(), 0, 3, [2, 4], |_, _, _| 1.0);
-    packed.run(10, &[0.0; 20], &[0, 7], |_| ());
+    packed.run(&Runs::even(2, 10), &[0.0; 20], &[0, 7], |_| ());
 }
 
 #[test]

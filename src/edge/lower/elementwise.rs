@@ -3,7 +3,9 @@
 
 use super::{Lowered, Lowering};
 use crate::edge::coverage::Why;
-use crate::edge::draft::{ActionDraft, LoweredValue, Stage, StepDraft};
+use crate::edge::draft::{LoweredValue, Stage, StepDraft};
+use crate::edge::kernels::Binary;
+use crate::edge::view::Side;
 use crate::exactness::{Interval, Range, power_of_two};
 use crate::onnx::{NodeProto, Operator};
 
@@ -13,44 +15,48 @@ fn whole(limits: [f32; 2]) -> bool {
 }
 
 impl<'a> Lowering<'a> {
-    /// One number for all, or one a channel, for what is added or multiplied.
-    fn per_channel(&self, node: &NodeProto, i: usize, value: &LoweredValue) -> Lowered<Vec<f32>> {
+    /// One number for all, or one a channel, for what is added or multiplied; none where it is neither.
+    pub(super) fn per_channel(&self, node: &NodeProto, i: usize, value: &LoweredValue) -> Lowered<Option<Vec<f32>>> {
         let constant = self.constant(node, i)?;
-        let map = &self.maps[value.map];
+        let channels = self.maps[value.map].channels;
         let numbers: Vec<f32> = constant.iter().map(|x| *x as f32).collect();
-        if numbers.len() == 1 && constant.ndim() <= if value.flat { 2 } else { 4 } {
-            return Ok(vec![numbers[0]; map.channels]);
+        let Some(more) = value.view.rank().checked_sub(constant.ndim()) else { return Ok(None) };
+        if let [one] = numbers[..] {
+            return Ok(Some(vec![one; channels]));
         }
-        let behind = if value.flat { 0 } else { 2 };
-        let axis = constant.ndim().checked_sub(behind + 1).ok_or(Why::Shape)?;
-        let fits = constant.shape()[axis] == map.channels
-            && numbers.len() == map.channels
-            && constant.ndim() <= behind + 2
-            && (!value.flat || map.size == [1, 1]);
-        if fits { Ok(numbers) } else { Err(Why::Shape) }
+        let mut long = constant.shape().iter().enumerate().filter(|(_, size)| **size != 1);
+        let (Some((axis, _)), None) = (long.next(), long.next()) else { return Ok(None) };
+        let fits = numbers.len() == channels && value.view.is(&[axis + more], &[(Side::Channels, channels)]);
+        Ok(fits.then_some(numbers))
     }
 
-    /// `Mul` or `Div` by a constant.
-    pub(super) fn multiply(&mut self, node: &'a NodeProto, divide: bool) -> Lowered {
-        let [x, c] = self.sides(node)?.filter(|[_, c]| !divide || *c == 1).ok_or(Why::Operands)?;
-        let value = self.plain(node, x)?;
-        let mut factors = self.per_channel(node, c, &value)?;
+    /// `Mul` or `Div`, by a constant or of two values.
+    pub(super) fn multiply(&mut self, i: usize, node: &'a NodeProto, divide: bool) -> Lowered {
+        if let Some(made) = self.gelu(i, node, divide) {
+            return made;
+        }
+        let how = if divide { Binary::Div } else { Binary::Mul };
+        let Some([x, c]) = self.sides(node)?.filter(|[_, c]| !divide || *c == 1) else {
+            return self.combined(node, how);
+        };
+        let value = self.whole(node, x)?;
+        let Some(mut factors) = self.per_channel(node, c, &value)? else { return self.combined(node, how) };
         if divide {
             factors.iter_mut().for_each(|f| *f = 1.0 / *f);
         }
         let one = factors.iter().all(|f| *f == factors[0]) && power_of_two(f64::from(factors[0])).is_some();
         let next = node.output.first().and_then(|o| self.reader.only_user(o));
         let added = next.is_some_and(|i| self.reader.graph.node[i].operator() == Some(Operator::Add));
-        if one && added && self.open(node, &value).is_none() {
+        if one && added && self.open(&[node], &value).is_none() {
             return Ok(LoweredValue { factor: factors[0], open: None, ..value });
         }
-        Ok(self.affine(node, &value, &factors, None))
+        Ok(self.affine(&[node], &value, &factors, None))
     }
 
     /// Scales, and shifts if told to.
-    fn affine(
+    pub(super) fn affine(
         &mut self,
-        node: &NodeProto,
+        nodes: &[&NodeProto],
         value: &LoweredValue,
         factors: &[f32],
         shift: Option<&[f32]>,
@@ -61,7 +67,7 @@ impl<'a> Lowering<'a> {
             let shifted = d.epilogue.shift.iter().any(|s| *s != 0.0);
             d.stage == Stage::Affine && (!d.strict || (powers && (shift.is_none() || !shifted)))
         };
-        let (i, made) = self.extended(node, value, fits);
+        let (i, made) = self.extended(nodes, value, fits);
         let mut range = self.scaled(made.map, factors);
         let epilogue = &mut self.drafts[i].epilogue;
         let multiply = |x: &mut Vec<f32>| x.iter_mut().zip(factors).for_each(|(x, f)| *x *= f);
@@ -78,55 +84,63 @@ impl<'a> Lowering<'a> {
 
     /// `Add` or `Sub`, of a constant or of another value.
     pub(super) fn add(&mut self, node: &'a NodeProto, subtract: bool) -> Lowered {
-        let Some([x, c]) = self.sides(node)? else {
-            return if subtract { Err(Why::Operands) } else { self.residual(node) };
+        let Some([x, c]) = self.sides(node)? else { return self.residual(node, subtract) };
+        let value = self.whole(node, x)?;
+        let Some(mut shift) = self.per_channel(node, c, &value)? else {
+            return self.residual(node, subtract);
         };
-        let value = self.plain(node, x)?;
-        let mut shift = self.per_channel(node, c, &value)?;
         let signs = [x, c].map(|input| if subtract && input == 1 { -1.0 } else { 1.0 });
         shift.iter_mut().for_each(|s| *s *= signs[1]);
-        Ok(self.affine(node, &value, &vec![signs[0]; shift.len()], Some(&shift)))
+        Ok(self.affine(&[node], &value, &vec![signs[0]; shift.len()], Some(&shift)))
     }
 
-    /// The sum of two values: the step that comes last adds the other's map.
-    fn residual(&mut self, node: &'a NodeProto) -> Lowered {
-        let [a, b] = [self.input(node, 0)?, self.input(node, 1)?];
-        let (left, right) = (&self.maps[a.map], &self.maps[b.map]);
-        if left.channels != right.channels || left.size != right.size || a.flat != b.flat {
-            return Err(Why::Shape);
-        }
-        if a.pads != [0; 4] || b.pads != [0; 4] {
-            return Err(Why::Padding);
-        }
+    /// The sum or difference of two values: the step that comes last adds the other's map.
+    fn residual(&mut self, node: &'a NodeProto, subtract: bool) -> Lowered {
+        let [a, b] = self.alike(node)?;
         let ready = |v: &LoweredValue| if v.factor == 1.0 { self.ends(node, v) } else { None };
-        let (base, other, i) = if ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
+        let (base, other, i) =
+            if subtract || ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
         let base = self.settled(&node.input[i], base);
-        let made_before = |d: &StepDraft| d.stage == Stage::Affine && d.to > other.map;
-        let (i, made) = self.extended(node, &base, made_before);
+        let constant = self.maps[other.map].constant.is_some();
+        let made_before = |d: &StepDraft| d.stage == Stage::Affine && (d.to > other.map || constant);
+        let (i, made) = self.extended(&[node], &base, made_before);
+        let factor = if subtract { -other.factor } else { other.factor };
         let draft = &mut self.drafts[i];
         draft.residual = Some(other.map);
-        draft.epilogue.residual_factor = other.factor;
+        draft.epilogue.residual_factor = factor;
         draft.stage = Stage::Added;
         // The product was exact, and what follows is done as in the graph, so its bits are.
-        let added = self.scaled(other.map, &[other.factor]);
+        let added = self.maps[other.map].range.as_ref();
+        let added = if subtract { added.map(|r| r.map(Interval::negated)) } else { added.cloned() };
+        let exponent = power_of_two(f64::from(other.factor));
+        let added = added.zip(exponent).and_then(|(r, e)| r.scaled(&[e])).filter(Range::in_float32);
         self.maps[made.map].range = sum(self.maps[made.map].range.as_ref(), added.as_ref());
         Ok(made)
     }
 
+    pub(super) fn negated(&mut self, node: &'a NodeProto) -> Lowered {
+        let value = self.whole(node, 0)?;
+        let channels = self.maps[value.map].channels;
+        Ok(self.affine(&[node], &value, &vec![-1.0; channels], Some(&vec![0.0; channels])))
+    }
+
     /// The step that makes a value and can still add another map.
     fn ends(&self, node: &NodeProto, value: &LoweredValue) -> Option<usize> {
-        self.open(node, value).filter(|i| self.drafts[*i].stage == Stage::Affine)
+        let step = self.open(&[node], value)?;
+        let draft = &self.drafts[step];
+        (draft.stage == Stage::Affine && draft.action.has_epilogue()).then_some(step)
     }
 
     pub(super) fn batch_norm(&mut self, node: &'a NodeProto) -> Lowered {
         if node.flag("training_mode") {
             return Err(Why::Training);
         }
-        let value = self.plain(node, 0)?;
+        let value = self.whole(node, 0)?;
         let [scale, shift, mean, var] = [1, 2, 3, 4].map(|i| self.constant(node, i));
         let (scale, shift, mean, var) = (scale?, shift?, mean?, var?);
         let channels = self.maps[value.map].channels;
-        if value.flat || [&scale, &shift, &mean, &var].iter().any(|c| c.len() != channels) {
+        let of_channels = value.view.rank() > 1 && value.view.is(&[1], &[(Side::Channels, channels)]);
+        if !of_channels || [&scale, &shift, &mean, &var].iter().any(|c| c.len() != channels) {
             return Err(Why::Shape);
         }
         let epsilon = f64::from(node.float_or("epsilon", 1e-5));
@@ -135,7 +149,7 @@ impl<'a> Lowering<'a> {
         let shifts = shift.iter().zip(&mean).zip(&factors);
         let shifts: Vec<f32> = shifts.map(|((shift, mean), factor)| (shift - mean * factor) as f32).collect();
         let factors: Vec<f32> = factors.iter().map(|f| *f as f32).collect();
-        Ok(self.affine(node, &value, &factors, Some(&shifts)))
+        Ok(self.affine(&[node], &value, &factors, Some(&shifts)))
     }
 
     /// Edges are inputs, or attributes before opset 11.
@@ -150,13 +164,23 @@ impl<'a> Lowering<'a> {
 
     /// `max(low).min(high)`.
     pub(super) fn limit(&mut self, node: &'a NodeProto, low: f32, high: f32) -> Lowered {
-        let value = self.plain(node, 0)?;
+        let value = self.whole(node, 0)?;
+        Ok(self.limited(&[node], &value, low, high))
+    }
+
+    pub(super) fn limited(
+        &mut self,
+        nodes: &[&NodeProto],
+        value: &LoweredValue,
+        low: f32,
+        high: f32,
+    ) -> LoweredValue {
         // One after the other is the same as both at once where they overlap.
         let fits = |d: &StepDraft| {
             let e = &d.epilogue;
-            low <= e.high && high >= e.low && (whole([low, high]) || !e.floor)
+            d.stage != Stage::Done && low <= e.high && high >= e.low && (whole([low, high]) || !e.floor)
         };
-        let (i, made) = self.extended(node, &value, fits);
+        let (i, made) = self.extended(nodes, value, fits);
         let draft = &mut self.drafts[i];
         draft.epilogue.low = draft.epilogue.low.max(low);
         draft.epilogue.high = draft.epilogue.high.min(high);
@@ -164,24 +188,19 @@ impl<'a> Lowering<'a> {
         let clipped = |c: Interval| c.clip(f64::from(low), f64::from(high));
         let map = &mut self.maps[made.map];
         map.range = map.range.as_ref().and_then(|r| r.try_map(clipped));
-        Ok(made)
+        made
     }
 
     pub(super) fn floor(&mut self, node: &'a NodeProto) -> Lowered {
-        let value = self.plain(node, 0)?;
-        let (i, made) = self.extended(node, &value, |d| whole([d.epilogue.low, d.epilogue.high]));
+        let value = self.whole(node, 0)?;
+        let fits = |d: &StepDraft| d.stage != Stage::Done && whole([d.epilogue.low, d.epilogue.high]);
+        let (i, made) = self.extended(&[node], &value, fits);
         self.drafts[i].epilogue.floor = true;
         self.drafts[i].stage = Stage::Limited;
         let floor = |r: &Range| r.map(|c| c.rounded(f64::floor));
         let map = &mut self.maps[made.map];
         map.range = Some(map.range.as_ref().map_or(Range::uniform(Interval::INTEGERS), floor));
         Ok(made)
-    }
-
-    pub(super) fn sigmoid(&mut self, node: &'a NodeProto) -> Lowered {
-        let value = self.plain(node, 0)?;
-        let draft = StepDraft { action: ActionDraft::Sigmoid, ..self.each(node.name(), value.map) };
-        Ok(self.push(draft, self.maps[value.map].size, None, value.flat))
     }
 }
 

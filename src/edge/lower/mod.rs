@@ -4,16 +4,21 @@
 //! element-wise nodes that follow a product become its epilogue. What is not known is left with its
 //! reason, and so is all that depends on it; the values that it needs are the program's outputs.
 
+mod activation;
 mod elementwise;
+mod maps;
+mod movement;
+mod normalise;
+mod pairs;
 mod pools;
 mod products;
-mod shapes;
 mod unit_length;
 
 use super::coverage::{Coverage, Refusal, Why, label};
-use super::draft::{ActionDraft, LoweredValue, MapDraft, Stage, StepDraft};
+use super::draft::{ActionDraft, LoweredValue, MapDraft, Pooling, Stage, StepDraft};
 use super::kernels::Epilogue;
 use super::reader::{Reader, sizes};
+use super::view::View;
 use crate::exactness::{Interval, Range, power_of_two};
 use crate::onnx::{NodeProto, Operator, data_type, is_standard};
 use ndarray::ArrayD;
@@ -44,11 +49,13 @@ impl<'a> Lowering<'a> {
             border: [0; 4],
             range: Some(Range::uniform(Interval::PIXELS)),
             narrow: true,
+            constant: None,
         };
+        let view = View::image(channels, [height, width]);
         let mut lowering = Self {
             maps: vec![map],
             drafts: Vec::new(),
-            values: HashMap::from([(image, LoweredValue::of(0, false))]),
+            values: HashMap::from([(image, LoweredValue::of(0, view))]),
             image,
             done: HashSet::new(),
             left: BTreeMap::new(),
@@ -59,7 +66,7 @@ impl<'a> Lowering<'a> {
             if lowering.done.contains(&i) || lowering.makes_constant(node) {
                 continue;
             }
-            if let Err(why) = lowering.node(node) {
+            if let Err(why) = lowering.node(i, node) {
                 lowering.left.insert(i, why);
             }
         }
@@ -78,7 +85,8 @@ impl<'a> Lowering<'a> {
             if value.pads != [0; 4] {
                 return Err(Why::Padded);
             }
-            outputs.push((name, self.settled(name, value)));
+            let value = self.settled(name, value);
+            outputs.push((name, self.in_order(name, value)));
         }
         Ok(outputs)
     }
@@ -102,74 +110,107 @@ impl<'a> Lowering<'a> {
     }
 
     fn makes_constant(&self, node: &NodeProto) -> bool {
-        node.output.first().is_some_and(|o| self.reader.constants.has(o))
+        node.output.first().is_some_and(|o| self.reader.is_constant(o))
     }
 
     /// Lowers one node, or leaves everything as it was.
-    fn node(&mut self, node: &'a NodeProto) -> Lowered<()> {
-        use Operator::*;
+    fn node(&mut self, i: usize, node: &'a NodeProto) -> Lowered<()> {
         let Some(operator) = node.operator() else {
             return Err(if is_standard(node.domain()) { Why::Unknown } else { Why::Foreign });
         };
-        let [output] = node.output.as_slice() else { return Err(Why::Outputs) };
         // The image itself is uint8, whose arithmetic is not lowered; a cast comes first.
-        if operator != Cast && node.input.iter().any(|name| name == self.image) {
+        if operator != Operator::Cast && node.input.iter().any(|name| name == self.image) {
             return Err(Why::Bytes);
         }
-        let value = match operator {
-            Conv => self.conv(node)?,
-            Gemm => self.gemm(node)?,
-            MatMul => self.matmul(node)?,
-            Mul if self.unit_length(node).is_some() => return Ok(()),
-            Mul | Div => self.multiply(node, operator == Div)?,
-            Add | Sub => self.add(node, operator == Sub)?,
-            BatchNormalization => self.batch_norm(node)?,
-            Relu => self.limit(node, 0.0, f32::INFINITY)?,
-            Clip => self.clip(node)?,
-            Floor => self.floor(node)?,
-            Sigmoid => self.sigmoid(node)?,
-            MaxPool => self.max_pool(node)?,
-            AveragePool => self.average_pool(node)?,
-            GlobalAveragePool => self.global_mean(node, false)?,
-            ReduceMean => self.reduce_mean(node)?,
-            Pad => self.pad(node)?,
-            Flatten => self.flatten(node)?,
-            Reshape => self.reshape(node)?,
-            Cast if node.int("to") != Some(i64::from(data_type::FLOAT)) => return Err(Why::Type),
-            Dropout if self.drops(node) => return Err(Why::Training),
-            Cast | Dropout | Identity => self.alias(node)?,
-            Abs | Ceil | Cos | Elu | Erf | Exp | Gelu | HardSigmoid | HardSwish | LeakyRelu | Log | Mish
-            | Neg | PRelu | Pow | Reciprocal | Mod | Round | Selu | Sign | Sin | Softplus | Softsign
-            | Sqrt | Tanh => {
-                return Err(Why::Function);
-            }
-            And | ArgMax | ArgMin | Equal | Greater | GreaterOrEqual | Less | LessOrEqual | Not | OneHot
-            | Or | TopK | Where => return Err(Why::Comparison),
-            Concat | Constant | ConstantOfShape | DepthToSpace | Expand | Gather | GatherElements
-            | GatherNd | Range | ScatterNd | Shape | Size | Slice | Trilu | SpaceToDepth | Split
-            | Squeeze | Tile | Transpose | Unsqueeze => return Err(Why::Movement),
-            CumSum | Einsum | GlobalMaxPool | ReduceL1 | ReduceLogSumExp | ReduceL2 | ReduceMax
-            | ReduceMin | ReduceProd | ReduceSum | ReduceSumSquare => return Err(Why::Reduction),
-            GroupNormalization
-            | InstanceNormalization
-            | LayerNormalization
-            | LogSoftmax
-            | LpNormalization
-            | Lrn
-            | Softmax => {
-                return Err(Why::Normalisation);
-            }
-            Max | Mean | Min | Sum => return Err(Why::Operands),
-            ConvTranspose | Resize => return Err(Why::Resampling),
+        if operator == Operator::Split {
+            return self.split(node);
+        }
+        let Some((output, others)) = node.output.split_first() else { return Err(Why::Outputs) };
+        if others.iter().any(|name| !self.reader.users(name).is_empty()) {
+            return Err(Why::Outputs);
+        }
+        if operator == Operator::Mul && self.unit_length(node).is_some() {
+            return Ok(());
+        }
+        let value = match self.computed_by(operator, i, node)? {
+            Some(value) => value,
+            None => self.moved_by(operator, node)?,
         };
         self.values.insert(output, value);
         Ok(())
     }
 
+    /// The result of an operator that computes; none of one that moves elements alone.
+    fn computed_by(&mut self, operator: Operator, i: usize, node: &'a NodeProto) -> Lowered<Option<LoweredValue>> {
+        use Operator::*;
+        Ok(Some(match operator {
+            Conv => self.conv(node)?,
+            Gemm => self.gemm(node)?,
+            MatMul => self.matmul(node)?,
+            Mul | Div => self.multiply(i, node, operator == Div)?,
+            Add | Sub => self.add(node, operator == Sub)?,
+            Sum if node.input.len() == 2 => self.add(node, false)?,
+            Max | Min => self.extreme(node, operator == Max)?,
+            BatchNormalization => self.batch_norm(node)?,
+            Relu => self.limit(node, 0.0, f32::INFINITY)?,
+            Clip => self.clip(node)?,
+            Floor => self.floor(node)?,
+            Neg => self.negated(node)?,
+            HardSigmoid => self.hard_sigmoid(i, node)?,
+            Sigmoid | Tanh | Erf | Gelu | HardSwish | LeakyRelu | PRelu | Elu | Abs | Sqrt => {
+                self.activation(operator, i, node)?
+            }
+            MaxPool => self.pool(node, Pooling::Max)?,
+            AveragePool => self.pool(node, Pooling::Mean(node.flag("count_include_pad")))?,
+            GlobalAveragePool => self.global_pool(node, Pooling::Mean(false))?,
+            GlobalMaxPool => self.global_pool(node, Pooling::Max)?,
+            ReduceMean => self.reduced(node, Pooling::Mean(false))?,
+            ReduceMax => self.reduced(node, Pooling::Max)?,
+            LayerNormalization => self.layer_norm(node)?,
+            Softmax => self.softmax(node)?,
+            Ceil | Cos | Exp | Log | Mish | Pow | Reciprocal | Mod | Round | Selu | Sign | Sin | Softplus
+            | Softsign => return Err(Why::Function),
+            And | ArgMax | ArgMin | Equal | Greater | GreaterOrEqual | Less | LessOrEqual | Not | OneHot
+            | Or | TopK | Where => return Err(Why::Comparison),
+            CumSum | Einsum | ReduceL1 | ReduceLogSumExp | ReduceL2 | ReduceMin | ReduceProd | ReduceSum
+            | ReduceSumSquare => return Err(Why::Reduction),
+            GroupNormalization | InstanceNormalization | LogSoftmax | LpNormalization | Lrn => {
+                return Err(Why::Normalisation);
+            }
+            Mean | Sum => return Err(Why::Operands),
+            ConvTranspose | Resize => return Err(Why::Resampling),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The result of an operator that moves elements.
+    fn moved_by(&mut self, operator: Operator, node: &'a NodeProto) -> Lowered {
+        use Operator::*;
+        match operator {
+            Pad => self.pad(node),
+            Cast if node.int("to") != Some(i64::from(data_type::FLOAT)) => Err(Why::Type),
+            Dropout if self.drops(node) => Err(Why::Training),
+            Cast | Dropout | Identity => self.alias(node),
+            Flatten | Reshape | Squeeze | Unsqueeze => self.reshape(node),
+            Transpose => self.transpose(node),
+            Slice => self.slice(node),
+            Gather => self.gather(node),
+            Expand => self.expand(node),
+            Concat => self.concat(node),
+            DepthToSpace | SpaceToDepth => self.blocks(node, operator == DepthToSpace),
+            _ => Err(Why::Movement),
+        }
+    }
+
+    /// The shape of a node's first result.
+    fn shape(&self, node: &NodeProto) -> Lowered<Vec<usize>> {
+        let shape = node.output.first().and_then(|name| self.reader.shape(name));
+        shape.filter(|shape| !shape.contains(&0)).ok_or(Why::Shape)
+    }
+
     /// The numbers of a constant input.
     fn constant(&self, node: &NodeProto, i: usize) -> Lowered<ArrayD<f64>> {
-        let constant = node.input_name(i).map(|name| self.reader.constants.get(name));
-        constant.and_then(|read| read.ok().flatten()).ok_or(Why::Variable)
+        node.input_name(i).and_then(|name| self.reader.constant(name)).ok_or(Why::Variable)
     }
 
     /// A lowered input as it is.
@@ -189,6 +230,61 @@ impl<'a> Lowering<'a> {
         if value.pads == [0; 4] { self.computed(node, i) } else { Err(Why::Padding) }
     }
 
+    /// A lowered input that covers its map.
+    fn whole(&mut self, node: &'a NodeProto, i: usize) -> Lowered {
+        let value = self.plain(node, i)?;
+        Ok(self.compact(node.name(), value))
+    }
+
+    /// A lowered input as `[1, C, H, W]` of its map, with what is padded beside it.
+    fn image(&mut self, node: &'a NodeProto, i: usize) -> Lowered {
+        let value = self.computed(node, i)?;
+        let map = &self.maps[value.map];
+        if value.view == View::image(map.channels, map.size) {
+            return Ok(value);
+        }
+        let &[1, channels, height, width] = value.view.shape().as_slice() else { return Err(Why::Axes) };
+        let place = (channels, [height, width], View::image(channels, [height, width]));
+        Ok(LoweredValue { pads: value.pads, ..self.copied(node.name(), &value, place) })
+    }
+
+    /// A value that covers its map: itself, or a copy.
+    fn compact(&mut self, name: &str, value: LoweredValue) -> LoweredValue {
+        let map = &self.maps[value.map];
+        if value.view.covers(map.channels, map.size) {
+            return value;
+        }
+        self.copied(name, &value, value.view.compact())
+    }
+
+    /// A value whose elements come out in the order of the tensor: itself, or a copy.
+    fn in_order(&mut self, name: &str, value: LoweredValue) -> LoweredValue {
+        let map = &self.maps[value.map];
+        if value.view.parts() == View::image(map.channels, map.size).parts() && value.view.origin == [0; 3] {
+            return value;
+        }
+        let shape = value.view.shape();
+        let elements = shape.iter().product();
+        match View::row(elements).reshaped(&shape) {
+            Some(view) => self.copied(name, &value, (elements, [1, 1], view)),
+            None => value,
+        }
+    }
+
+    /// A copy of a value in a map of its own, which has so many channels and this size.
+    fn copied(
+        &mut self,
+        name: &str,
+        value: &LoweredValue,
+        (channels, size, view): (usize, [usize; 2], View),
+    ) -> LoweredValue {
+        let map = &self.maps[value.map];
+        let range = map.range.as_ref().map(Range::collapse);
+        let action = ActionDraft::Copy { from: value.view.clone(), to: view.clone() };
+        let draft = StepDraft { action, ..self.each(name, value.map) };
+        self.push(draft, channels, size, range, view)
+    }
+
     /// Computes a factor that was put off.
     fn settled(&mut self, name: &'a str, value: LoweredValue) -> LoweredValue {
         if value.factor == 1.0 {
@@ -198,8 +294,9 @@ impl<'a> Lowering<'a> {
         draft.epilogue.scale.fill(value.factor);
         let range = self.scaled(value.map, &[value.factor]);
         let open = Some(self.drafts.len());
-        let size = self.maps[value.map].size;
-        let made = LoweredValue { open, ..self.push(draft, size, range, value.flat) };
+        let MapDraft { channels, size, .. } = self.maps[value.map];
+        let pushed = self.push(draft, channels, size, range, value.view);
+        let made = LoweredValue { open, pads: value.pads, ..pushed };
         self.values.insert(name, made.clone());
         made
     }
@@ -217,9 +314,11 @@ impl<'a> Lowering<'a> {
             name: name.into(),
             action: ActionDraft::Elementwise,
             from,
+            other: None,
             residual: None,
             to: 0,
             epilogue: Epilogue::identity(*channels),
+            function: None,
             stage: Stage::Affine,
             strict: range.is_some(),
         }
@@ -229,59 +328,57 @@ impl<'a> Lowering<'a> {
     fn push(
         &mut self,
         mut draft: StepDraft,
+        channels: usize,
         size: [usize; 2],
         range: Option<Range>,
-        flat: bool,
+        view: View,
     ) -> LoweredValue {
-        let channels = match &draft.action {
-            ActionDraft::Product(_) => draft.epilogue.scale.len(),
-            _ => self.maps[draft.from].channels,
-        };
         let narrow = match draft.action {
             ActionDraft::Product(_) | ActionDraft::Elementwise => true,
-            ActionDraft::Max(_) => self.maps[draft.from].bytes(),
-            ActionDraft::Mean(_)
-            | ActionDraft::Sum(_)
-            | ActionDraft::Sigmoid
-            | ActionDraft::UnitLength(_) => false,
+            ActionDraft::Pool(Pooling::Max, _) | ActionDraft::Copy { .. } => self.maps[draft.from].bytes(),
+            _ => false,
         };
         draft.to = self.maps.len();
-        let value = LoweredValue::of(draft.to, flat);
-        self.maps.push(MapDraft { channels, size, border: [0; 4], range, narrow });
+        let value = LoweredValue::of(draft.to, view);
+        self.maps.push(MapDraft { channels, size, border: [0; 4], range, narrow, constant: None });
         self.drafts.push(draft);
         value
     }
 
-    /// The step to extend for a node whose input is `value`: the one that makes it, if the node is its
-    /// only reader and `fits`, otherwise a new one.
+    /// The step to extend for what nodes do with `value`, which is `name` and covers its map: the one that
+    /// makes it, if these `nodes` alone read it and it `fits`, otherwise a new one.
     fn extended(
         &mut self,
-        node: &NodeProto,
+        nodes: &[&NodeProto],
         value: &LoweredValue,
         fits: impl FnOnce(&StepDraft) -> bool,
     ) -> (usize, LoweredValue) {
-        if let Some(i) = self.open(node, value).filter(|i| fits(&self.drafts[*i])) {
+        if let Some(i) = self.open(nodes, value).filter(|i| fits(&self.drafts[*i])) {
             return (i, LoweredValue { open: Some(i), ..value.clone() });
         }
-        let draft = self.each(node.name(), value.map);
-        let MapDraft { size, range, .. } = self.maps[value.map].clone();
-        let made = self.push(draft, size, range, value.flat);
+        let draft = self.each(nodes.first().map_or("", |node| node.name()), value.map);
+        let MapDraft { channels, size, range, .. } = self.maps[value.map].clone();
+        let made = self.push(draft, channels, size, range, value.view.clone());
         let i = self.drafts.len() - 1;
         (i, LoweredValue { open: Some(i), ..made })
     }
 
-    /// The step that makes a value, if only this node reads it.
-    fn open(&self, node: &NodeProto, value: &LoweredValue) -> Option<usize> {
-        let output = |name: &&String| self.values.get(name.as_str()).is_some_and(|v| v.map == value.map);
-        let name = node.input.iter().find(output)?;
-        self.reader.only_user(name)?;
+    /// The step that makes a value, if only these nodes read it.
+    fn open(&self, nodes: &[&NodeProto], value: &LoweredValue) -> Option<usize> {
+        let of_map = |name: &&String| self.values.get(name.as_str()).is_some_and(|v| v.map == value.map);
+        let name = nodes.iter().flat_map(|node| &node.input).find(of_map)?;
+        let reader = &self.reader;
+        let one_of = |user: &Option<usize>| {
+            user.is_some_and(|i| nodes.iter().any(|node| std::ptr::eq(*node, &reader.graph.node[i])))
+        };
+        reader.users(name).iter().all(one_of).then_some(())?;
         value.open
     }
 
     /// Which of two inputs is not constant, and which is; none where both are values.
     fn sides(&self, node: &NodeProto) -> Lowered<Option<[usize; 2]>> {
         let [a, b] = node.input.as_slice() else { return Err(Why::Operands) };
-        match [a, b].map(|name| self.reader.constants.has(name)) {
+        match [a, b].map(|name| self.reader.is_constant(name)) {
             [false, true] => Ok(Some([0, 1])),
             [true, false] => Ok(Some([1, 0])),
             [false, false] => Ok(None),

@@ -1,10 +1,10 @@
 //! Lowering of convolutions and matrix products.
 
-use super::pools::Geometry;
 use super::{Lowered, Lowering};
 use crate::edge::coverage::Why;
-use crate::edge::draft::{ActionDraft, LoweredValue, ProductDraft, Stage, StepDraft};
+use crate::edge::draft::{ActionDraft, Geometry, LoweredValue, ProductDraft, Stage, StepDraft, Way};
 use crate::edge::kernels::Epilogue;
+use crate::edge::view::View;
 use crate::edge::winograd::Winograd;
 use crate::exactness::{Integer, Range};
 use crate::onnx::NodeProto;
@@ -12,26 +12,24 @@ use ndarray::{ArrayD, ArrayView4, Axis, Ix2, Ix4};
 
 impl<'a> Lowering<'a> {
     pub(super) fn conv(&mut self, node: &'a NodeProto) -> Lowered {
-        let value = self.computed(node, 0)?;
         let weights = self.constant(node, 1)?.into_dimensionality::<Ix4>().map_err(|_| Why::Axes)?;
         let (outputs, inputs, kh, kw) = weights.dim();
         let bias = self.bias(node, outputs)?;
+        let value = self.image(node, 0)?;
         let geometry = self.geometry(node, &value, [kh, kw])?;
         let channels = self.maps[value.map].channels;
-        let groups = node.int_or("group", 1);
-        if groups != 1 {
-            let ones = weights.iter().all(|w| *w == 1.0) && bias.iter().all(|b| *b == 0.0);
-            let each = groups == channels as i64 && inputs == 1 && outputs == channels;
-            return if ones && each {
-                self.sums(node, &value, [kh, kw], geometry)
-            } else {
-                Err(Why::Grouped)
-            };
-        }
-        if inputs != channels {
+        let groups = usize::try_from(node.int_or("group", 1)).ok().filter(|g| *g > 0).ok_or(Why::Shape)?;
+        if Some(channels) != inputs.checked_mul(groups) || !outputs.is_multiple_of(groups) {
             return Err(Why::Shape);
         }
-        Ok(self.product(node, &value, weights.view(), &bias, geometry))
+        if groups > 1 && groups == channels && outputs == channels {
+            let ones = weights.iter().all(|w| *w == 1.0) && bias.iter().all(|b| *b == 0.0);
+            if let Some(sums) = ones.then(|| self.sums(node, &value, geometry)).flatten() {
+                return Ok(sums);
+            }
+        }
+        let view = View::image(outputs, geometry.size);
+        Ok(self.product(node, &value, weights.view(), &bias, groups, geometry, view))
     }
 
     /// A row of numbers times a matrix: a convolution with a window as large as the map.
@@ -44,30 +42,36 @@ impl<'a> Lowering<'a> {
     }
 
     pub(super) fn matmul(&mut self, node: &'a NodeProto) -> Lowered {
-        self.matrix(node, true)
+        let values = node.input.iter().all(|name| !self.reader.is_constant(name));
+        if values { self.product_of_maps(node) } else { self.matrix(node, true) }
     }
 
     fn matrix(&mut self, node: &'a NodeProto, columns: bool) -> Lowered {
         let weights: ArrayD<f64> = self.constant(node, 1)?;
-        let value = self.plain(node, 0)?;
         let mut weights = weights.into_dimensionality::<Ix2>().map_err(|_| Why::Axes)?;
         if columns {
             weights = weights.reversed_axes();
         }
-        if !value.flat {
-            return Err(Why::Axes);
-        }
-        let map = &self.maps[value.map];
-        let (outputs, [height, width]) = (weights.nrows(), map.size);
+        let outputs = weights.nrows();
         let bias = self.bias(node, outputs)?;
-        let shape = (outputs, map.channels, height, width);
+        let value = self.plain(node, 0)?;
+        let map = &self.maps[value.map];
+        let flat = value.view.rank() == 2
+            && value.view.origin == [0; 3]
+            && value.view.parts() == View::image(map.channels, map.size).parts();
+        // One row is a window as large as the map; of more rows, each pixel is one.
+        let value = if flat { value } else { self.in_rows(node, 0)? };
+        let map = &self.maps[value.map];
+        let (kernel, size) = if flat { (map.size, [1, 1]) } else { ([1, 1], map.size) };
+        let shape = (outputs, map.channels, kernel[0], kernel[1]);
         let weights = weights.as_standard_layout().into_owned().into_shape_with_order(shape);
-        let geometry = Geometry { strides: [1, 1], pads: [0; 4], size: [1, 1] };
-        let product = self.product(node, &value, weights.map_err(|_| Why::Shape)?.view(), &bias, geometry);
-        Ok(LoweredValue { flat: true, ..product })
+        let weights = weights.map_err(|_| Why::Shape)?;
+        let geometry = Geometry { kernel, strides: [1, 1], dilations: [1, 1], pads: [0; 4], size };
+        let view = if flat { View::row(outputs) } else { value.view.clone().with_channels(outputs) };
+        Ok(self.product(node, &value, weights.view(), &bias, 1, geometry, view))
     }
 
-    /// The third input, one number an output.
+    /// The third input, one number an output or one for all.
     fn bias(&self, node: &NodeProto, outputs: usize) -> Lowered<Vec<f64>> {
         if node.input_name(2).is_none() {
             return Ok(vec![0.0; outputs]);
@@ -77,59 +81,90 @@ impl<'a> Lowering<'a> {
         if fits { Ok(bias.iter().copied().collect()) } else { Err(Why::Shape) }
     }
 
-    /// The sums of `[O, C, kh, kw]` weights over windows.
+    /// The sums of `[O, C / groups, kh, kw]` weights over windows.
+    #[allow(clippy::too_many_arguments)] // They are what a convolution is.
     fn product(
         &mut self,
         node: &NodeProto,
         value: &LoweredValue,
         weights: ArrayView4<'_, f64>,
         bias: &[f64],
-        geometry: Geometry,
+        groups: usize,
+        mut windows: Geometry,
+        view: View,
     ) -> LoweredValue {
+        let range = self.range_of_sums(value, weights, bias, groups);
         let map = &self.maps[value.map];
-        let known = map.range.as_ref();
-        let rows = weights.axis_iter(Axis(0)).zip(bias);
-        // Where all of these exist, no sum is ever rounded, so its order and its type do not matter.
-        let sums = known.and_then(|x| rows.map(|(row, b)| x.product(row.iter(), *b)).collect());
-        let range = sums.and_then(Range::of).filter(Range::is_exact);
+        let inputs = map.channels;
         let small = map.bytes() && weights.iter().all(|w| Integer::I8.holds(*w));
         let integer = small && range.as_ref().is_some_and(|r| r.sums_fit(Integer::I32));
-        let integers_to = known.filter(|_| integer).map(|x| x.high() as u8);
-        let (outputs, inputs, kh, kw) = weights.dim();
-        let Geometry { strides, mut pads, size } = geometry;
-        let [top, left, ..] = pads;
-        // Another order of summation is only for products whose bits are not known.
-        let tiled = range.is_none() && Winograd::pays([kh, kw], strides, [inputs, outputs], size);
-        if tiled {
+        let (outputs, _, kh, kw) = weights.dim();
+        let dense = groups == 1 && windows.dilations == [1, 1];
+        let way = if groups > 1 && groups == inputs && outputs == inputs {
+            Way::Channels
+        } else if dense
+            && range.is_none()
+            && Winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size)
+        {
+            // Another order of summation is only for products whose bits are not known.
+            Way::Tiles
+        } else {
+            Way::Products
+        };
+        let integers_to = map.range.as_ref().filter(|_| integer && way == Way::Products).map(|x| x.high() as u8);
+        if way == Way::Tiles {
             // The last tiles of an odd side reach one pixel further.
-            pads[2] += size[0] % 2;
-            pads[3] += size[1] % 2;
+            windows.pads[2] += windows.size[0] % 2;
+            windows.pads[3] += windows.size[1] % 2;
         }
-        for (border, pad) in self.maps[value.map].border.iter_mut().zip(pads) {
+        for (border, pad) in self.maps[value.map].border.iter_mut().zip(windows.pads) {
             *border = (*border).max(pad);
         }
         let innermost = weights.permuted_axes([0, 2, 3, 1]);
         let product = ProductDraft {
             weights: innermost.iter().map(|w| *w as f32).collect(),
             inputs,
-            kernel: [kh, kw],
-            strides,
-            pads: [top, left],
+            groups,
+            windows,
             integers_to,
-            tiled,
+            way,
         };
         let shift = bias.iter().map(|b| *b as f32).collect();
         let draft = StepDraft {
             name: node.name().into(),
             action: ActionDraft::Product(product),
             from: value.map,
+            other: None,
             residual: None,
             to: 0,
             epilogue: Epilogue { shift, ..Epilogue::identity(outputs) },
+            function: None,
             stage: Stage::Affine,
             strict: range.is_some(),
         };
         let open = Some(self.drafts.len());
-        LoweredValue { open, ..self.push(draft, size, range, false) }
+        LoweredValue { open, ..self.push(draft, outputs, windows.size, range, view) }
+    }
+
+    /// Where these exist for all outputs, no sum is ever rounded, so its order and its type do not matter.
+    fn range_of_sums(
+        &self,
+        value: &LoweredValue,
+        weights: ArrayView4<'_, f64>,
+        bias: &[f64],
+        groups: usize,
+    ) -> Option<Range> {
+        let known = self.maps[value.map].range.as_ref()?;
+        let each = weights.len_of(Axis(0)) / groups;
+        let inputs = weights.len_of(Axis(1));
+        let of_group = |group: usize| match known.channels() {
+            [_] => Some(known.clone()),
+            all => Range::of(all.get(group * inputs..(group + 1) * inputs)?.to_vec()),
+        };
+        let ranges: Option<Vec<Range>> = (0..groups).map(of_group).collect();
+        let ranges = ranges?;
+        let rows = weights.axis_iter(Axis(0)).zip(bias).enumerate();
+        let sums: Option<Vec<_>> = rows.map(|(o, (row, b))| ranges[o / each].product(row.iter(), *b)).collect();
+        Range::of(sums?).filter(Range::is_exact)
     }
 }

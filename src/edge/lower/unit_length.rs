@@ -3,13 +3,16 @@
 use super::Lowering;
 use crate::edge::draft::{ActionDraft, StepDraft};
 use crate::edge::reader::sizes;
+use crate::edge::view::View;
 use crate::onnx::{NodeProto, Operator};
 
 impl<'a> Lowering<'a> {
     /// `x / √(Σ x² + ε)` along the rows of `[N, D]`, from the `Mul` that squares.
     pub(super) fn unit_length(&mut self, node: &'a NodeProto) -> Option<()> {
         let [x, again] = node.input.as_slice() else { return None };
-        let value = self.plain(node, 0).ok().filter(|v| v.flat && self.maps[v.map].size == [1, 1])?;
+        let value = self.plain(node, 0).ok().filter(|v| {
+            v.view == View::row(self.maps[v.map].channels) && self.maps[v.map].size == [1, 1]
+        })?;
         let graph = self.reader.graph;
         let is = |i: usize, operator: Operator| graph.node[i].operator() == Some(operator);
         let after = |i: usize| self.reader.only_user(graph.node[i].output.first()?);
@@ -43,7 +46,9 @@ impl<'a> Lowering<'a> {
         }
         let [output] = quotient.output.as_slice() else { return None };
         let action = ActionDraft::UnitLength(epsilon as f32);
-        let made = self.push(StepDraft { action, ..self.each(node.name(), value.map) }, [1, 1], None, true);
+        let draft = StepDraft { action, ..self.each(node.name(), value.map) };
+        let channels = self.maps[value.map].channels;
+        let made = self.push(draft, channels, [1, 1], None, value.view);
         self.done.extend(all);
         self.values.insert(output, made);
         Some(())
