@@ -21,9 +21,13 @@ impl Drop for Served {
 
 impl Served {
     fn new(bench: &Bench, arguments: &[&str]) -> Self {
+        Self::on("127.0.0.1:0", bench, arguments)
+    }
+
+    fn on(address: &str, bench: &Bench, arguments: &[&str]) -> Self {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_siamese"))
             .current_dir(bench.at(""))
-            .args(["serve", "g", "--listen", "127.0.0.1:0"])
+            .args(["serve", "g", "--listen", address])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -32,7 +36,7 @@ impl Served {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split_whitespace().nth(1).unwrap_or_default().to_string();
         let served = Self { child, address };
-        assert!(served.address.starts_with("http://127.0.0.1:"), "{line}");
+        assert!(served.address.starts_with("http://"), "{line}");
         served
     }
 
@@ -179,7 +183,7 @@ fn a_form_with_a_file_is_taken_as_the_file() {
     for (path, fields, status, words) in [
         ("/api/classify", vec![("note", "", b"no file".as_slice())], 422, "has no file"),
         ("/api/classify", vec![], 422, "has no file"),
-        ("/api/classify", vec![file, file], 422, "several files"),
+        ("/api/classify", vec![file, file], 422, "several pictures"),
         ("/api/classify", vec![("file", "a.png", b"no picture".as_slice())], 422, "is not a picture"),
         ("/api/examples", vec![file], 400, "field `label`"),
         ("/api/examples", vec![("label", "", b"\xff"), file], 422, "no text"),
@@ -247,4 +251,182 @@ fn an_interrupt_ends_the_server_well() {
         assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
         assert_eq!(served.child.wait().unwrap().code(), Some(0), "{signal}");
     }
+}
+
+#[test]
+fn several_pictures_are_answered_together_and_a_bad_one_spoils_none() {
+    let bench = Bench::enrolled();
+    let served = Served::new(&bench, &[]);
+    let [bar, dot] = ["bar", "dot"].map(|class| picture(&bench, &format!("asked/{class}/9.png")));
+    let (kind, body) =
+        form(&[("file", "bar.png", &bar), ("file", "bad.png", b"no picture"), ("file", "dot.png", &dot)]);
+    let (status, _, batch) =
+        served.ask("POST", "/api/classify/batch?top=1", &[("Content-Type", &kind)], &body);
+    assert_eq!(status, 200, "{batch}");
+    let answers = batch["answers"].as_array().unwrap();
+    let one = |name: &str, picture: &[u8]| {
+        let mut answer = served.json("POST", "/api/classify?top=1", picture);
+        let parts = answer.as_object_mut().unwrap();
+        ["threshold", "stale", "milliseconds"].map(|key| parts.remove(key));
+        parts.insert("name".into(), name.into());
+        answer
+    };
+    assert_eq!((&answers[0], &answers[2]), (&one("bar.png", &bar), &one("dot.png", &dot)));
+    assert_eq!(answers[1]["name"], "bad.png");
+    assert!(answers[1]["error"].as_str().unwrap().contains("not a picture"), "{batch}");
+    let encoded = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    let body =
+        serde_json::json!({"pictures": [{"name": "b", "data": encoded(&bar)}, {"data": encoded(&dot)}]});
+    let json = [("Content-Type", "application/json")];
+    let send = |body: &[u8]| served.ask("POST", "/api/classify/batch", &json, body);
+    let (status, _, batch) = send(body.to_string().as_bytes());
+    assert_eq!(
+        (status, &batch["answers"][0]["label"], &batch["answers"][1]["label"]),
+        (200, &"bar".into(), &"dot".into())
+    );
+    for (body, status, words) in [
+        ("{", 400, "JSON"),
+        (r#"{"pictures": []}"#, 422, "no picture"),
+        (r#"{"pictures": [{"data": "*"}]}"#, 422, "base64"),
+        (r#"{"pictures": [], "more": 1}"#, 400, "unknown field"),
+    ] {
+        let (found, _, said) = send(body.as_bytes());
+        assert!(found == status && said["error"].as_str().unwrap().contains(words), "{body}: {found} {said}");
+    }
+    let many: Vec<_> = (0..257).map(|_| serde_json::json!({"data": ""})).collect();
+    let (found, _, said) = send(serde_json::json!({ "pictures": many }).to_string().as_bytes());
+    assert!(found == 422 && said["error"].as_str().unwrap().contains("at most 256"), "{said}");
+}
+
+#[test]
+fn a_request_may_choose_its_threshold_and_compare_two_pictures() {
+    let bench = Bench::enrolled();
+    let served = Served::new(&bench, &[]);
+    let strange = picture(&bench, "strange.png");
+    let dot = picture(&bench, "asked/dot/9.png");
+    let none = served.json("POST", "/api/classify?threshold=none", &strange);
+    assert!(none["label"].is_string() && none["threshold"].is_null());
+    let near = served.json("POST", "/api/classify?threshold=0", &strange);
+    assert_eq!((&near["label"], &near["threshold"]), (&Value::Null, &0.0.into()));
+    served.refused(400, "threshold", "POST", "/api/classify?threshold=far", &strange);
+    let compare = |query: &str, a: &[u8], b: &[u8]| {
+        let (kind, body) = form(&[("file", "a.png", a), ("file", "b.png", b)]);
+        let (status, _, said) =
+            served.ask("POST", &format!("/api/verify{query}"), &[("Content-Type", &kind)], &body);
+        (status, said)
+    };
+    let (status, same) = compare("?threshold=0", &dot, &dot);
+    assert_eq!((status, &same["same"], &same["distance"]), (200, &true.into(), &0.0.into()));
+    let (_, apart) = compare("?threshold=0", &dot, &strange);
+    assert_eq!(apart["same"], false);
+    let told = bench.cli(&[
+        "verify",
+        "asked/dot/9.png",
+        "strange.png",
+        "--tower",
+        "t.onnx",
+        "--threshold",
+        "0",
+        "--json",
+    ]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(apart["distance"], told["pairs"][0]["distance"]);
+    let (status, said) = compare("", &dot, &dot);
+    assert!(status == 409 && said["error"].as_str().unwrap().contains("no threshold"), "{said}");
+    served.refused(422, "got 1", "POST", "/api/verify?threshold=1", &dot);
+}
+
+#[test]
+fn operators_see_health_figures_and_a_description() {
+    let bench = Bench::enrolled();
+    let served = Served::new(&bench, &["--log", "log"]);
+    assert_eq!(served.json("GET", "/healthz", b"")["status"], "ok");
+    let strange = picture(&bench, "strange.png");
+    served.json("POST", "/api/classify?threshold=0", &strange);
+    served.json("POST", "/api/classify", &strange);
+    served.ask("GET", "/made/up", &[], b"");
+    let (status, kind, text) = served.ask("GET", "/metrics", &[], b"");
+    assert!(status == 200 && kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = text.as_str().unwrap().to_string();
+    let classes = bench.json(&["list", "g"])["classes"].as_array().unwrap().len();
+    for line in [
+        "siamese_requests_total{method=\"POST\",path=\"/api/classify\",status=\"200\"} 2".to_string(),
+        "siamese_requests_total{method=\"GET\",path=\"other\",status=\"404\"} 1".into(),
+        "siamese_answers_total{known=\"false\"} 1".into(),
+        "siamese_answers_total{known=\"true\"} 1".into(),
+        format!("siamese_gallery_classes {classes}"),
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    let document = served.json("GET", "/api/openapi.json", b"");
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for path in [
+        "/healthz",
+        "/metrics",
+        "/api/gallery",
+        "/api/classify",
+        "/api/classify/batch",
+        "/api/verify",
+        "/api/embed",
+        "/api/examples",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    let log = String::from_utf8(picture(&bench, "log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[1]["path"], &lines[1]["status"]), (&"/api/classify".into(), &200.into()));
+    assert_eq!(lines[1]["body_bytes"], strange.len());
+    assert!(!log.contains("threshold"), "what follows a question mark is not told: {log}");
+}
+
+#[test]
+fn with_a_token_nothing_is_told_or_changed_without_it() {
+    let bench = Bench::enrolled();
+    std::fs::write(bench.at("token"), "0123456789abcdef0123\n").unwrap();
+    std::fs::write(bench.at("short"), "0123\n").unwrap();
+    bench.refused(&["serve", "g", "--token-file", "short"], "at least 16");
+    bench.refused(&["serve", "g", "--token-file", "absent"], "absent");
+    let served = Served::new(&bench, &["--edit", "--token-file", "token"]);
+    let dot = picture(&bench, "asked/dot/9.png");
+    served.refused(401, "Authorization", "POST", "/api/classify", &dot);
+    served.refused(401, "Authorization", "DELETE", "/api/examples?label=dot", b"");
+    assert_eq!(served.json("GET", "/healthz", b"")["status"], "ok");
+    let token = [("Authorization", "Bearer 0123456789abcdef0123")];
+    let (status, _, found) = served.ask("POST", "/api/classify", &token, &dot);
+    assert_eq!((status, &found["label"]), (200, &"dot".into()));
+    let proxied = [token[0], ("X-Forwarded-For", "10.0.0.1")];
+    assert_eq!(served.ask("DELETE", "/api/examples?label=dot", &proxied, b"").0, 200);
+}
+
+#[test]
+fn without_a_token_only_this_machine_changes_things() {
+    let bench = Bench::enrolled();
+    let served = Served::new(&bench, &["--edit", "--allow-host", "known.example"]);
+    let proxied = [("X-Forwarded-For", "10.0.0.1"), ("Host", "known.example")];
+    let (status, _, said) = served.ask("DELETE", "/api/examples?label=dot", &proxied, b"");
+    assert!(status == 403 && said["error"].as_str().unwrap().contains("--token-file"), "{said}");
+    assert_eq!(served.ask("GET", "/api/gallery", &proxied, b"").0, 200);
+    assert_eq!(served.json("DELETE", "/api/examples?label=dot", b"")["removed"], 3);
+}
+
+#[test]
+fn silent_clients_keep_nobody_out() {
+    let bench = Bench::enrolled();
+    let served = Served::new(&bench, &["--max-connections", "4"]);
+    let dot = picture(&bench, "asked/dot/9.png");
+    let address = served.address.trim_start_matches("http://");
+    let halves: [&[u8]; 3] =
+        [b"", b"GET / HT", b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nx"];
+    let silent: Vec<_> = (0..30)
+        .map(|i| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            // Those that were cut off already do not take more.
+            let _ = stream.write_all(halves[i % 3]);
+            stream
+        })
+        .collect();
+    for _ in 0..5 {
+        assert_eq!(served.json("POST", "/api/classify", &dot)["label"], "dot");
+    }
+    drop(silent);
 }

@@ -6,7 +6,7 @@ use super::shared::{self, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::gallery::{Gallery, Limit, Location, Shots};
 use crate::runtime::Embedder;
-use crate::serve::{Options, Recogniser, Server};
+use crate::serve::{Access, Conduct, Limits, Log, Options, Recogniser, Server, Token};
 use crate::{Result, tower};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -33,6 +33,21 @@ pub struct Arguments {
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
     shots: Shots,
+    /// Ask clients for the token in this file's first line, as `Authorization: Bearer …`; without one only this machine
+    /// may change the gallery.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// A name by which clients may call this server, besides this machine's own; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// Write a line of JSON for each request to the end of this file, or to stderr for `-`; pictures, labels and tokens
+    /// are not in it.
+    #[arg(long, value_name = "FILE|-")]
+    log: Option<PathBuf>,
+    /// Connections at a time; one more takes the place of the one that has been waited for longest.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    max_connections: usize,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -47,13 +62,14 @@ struct Listening {
 
 /// Runs the verb, until it is interrupted.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let conduct = conduct(arguments)?;
     let (gallery, embedder) = opened(context, arguments)?;
     // Refused where it is to be as calibrated, and was not.
     shared::rule(arguments.threshold, arguments.shots, &gallery)?;
     let limit = arguments.threshold.unwrap_or(Limit::Calibrated);
     let options = Options { shots: arguments.shots, limit, editable: arguments.edit };
     let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;
-    let server = Server::bind(arguments.listen, recogniser)?;
+    let server = Server::bind(arguments.listen, recogniser, conduct)?;
     let stop = server.stop();
     on_interrupt(move || stop.stop())?;
     let address = format!("http://{}", server.address());
@@ -61,11 +77,24 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let listening = Listening { address, gallery, editable };
     show(context, &listening, |l| format!("{}: {} until Ctrl-C\n", l.gallery, l.address))?;
     if !arguments.listen.ip().is_loopback() {
-        let may = if editable { "ask and change" } else { "ask" };
-        note(format_args!("note: everyone who can reach {} may {may} this gallery", listening.address));
+        let who =
+            if arguments.token_file.is_some() { "everyone who has the token and" } else { "everyone who" };
+        let may = if editable && arguments.token_file.is_some() { "ask and change" } else { "ask" };
+        note(format_args!("note: {who} can reach {} may {may} this gallery", listening.address));
     }
     server.run()?;
     Ok(Outcome::Yes)
+}
+
+/// Who may ask what, and where that is told.
+fn conduct(arguments: &Arguments) -> Result<Conduct> {
+    let token = arguments.token_file.as_deref().map(Token::read).transpose()?;
+    let log = arguments.log.as_deref().map(Log::to).transpose()?.unwrap_or_else(Log::none);
+    Ok(Conduct {
+        access: Access { token, hosts: arguments.allow_host.clone(), ..Access::default() },
+        log,
+        limits: Limits { connections: arguments.max_connections, ..Limits::default() },
+    })
 }
 
 /// The gallery and its tower; with --edit a new gallery where there is none.

@@ -36,6 +36,7 @@ impl FromStr for Shots {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Answer {
     /// The class; none where the rule calls the picture unknown.
     pub label: Option<String>,
@@ -51,6 +52,7 @@ pub struct Answer {
 
 /// A class that may be the answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Candidate {
     /// Its label.
     pub label: String,

@@ -83,6 +83,7 @@ pub struct Example {
 
 /// One class of a gallery.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct KnownClass {
     /// Its label.
     pub label: String,
@@ -96,6 +97,7 @@ pub struct KnownClass {
 
 /// What an enrolment did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Enrolled {
     /// Examples that were added.
     pub added: u64,

@@ -3,22 +3,41 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /` | the page |
+//! | `GET /healthz` | whether it can answer |
+//! | `GET /metrics` | requests, times, answers and levels, as Prometheus reads them |
+//! | `GET /api/openapi.json` | what follows, described |
 //! | `GET /api/gallery` | what the gallery holds, its tower, the threshold |
-//! | `POST /api/classify?top=5&ink=false` | the nearest classes of the picture in the body |
-//! | `POST /api/embed` | its embedding `[D]` |
+//! | `POST /api/classify?top=5&ink=false&threshold=auto` | the nearest classes of the picture in the body |
+//! | `POST /api/classify/batch?top=5&threshold=auto` | those of several pictures |
+//! | `POST /api/verify?threshold=T` | whether two pictures show the same |
+//! | `POST /api/embed` | a picture's embedding `[D]` |
 //! | `POST /api/examples?label=L&source=S` | enrols the picture in the body |
 //! | `DELETE /api/examples?label=L&source=S` | removes a class, or its examples from one source |
 //!
-//! A body is a picture file as it is (PNG, JPEG, GIF, BMP, WebP or TIFF), or a form (`multipart/form-data`) with one
-//! file in it; to enrol, the form may have the fields `label` and `source` instead of the address. Answers are JSON; a refusal
-//! is `{"error": "…"}` with a status of 4xx, a fault of the server's own one of 5xx.
+//! A body is a picture file as it is (PNG, JPEG, GIF, BMP, WebP or TIFF), or a form (`multipart/form-data`) with
+//! files in it, or `{"pictures": [{"name": "a", "data": "BASE64"}]}`; to enrol, the form may have the fields `label` and
+//! `source` instead of the address. Answers are JSON; a refusal is `{"error": "…"}` with a status of 4xx, a fault of the
+//! server's own one of 5xx.
 
+mod access;
+mod api;
 mod body;
-mod guard;
-mod http;
+mod limits;
+mod log;
+mod metrics;
 mod recogniser;
+mod refusal;
+mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
 
-pub use http::{MAX_BODY_BYTES, Server, Stop};
-pub use recogniser::{Options, Recognised, Recogniser, RequestError, Told};
+pub use access::{Access, Token};
+pub use api::MAX_BODY_BYTES;
+pub use limits::Limits;
+pub use log::Log;
+pub use recogniser::{
+    Asked, Batch, By, Compared, Named, Options, Outcome, Recognised, Recogniser, RequestError, Told,
+};
+pub use server::{Server, Stop};
+pub use shared::Conduct;

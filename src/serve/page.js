@@ -4,6 +4,8 @@ const $ = (id) => document.getElementById(id);
 const canvas = $('canvas');
 const pen = canvas.getContext('2d');
 const PEN = 12;
+// From so many classes on they can be searched.
+const MANY = 12;
 
 // What is on the canvas: a picture below, and strokes, each a list of points.
 let picture = null;
@@ -35,8 +37,11 @@ const png = () => new Promise((done) => canvas.toBlob(done, 'image/png'));
 
 async function api(method, path, parameters, body) {
   const query = new URLSearchParams(parameters);
-  const response = await fetch(`api/${path}?${query}`, { method, body });
+  const token = sessionStorage.getItem('token');
+  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+  const response = await fetch(`api/${path}?${query}`, { method, body, headers });
   const answer = await response.json().catch(() => ({ error: response.statusText }));
+  $('unlock').hidden = response.status !== 401;
   if (!response.ok) throw new Error(answer.error);
   return answer;
 }
@@ -103,8 +108,10 @@ function list({ tower, runtime, classes, editable, gallery, doubts }) {
   $('about').textContent = `${classes.length} classes in ${gallery}; tower ${tower} on ${runtime}${note}`;
   $('teach').hidden = !editable;
   $('labels').replaceChildren(...classes.map((entry) => new Option(entry.label)));
+  $('find').hidden = classes.length < MANY;
   $('classes').replaceChildren(...classes.map((entry) => {
     const item = document.createElement('li');
+    item.dataset.label = entry.label.toLowerCase();
     const count = document.createElement('small');
     count.textContent = ` ×${entry.examples}`;
     item.append(entry.label, count);
@@ -121,6 +128,13 @@ function list({ tower, runtime, classes, editable, gallery, doubts }) {
     }
     return item;
   }));
+  find();
+}
+
+// Shows the classes whose names hold what is typed.
+function find() {
+  const typed = $('find').hidden ? '' : $('find').value.trim().toLowerCase();
+  for (const item of $('classes').children) item.hidden = !item.dataset.label.includes(typed);
 }
 
 async function change(work) {
@@ -179,6 +193,14 @@ document.ondrop = (event) => {
   open(event.dataTransfer.files[0]);
 };
 document.onpaste = (event) => open(event.clipboardData.files[0]);
+
+$('find').oninput = find;
+$('unlock').onsubmit = (event) => {
+  event.preventDefault();
+  sessionStorage.setItem('token', $('token').value.trim());
+  $('token').value = '';
+  change(() => {});
+};
 
 $('teach').onsubmit = (event) => {
   event.preventDefault();

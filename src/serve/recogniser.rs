@@ -1,5 +1,6 @@
 //! What the server does, without HTTP.
 
+use crate::eval::between;
 use crate::eval::identification::Strangeness;
 use crate::gallery::{
     Answer, Classifier, Enrolled, Example, Gallery, KnownClass, Limit, Rule, Shots, check_label, recalibrate,
@@ -8,10 +9,11 @@ use crate::report::picture;
 use crate::runtime::{Embedder, Runtime};
 use crate::tower::{TowerKind, TowerSpec};
 use crate::{Error, Result, embed, image};
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3, ArrayView3, Axis, stack};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use utoipa::ToSchema;
 
 /// How to answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +24,17 @@ pub struct Options {
     pub limit: Limit,
     /// Whether requests may enrol and remove.
     pub editable: bool,
+}
+
+/// How pictures are asked about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Asked {
+    /// The nearest classes to tell.
+    pub top: usize,
+    /// Whether to show what the tower sees.
+    pub with_ink: bool,
+    /// When a picture is unknown; none means as the server was started.
+    pub limit: Option<Limit>,
 }
 
 /// A gallery and its tower, ready for many requests at a time.
@@ -42,21 +55,26 @@ struct Shelf {
     classifier: Option<Arc<Classifier>>,
     /// Whether the gallery has changed since it was calibrated.
     stale: bool,
+    /// Classes and examples; none where they must be counted (again).
+    size: Option<(usize, u64)>,
 }
 
 /// What the gallery holds; no paths, which are nobody's business on a network.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Told {
     gallery: String,
     tower: String,
     tower_sha256: String,
+    #[schema(value_type = String)]
     kind: TowerKind,
     dim: usize,
     distance: &'static str,
+    #[schema(value_type = String)]
     runtime: &'static Runtime,
     /// What is stranger than that is unknown.
     threshold: Option<f32>,
     /// How strange a picture is.
+    #[schema(value_type = Option<String>)]
     strangeness: Option<Strangeness>,
     /// Why the threshold may not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,20 +84,72 @@ pub struct Told {
 }
 
 /// The answer to one picture.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Recognised {
     /// The nearest classes.
     #[serde(flatten)]
     pub answer: Answer,
-    /// If it were stranger than that it would be unknown.
-    pub threshold: Option<f32>,
-    /// Whether the gallery has changed since that was chosen.
-    pub stale: bool,
-    /// Milliseconds from the decoded picture to the answer.
-    pub milliseconds: f64,
     /// The ink as the tower sees it: a PNG's data URI, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ink: Option<String>,
+    /// By what it was decided.
+    #[serde(flatten)]
+    pub by: By,
+}
+
+/// By what answers were decided.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct By {
+    /// What is stranger than that is unknown.
+    pub threshold: Option<f32>,
+    /// Whether the gallery has changed since that was chosen.
+    pub stale: bool,
+    /// Milliseconds from the decoded pictures to the answers.
+    pub milliseconds: f64,
+}
+
+/// The answers to several pictures.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Batch {
+    /// For each picture, in their order.
+    pub answers: Vec<Named>,
+    /// By what they were decided.
+    #[serde(flatten)]
+    pub by: By,
+}
+
+/// A picture with its answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Named {
+    /// What the client calls it.
+    pub name: Option<String>,
+    /// Its answer, or what is wrong with it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What came of a picture among several.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// It was recognised, or is unknown.
+    Answer(Answer),
+    /// It cannot be used.
+    Fault {
+        /// Why.
+        error: String,
+    },
+}
+
+/// Whether two pictures show the same.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Compared {
+    /// Whether they do.
+    pub same: bool,
+    /// How far apart they are.
+    pub distance: f32,
+    /// They show the same if they are at most that far apart.
+    pub threshold: f32,
 }
 
 /// Why a request could not be answered.
@@ -126,11 +196,11 @@ impl Recogniser {
     ) -> Result<Self> {
         let spec = embedder.spec().clone();
         gallery.check(&spec)?;
-        let shelf = Mutex::new(Shelf { gallery, classifier: None, stale: false });
+        let shelf = Mutex::new(Shelf { gallery, classifier: None, stale: false, size: None });
         let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, shelf };
         // An empty gallery may be filled later; what else is wrong shows now.
         if !recogniser.shelf().gallery.classes()?.is_empty() {
-            recogniser.classifier()?;
+            recogniser.classifier(options.limit)?;
         }
         Ok(recogniser)
     }
@@ -163,21 +233,85 @@ impl Recogniser {
         })
     }
 
-    /// Which class the picture in these bytes is of, with the `top` nearest.
+    /// How many classes and examples the gallery holds now.
+    pub fn size(&self) -> Result<(usize, u64)> {
+        let mut shelf = self.shelf();
+        shelf.refresh()?;
+        if let Some(size) = shelf.size {
+            return Ok(size);
+        }
+        let classes = shelf.gallery.classes()?;
+        let size = (classes.len(), classes.iter().map(|class| class.examples).sum());
+        shelf.size = Some(size);
+        Ok(size)
+    }
+
+    /// Which class the picture in these bytes is of, with the nearest.
     ///
     /// # Errors
-    /// Where it is no picture, or the gallery is empty.
-    pub fn classify(&self, picture: &[u8], top: usize, with_ink: bool) -> Result<Recognised, RequestError> {
+    /// Where it is no picture, or the gallery cannot answer so: it is empty, say.
+    pub fn classify(&self, picture: &[u8], asked: Asked) -> Result<Recognised, RequestError> {
         let ink = self.decode(picture)?;
+        let (mut answers, by) = self.answers(&[ink.view()], asked)?;
+        let shown = || picture::sheet(&[vec![ink.view()]], 2).map(|png| picture::data_uri(&png));
+        let ink = asked.with_ink.then(shown).transpose()?;
+        Ok(Recognised { answer: answers.swap_remove(0), ink, by })
+    }
+
+    /// Which classes several pictures are of; one that cannot be used is told of, the others are answered.
+    ///
+    /// # Errors
+    /// Where the gallery cannot answer so.
+    pub fn classify_all(
+        &self,
+        pictures: Vec<(Option<String>, impl AsRef<[u8]>)>,
+        asked: Asked,
+    ) -> Result<Batch, RequestError> {
+        let inks: Vec<_> = pictures.iter().map(|(_, bytes)| self.decode(bytes.as_ref())).collect();
+        let usable: Vec<_> = inks.iter().flatten().map(|ink| ink.view()).collect();
+        let (answers, by) = self.answers(&usable, asked)?;
+        let mut answers = answers.into_iter();
+        let mut named = Vec::with_capacity(pictures.len());
+        for ((name, _), ink) in pictures.into_iter().zip(inks) {
+            let outcome = match ink {
+                Ok(_) => Outcome::Answer(answers.next().ok_or_else(|| lost("an answer is missing"))?),
+                Err(fault) => Outcome::Fault { error: Error::from(fault).to_string() },
+            };
+            named.push(Named { name, outcome });
+        }
+        Ok(Batch { answers: named, by })
+    }
+
+    /// The answers to pictures `[C, S, S]`, in their order.
+    fn answers(&self, inks: &[ArrayView3<'_, u8>], asked: Asked) -> Result<(Vec<Answer>, By), RequestError> {
         let since = Instant::now();
-        let query = self.embed_ink(ink.clone())?;
-        let (classifier, rule, stale) = self.classifier()?;
-        let answer = classifier.classify(query.view(), top, rule.as_ref()).swap_remove(0);
+        let (classifier, rule, stale) = self.classifier(asked.limit.unwrap_or(self.options.limit))?;
+        let answers = match inks {
+            [] => Vec::new(),
+            inks => classifier.classify(self.embed_inks(inks)?.view(), asked.top, rule.as_ref()),
+        };
         let milliseconds = since.elapsed().as_micros() as f64 / 1e3;
-        let shown =
-            with_ink.then(|| picture::sheet(&[vec![ink.view()]], 2).map(|png| picture::data_uri(&png)));
-        let threshold = rule.map(|rule| rule.threshold);
-        Ok(Recognised { answer, threshold, stale, milliseconds, ink: shown.transpose()? })
+        Ok((answers, By { threshold: rule.map(|rule| rule.threshold), stale, milliseconds }))
+    }
+
+    /// Whether two pictures show the same: at most `threshold` apart, or as the gallery was calibrated by pairs.
+    ///
+    /// # Errors
+    /// Where one is no picture, or there is no threshold.
+    pub fn verify(&self, pictures: [&[u8]; 2], threshold: Option<f32>) -> Result<Compared, RequestError> {
+        let calibrated = {
+            let mut shelf = self.shelf();
+            shelf.refresh()?;
+            shelf.gallery.facts().threshold.as_ref().map(|pairs| pairs.distance)
+        };
+        let Some(threshold) = threshold.or(calibrated) else {
+            let why = "has no threshold for pairs of pictures; give ?threshold=DISTANCE, or calibrate it";
+            return Err(RequestError::NotYet(Error::invalid(self.name(), why)));
+        };
+        let inks = [self.decode(pictures[0])?, self.decode(pictures[1])?];
+        let embedded = self.embed_inks(&inks.each_ref().map(|ink| ink.view()))?;
+        let distance = between(&self.spec.distance, embedded.row(0), embedded.row(1));
+        Ok(Compared { same: distance <= threshold, distance, threshold })
     }
 
     /// The embedding `[D]` of the picture in these bytes.
@@ -185,7 +319,7 @@ impl Recogniser {
     /// # Errors
     /// Where it is no picture.
     pub fn embed(&self, picture: &[u8]) -> Result<Vec<f32>, RequestError> {
-        Ok(self.embed_ink(self.decode(picture)?)?.into_raw_vec_and_offset().0)
+        Ok(self.embed_inks(&[self.decode(picture)?.view()])?.into_raw_vec_and_offset().0)
     }
 
     /// Enrols the picture in these bytes.
@@ -197,7 +331,7 @@ impl Recogniser {
         let embedding = self.embed(picture)?;
         let mut shelf = self.shelf();
         let done = shelf.gallery.enroll(&[Example { label, embedding, source, added_unix_s: None }])?;
-        shelf.classifier = None;
+        shelf.forget();
         Ok(done)
     }
 
@@ -212,7 +346,7 @@ impl Recogniser {
             return absent("is not in the gallery");
         }
         let removed = shelf.gallery.remove(std::slice::from_ref(&label), source)?;
-        shelf.classifier = None;
+        shelf.forget();
         if removed == 0 { absent("has no example from that source") } else { Ok(removed) }
     }
 
@@ -220,28 +354,35 @@ impl Recogniser {
         image::decode(picture, "the request's body", &self.spec.preprocessing).map_err(RequestError::Request)
     }
 
-    fn embed_ink(&self, ink: Array3<u8>) -> Result<Array2<f32>> {
+    fn embed_inks(&self, inks: &[ArrayView3<'_, u8>]) -> Result<Array2<f32>> {
+        let inks = stack(Axis(0), inks).map_err(|_| lost("pictures have different sizes"))?;
         let mut embedder = self.embedder.lock().unwrap_or_else(PoisonError::into_inner);
-        embed::images(ink.insert_axis(Axis(0)).view(), embedder.as_mut(), |_| {})
+        embed::images(inks.view(), embedder.as_mut(), |_| {})
     }
 
-    /// What answers now, the rule that belongs to it, and whether that is stale.
-    fn classifier(&self) -> Result<(Arc<Classifier>, Option<Rule>, bool), RequestError> {
+    /// What it is called in what clients are told.
+    fn name(&self) -> String {
+        format!("the gallery {}", self.shelf().gallery.location().name())
+    }
+
+    /// What answers now, the rule that belongs to it by this limit, and whether that is stale.
+    fn classifier(&self, limit: Limit) -> Result<(Arc<Classifier>, Option<Rule>, bool), RequestError> {
         let mut shelf = self.shelf();
         shelf.refresh()?;
-        if let Some(classifier) = &shelf.classifier {
-            let rule = self.options.limit.rule(shelf.gallery.facts());
-            return Ok((Arc::clone(classifier), rule, shelf.stale));
-        }
-        shelf.settle(self.options)?;
-        let (rule, stale) = (self.options.limit.rule(shelf.gallery.facts()), shelf.stale);
-        let (known, distance) = (shelf.gallery.load()?, self.spec.distance.clone());
-        let at = format!("the gallery {}", shelf.gallery.location().name());
-        let classifier =
-            Classifier::new(known, distance, self.options.shots, &at).map_err(RequestError::NotYet)?;
-        let classifier = Arc::new(classifier);
-        shelf.classifier = Some(Arc::clone(&classifier));
-        Ok((classifier, rule, stale))
+        let classifier = match &shelf.classifier {
+            Some(classifier) => Arc::clone(classifier),
+            None => {
+                shelf.settle(self.options)?;
+                let (known, distance) = (shelf.gallery.load()?, self.spec.distance.clone());
+                let at = format!("the gallery {}", shelf.gallery.location().name());
+                let classifier = Classifier::new(known, distance, self.options.shots, &at);
+                let classifier = Arc::new(classifier.map_err(RequestError::NotYet)?);
+                shelf.classifier = Some(Arc::clone(&classifier));
+                classifier
+            }
+        };
+        let stale = limit == Limit::Calibrated && shelf.stale;
+        Ok((classifier, limit.rule(shelf.gallery.facts()), stale))
     }
 
     /// A request that panicked leaves the file as it was: nothing there is half done.
@@ -253,18 +394,33 @@ impl Recogniser {
 impl Shelf {
     fn refresh(&mut self) -> Result<()> {
         if self.gallery.refresh()? {
-            self.classifier = None;
+            self.forget();
         }
         Ok(())
+    }
+
+    /// The gallery has changed.
+    fn forget(&mut self) {
+        (self.classifier, self.size) = (None, None);
     }
 
     /// Calibrates again what does so by itself, where this server may change it: once after many changes, when
     /// somebody asks. Where that cannot be, the threshold of before serves.
     fn settle(&mut self, options: Options) -> Result<()> {
-        self.stale = options.limit == Limit::Calibrated && self.gallery.is_stale()?;
-        if self.stale && options.editable && matches!(recalibrate(&mut self.gallery, false), Some(Ok(_))) {
+        self.stale = self.gallery.is_stale()?;
+        let serves = options.limit == Limit::Calibrated;
+        if self.stale
+            && serves
+            && options.editable
+            && matches!(recalibrate(&mut self.gallery, false), Some(Ok(_)))
+        {
             self.stale = false;
         }
         Ok(())
     }
+}
+
+/// That something is not as this module made it.
+fn lost(what: &str) -> Error {
+    Error::invalid("the server", what)
 }

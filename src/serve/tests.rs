@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 const OPTIONS: Options = Options { shots: Shots::Best, limit: Limit::Calibrated, editable: true };
 
+const ASKED: Asked = Asked { top: 5, with_ink: false, limit: None };
+
 struct Setup {
     dir: tempfile::TempDir,
 }
@@ -42,18 +44,22 @@ fn enroll(recogniser: &Recogniser, label: &str, row: u32) -> u64 {
     recogniser.enroll(&bar(row), label.into(), format!("row {row}")).unwrap().added
 }
 
+fn ask(recogniser: &Recogniser, row: u32) -> Recognised {
+    recogniser.classify(&bar(row), ASKED).unwrap()
+}
+
 fn label(recogniser: &Recogniser, row: u32) -> Option<String> {
-    recogniser.classify(&bar(row), 5, false).unwrap().answer.label
+    ask(recogniser, row).answer.label
 }
 
 #[test]
 fn what_is_enrolled_is_known_at_once() {
     let setup = Setup::new();
     let recogniser = setup.recogniser(OPTIONS).unwrap();
-    assert!(matches!(recogniser.classify(&bar(2), 5, false), Err(RequestError::NotYet(_))));
+    assert!(matches!(recogniser.classify(&bar(2), ASKED), Err(RequestError::NotYet(_))));
     assert_eq!((enroll(&recogniser, "two", 2), enroll(&recogniser, "two", 2)), (1, 0));
     enroll(&recogniser, "five", 5);
-    let found = recogniser.classify(&bar(5), 1, true).unwrap();
+    let found = recogniser.classify(&bar(5), Asked { top: 1, with_ink: true, limit: None }).unwrap();
     assert_eq!((found.answer.label.as_deref(), found.answer.distance), (Some("five"), 0.0));
     assert_eq!(found.answer.nearest.len(), 1);
     assert!(found.ink.unwrap().starts_with("data:image/png;base64,"));
@@ -150,7 +156,7 @@ fn a_changed_gallery_is_told_of_and_calibrated_again_where_it_does_so_by_itself(
     for row in 0..5 {
         enroll(&recogniser, &row.to_string(), row);
     }
-    let stale = || recogniser.classify(&bar(6), 1, false).unwrap().stale;
+    let stale = || ask(&recogniser, 6).by.stale;
     let doubted = || !serde_json::to_value(recogniser.told().unwrap()).unwrap()["doubts"].is_null();
     assert_eq!((stale(), doubted()), (false, false));
     let mut other = Gallery::open(&setup.location()).unwrap();
