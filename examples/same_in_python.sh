@@ -25,6 +25,9 @@ PYTHON
 pictures="ink/*/*.png large/*/*.png coloured/*/*.png *.png *.bmp *.webp"
 for tower in omniglot-edge-exact omniglot-edge; do
     "$siamese" export $tower
-    "$siamese" embed $tower $pictures --out $tower.npy
-    "$python" "$here/embed.py" $tower.onnx $pictures --same-as $tower.npy
+done
+# The square of these lies around the ink, that of the next around the whole picture.
+for tower in omniglot-edge-exact.onnx omniglot-edge.onnx "$here/../onnx/glyphs-demo/tower.exact.onnx"; do
+    "$siamese" embed "$tower" $pictures --out out.npy
+    "$python" "$here/embed.py" "$tower" $pictures --same-as out.npy
 done

@@ -173,7 +173,7 @@ fn shown(page: &mut Page, labels: &[String], all: &[Answered]) -> Result<()> {
     order.sort_by(|a, b| margin(a).total_cmp(&margin(b)));
     let (wrong, others): (Vec<&Answered>, Vec<&Answered>) =
         order.into_iter().partition(|a| judged(labels, a) == Some(false));
-    for (heading, group) in [("Wrong", wrong), ("Least certain of the others", others)] {
+    for (heading, group) in [("Wrong", wrong), ("Least certain", others)] {
         let mut tiles = Vec::new();
         for a in group.into_iter().take(SHOWN) {
             if let Some(ink) = &a.ink {

@@ -115,8 +115,8 @@ impl Chart {
         let shown = self.shown();
         let (mut xs, ys) = ranges(&shown)
             .ok_or_else(|| Error::invalid(format!("chart of {}", self.y), "there is no point to show"))?;
-        for (at, _) in &self.marks {
-            xs = xs.start.min(*at)..xs.end.max(*at);
+        for at in self.shown_marks() {
+            xs = xs.start.min(at)..xs.end.max(at);
         }
         let ys = if self.style == Style::Area { 0.0..ys.end } else { ys };
         let plot = self.legend(&area, &shown, format).map_err(|e| failed(&e))?;
@@ -190,6 +190,10 @@ impl Chart {
         for (series, colour) in shown.iter().zip(COLOURS.iter().cycle()) {
             let points = series.points.iter().copied();
             match self.style {
+                // A line of one point would not be seen.
+                Style::Lines | Style::Dots if series.points.len() == 1 => {
+                    chart.draw_series(points.map(|p| Circle::new(p, 4, colour.filled())))?
+                }
                 Style::Lines => chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?,
                 Style::Dots => chart.draw_series(points.map(|p| Circle::new(p, 3, colour.filled())))?,
                 Style::Area => chart.draw_series(
@@ -197,10 +201,15 @@ impl Chart {
                 )?,
             };
         }
-        for (at, _) in &self.marks {
-            chart.draw_series([PathElement::new([(*at, upright.start), (*at, upright.end)], mark())])?;
+        for at in self.shown_marks() {
+            chart.draw_series([PathElement::new([(at, upright.start), (at, upright.end)], mark())])?;
         }
         Ok(())
+    }
+
+    /// Where the marks stand on the axis they are drawn on; those that are not finite are left out.
+    fn shown_marks(&self) -> impl Iterator<Item = f64> + '_ {
+        self.marks.iter().map(|m| if self.log_x { m.0.log10() } else { m.0 }).filter(|at| at.is_finite())
     }
 
     /// The points that can be shown, on the axis they are drawn on.
@@ -372,7 +381,7 @@ mod tests {
     #[test]
     fn a_mark_beside_all_points_is_within_the_axis() {
         let mut chart = chart(vec![(0.0, 3.0), (1.0, 2.0)]);
-        chart.marks = vec![(5.0, "far".into())];
+        chart.marks = vec![(5.0, "far".into()), (f64::NEG_INFINITY, "nowhere".into())];
         assert!(chart.svg().unwrap().contains("far"));
     }
 
@@ -386,7 +395,7 @@ mod tests {
     fn a_single_point_and_a_log_axis_are_shown() {
         let mut chart = chart(vec![(0.01, 1.0)]);
         chart.log_x = true;
-        assert!(chart.svg().is_ok());
+        assert!(chart.svg().unwrap().contains("<circle"));
     }
 
     #[test]
