@@ -319,7 +319,7 @@ fn a_request_may_choose_its_threshold_and_compare_two_pictures() {
     assert_eq!((status, &same["same"], &same["distance"]), (200, &true.into(), &0.0.into()));
     let (_, apart) = compare("?threshold=0", &dot, &strange);
     assert_eq!(apart["same"], false);
-    let told = bench.cli(&[
+    let told = bench.run(&[
         "verify",
         "asked/dot/9.png",
         "strange.png",
