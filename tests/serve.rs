@@ -267,7 +267,9 @@ fn several_pictures_are_answered_together_and_a_bad_one_spoils_none() {
     let one = |name: &str, picture: &[u8]| {
         let mut answer = served.json("POST", "/api/classify?top=1", picture);
         let parts = answer.as_object_mut().unwrap();
-        ["threshold", "stale", "milliseconds"].map(|key| parts.remove(key));
+        for key in ["threshold", "stale", "milliseconds"] {
+            assert!(parts.remove(key).is_some(), "{key}");
+        }
         parts.insert("name".into(), name.into());
         answer
     };
