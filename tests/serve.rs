@@ -267,7 +267,9 @@ fn several_pictures_are_answered_together_and_a_bad_one_spoils_none() {
     let one = |name: &str, picture: &[u8]| {
         let mut answer = served.json("POST", "/api/classify?top=1", picture);
         let parts = answer.as_object_mut().unwrap();
-        ["threshold", "stale", "milliseconds"].map(|key| parts.remove(key));
+        for key in ["threshold", "stale", "milliseconds"] {
+            assert!(parts.remove(key).is_some(), "{key}");
+        }
         parts.insert("name".into(), name.into());
         answer
     };
@@ -319,7 +321,7 @@ fn a_request_may_choose_its_threshold_and_compare_two_pictures() {
     assert_eq!((status, &same["same"], &same["distance"]), (200, &true.into(), &0.0.into()));
     let (_, apart) = compare("?threshold=0", &dot, &strange);
     assert_eq!(apart["same"], false);
-    let told = bench.cli(&[
+    let told = bench.run(&[
         "verify",
         "asked/dot/9.png",
         "strange.png",

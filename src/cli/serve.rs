@@ -89,7 +89,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 /// Who may ask what, and where that is told.
 fn conduct(arguments: &Arguments) -> Result<Conduct> {
     let token = arguments.token_file.as_deref().map(Token::read).transpose()?;
-    let log = arguments.log.as_deref().map(Log::to).transpose()?.unwrap_or_else(Log::none);
+    let log = arguments.log.as_deref().map(Log::to).transpose()?.unwrap_or_default();
     Ok(Conduct {
         access: Access { token, hosts: arguments.allow_host.clone(), ..Access::default() },
         log,

@@ -158,17 +158,13 @@ impl Room {
 
     /// Reads a body of at most `most` bytes, whose client may be silent for so long.
     pub async fn read(&self, body: Body, most: usize, silence: Duration) -> Result<Arrived, Refusal> {
-        let too_large = || {
-            let why = format!("the body is larger than {} MiB, the most that is taken", most >> 20);
-            Refusal(StatusCode::PAYLOAD_TOO_LARGE, why)
-        };
-        if body.size_hint().lower() > most as u64 {
-            return Err(too_large());
-        }
         let (mut body, mut bytes, mut room) = (body, Vec::new(), None::<OwnedSemaphorePermit>);
+        if body.size_hint().lower() > most as u64 {
+            return Err(too_large(body, most, silence).await);
+        }
         while let Some(piece) = next(&mut body, silence).await? {
             if bytes.len() + piece.len() > most {
-                return Err(too_large());
+                return Err(too_large(body, most, silence).await);
             }
             let before = bytes.len().div_ceil(Self::UNIT);
             bytes.extend_from_slice(&piece);
@@ -182,6 +178,19 @@ impl Room {
         }
         Ok(Arrived { bytes: bytes.into(), _room: room })
     }
+}
+
+/// Lets as much again go by, kept nowhere: most clients read no answer before they have sent all.
+async fn too_large(mut body: Body, most: usize, silence: Duration) -> Refusal {
+    let mut passed = 0;
+    while passed <= most {
+        match next(&mut body, silence).await {
+            Ok(Some(piece)) => passed += piece.len(),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let why = format!("the body is larger than {} MiB, the most that is taken", most >> 20);
+    Refusal(StatusCode::PAYLOAD_TOO_LARGE, why)
 }
 
 /// The next piece of a body; none at its end.

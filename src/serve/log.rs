@@ -15,12 +15,14 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 #[derive(Clone)]
 pub struct Log(Dispatch);
 
-impl Log {
+impl Default for Log {
     /// Nowhere.
-    pub fn none() -> Self {
+    fn default() -> Self {
         Self(Dispatch::new(NoSubscriber::default()))
     }
+}
 
+impl Log {
     /// At the end of a file; `-` is stderr.
     ///
     /// # Errors
@@ -86,7 +88,7 @@ mod tests {
         for _ in 0..2 {
             Log::to(&path).unwrap().answered(&told);
         }
-        Log::none().answered(&told);
+        Log::default().answered(&told);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines.len(), 2);

@@ -28,7 +28,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// How a server answers.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Conduct {
     /// Who may do what.
     pub access: Access,

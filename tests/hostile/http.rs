@@ -4,7 +4,7 @@ use super::readers::Reader;
 use crate::towers;
 use siamese::gallery::{Gallery, Limit, Location, Shots};
 use siamese::runtime::{Options as RuntimeOptions, TRACT};
-use siamese::serve::{Options, Recogniser, Server, Stop};
+use siamese::serve::{Conduct, Options, Recogniser, Server, Stop};
 use siamese::tower::{Distance, TowerKind};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -27,7 +27,7 @@ impl Served {
         let gallery = Gallery::create(&at, embedder.spec(), &tower).unwrap();
         let options = Options { shots: Shots::Best, limit: Limit::Calibrated, editable: true };
         let recogniser = Recogniser::new(gallery, embedder, &TRACT, options).unwrap();
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), recogniser).unwrap();
+        let server = Server::bind(([127, 0, 0, 1], 0).into(), recogniser, Conduct::default()).unwrap();
         let (address, stop) = (server.address(), server.stop());
         std::thread::spawn(move || server.run().unwrap());
         Self { address, stop, _dir: dir }
