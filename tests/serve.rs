@@ -187,6 +187,7 @@ fn a_form_with_a_file_is_taken_as_the_file() {
         ("/api/classify", vec![("file", "a.png", b"no picture".as_slice())], 422, "is not a picture"),
         ("/api/examples", vec![file], 400, "field `label`"),
         ("/api/examples", vec![("label", "", b"\xff"), file], 422, "no text"),
+        ("/api/examples", vec![("label", "", b"a"), ("label", "", b"b"), file], 422, "more than once"),
     ] {
         let (found, said) = send(path, &fields);
         let why = said["error"].as_str().unwrap_or_default();

@@ -209,7 +209,8 @@ impl<'a> Running<'a> {
     }
 
     fn product(&self, x: View<'_>, out: &mut ViewMut<'_>) {
-        let Action::Product { groups, channels: [inputs, outputs], runs, epilogue } = &self.step.action else {
+        let Action::Product { groups, channels: [inputs, outputs], runs, epilogue } = &self.step.action
+        else {
             return;
         };
         let windows = self.of(&self.step.windows);

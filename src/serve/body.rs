@@ -140,8 +140,8 @@ async fn from_form(headers: &HeaderMap, bytes: Bytes) -> Result<Brought, Refusal
         }
         let name = field.name().unwrap_or_default().to_string();
         match name.as_str() {
-            "label" if field.file_name().is_none() => brought.label = Some(text(field, "label").await?),
-            "source" if field.file_name().is_none() => brought.source = Some(text(field, "source").await?),
+            "label" if field.file_name().is_none() => text(&mut brought.label, field, "label").await?,
+            "source" if field.file_name().is_none() => text(&mut brought.source, field, "source").await?,
             // Some clients send a file without a name.
             "file" | "image" | "picture" => brought.pictures.push(picture(field).await?),
             _ if field.file_name().is_some() => brought.pictures.push(picture(field).await?),
@@ -176,13 +176,18 @@ async fn picture(field: Field<'_>) -> Result<Picture, Refusal> {
     Ok(Picture { name, bytes: field.bytes().await? })
 }
 
-async fn text(field: Field<'_>, name: &str) -> Result<String, Refusal> {
+/// Keeps a field's text where there is none yet.
+async fn text(kept: &mut Option<String>, field: Field<'_>, name: &str) -> Result<(), Refusal> {
     let bytes = field.bytes().await?;
     if bytes.len() > MAX_TEXT_BYTES {
         return Err(refused(format!("the form's field {name} is longer than {} KiB", MAX_TEXT_BYTES >> 10)));
     }
-    String::from_utf8(bytes.into())
-        .map_err(|_| refused(format!("the form's field {name} is no text in UTF-8")))
+    let text = String::from_utf8(bytes.into())
+        .map_err(|_| refused(format!("the form's field {name} is no text in UTF-8")))?;
+    if kept.replace(text).is_some() {
+        return Err(refused(format!("the form has the field {name} more than once")));
+    }
+    Ok(())
 }
 
 fn refused(why: String) -> Refusal {

@@ -106,14 +106,8 @@ struct MicroKernels<T: Element> {
 /// # Safety
 /// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus every tap plus blocks × lanes is
 /// inside; `w` holds `[blocks, taps, lanes]`; `out` takes P × blocks vectors.
-type DepthwiseKernel = unsafe fn(
-    x: *const f32,
-    offsets: *const u32,
-    taps: &[u32],
-    blocks: usize,
-    w: *const f32,
-    out: *mut f32,
-);
+type DepthwiseKernel =
+    unsafe fn(x: *const f32, offsets: *const u32, taps: &[u32], blocks: usize, w: *const f32, out: *mut f32);
 
 /// The kernels for convolutions of each channel by itself.
 struct DepthwiseKernels {

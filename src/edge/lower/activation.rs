@@ -51,7 +51,8 @@ impl<'a> Lowering<'a> {
 
     /// `αx + β` between 0 and 1.
     pub(super) fn hard_sigmoid(&mut self, i: usize, node: &'a NodeProto) -> Lowered {
-        let [alpha, beta] = [("alpha", 0.2), ("beta", 0.5)].map(|(name, default)| node.float_or(name, default));
+        let [alpha, beta] =
+            [("alpha", 0.2), ("beta", 0.5)].map(|(name, default)| node.float_or(name, default));
         let swish = (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5;
         if let Some(gate) = self.gate(i, node).filter(|_| swish) {
             return self.gated(node, gate, Function::HardSwish);

@@ -16,7 +16,12 @@ fn whole(limits: [f32; 2]) -> bool {
 
 impl<'a> Lowering<'a> {
     /// One number for all, or one a channel, for what is added or multiplied; none where it is neither.
-    pub(super) fn per_channel(&self, node: &NodeProto, i: usize, value: &LoweredValue) -> Lowered<Option<Vec<f32>>> {
+    pub(super) fn per_channel(
+        &self,
+        node: &NodeProto,
+        i: usize,
+        value: &LoweredValue,
+    ) -> Lowered<Option<Vec<f32>>> {
         let constant = self.constant(node, i)?;
         let channels = self.maps[value.map].channels;
         let numbers: Vec<f32> = constant.iter().map(|x| *x as f32).collect();
@@ -98,8 +103,7 @@ impl<'a> Lowering<'a> {
     fn residual(&mut self, node: &'a NodeProto, subtract: bool) -> Lowered {
         let [a, b] = self.alike(node)?;
         let ready = |v: &LoweredValue| if v.factor == 1.0 { self.ends(node, v) } else { None };
-        let (base, other, i) =
-            if subtract || ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
+        let (base, other, i) = if subtract || ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
         let base = self.settled(&node.input[i], base);
         let constant = self.maps[other.map].constant.is_some();
         let made_before = |d: &StepDraft| d.stage == Stage::Affine && (d.to > other.map || constant);

@@ -69,13 +69,19 @@ impl<'a> Lowering<'a> {
             Pooling::Sum => Some(range.map(|c| c.total(count))).filter(Range::is_exact),
         });
         let range = range.filter(|_| pooling == Pooling::Max || (inside && geometry.pads == [0; 4]));
-        let draft = StepDraft { action: ActionDraft::Pool(pooling, geometry), ..self.each(node.name(), value.map) };
+        let draft =
+            StepDraft { action: ActionDraft::Pool(pooling, geometry), ..self.each(node.name(), value.map) };
         self.push(draft, channels, geometry.size, range, View::image(channels, geometry.size))
     }
 
     /// The sum of each window, written as a convolution of each channel with ones; none where float32 may
     /// round it.
-    pub(super) fn sums(&mut self, node: &NodeProto, value: &LoweredValue, geometry: Geometry) -> Option<LoweredValue> {
+    pub(super) fn sums(
+        &mut self,
+        node: &NodeProto,
+        value: &LoweredValue,
+        geometry: Geometry,
+    ) -> Option<LoweredValue> {
         let count = geometry.kernel[0] * geometry.kernel[1];
         let sums = self.maps[value.map].range.as_ref()?.map(|c| c.total(count));
         let plain = geometry.pads == [0; 4] && sums.is_exact();
