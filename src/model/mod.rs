@@ -86,7 +86,9 @@ impl Recipe {
             recipe::Loss::Distil(distil) => match (&distil.beside, distil.by) {
                 (Some(loss), _) => loss,
                 (None, recipe::Likeness::Square) => return DistanceKind::L2,
-                (None, recipe::Likeness::Cosine | recipe::Likeness::Relations) => return DistanceKind::Cosine,
+                (None, recipe::Likeness::Cosine | recipe::Likeness::Relations) => {
+                    return DistanceKind::Cosine;
+                }
             },
             loss => loss,
         };
@@ -97,9 +99,7 @@ impl Recipe {
             recipe::Loss::Softmax
             | recipe::Loss::Cosine { .. }
             | recipe::Loss::Contrast { .. }
-            | recipe::Loss::Distil(_) => {
-                DistanceKind::Cosine
-            }
+            | recipe::Loss::Distil(_) => DistanceKind::Cosine,
             recipe::Loss::Sigmoid => DistanceKind::WeightedL1,
         }
     }

@@ -305,9 +305,10 @@ fn check_loss(loss: &Loss) -> Result<()> {
         Loss::Contrast { scale } => positive("loss.contrast.scale", *scale),
         Loss::Sigmoid | Loss::Softmax | Loss::Prototype => Ok(()),
         Loss::Distil(distil) => match distil.beside.as_deref() {
-            Some(Loss::Distil(_)) => {
-                Err(Error::invalid("loss.distil.beside", "is distillation again; a loss on labels can stand there"))
-            }
+            Some(Loss::Distil(_)) => Err(Error::invalid(
+                "loss.distil.beside",
+                "is distillation again; a loss on labels can stand there",
+            )),
             Some(other) => check_loss(other),
             None => Ok(()),
         },

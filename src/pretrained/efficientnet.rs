@@ -115,12 +115,19 @@ impl EfficientNetLite {
 
 impl Stage {
     /// conv 1×1 – ReLU6 – depthwise – ReLU6 – conv 1×1, plus the input where the shape stays.
-    fn block<'g>(&self, x: Expr<'g>, number: usize, stride: usize, weights: &mut Weights) -> Result<Expr<'g>> {
+    fn block<'g>(
+        &self,
+        x: Expr<'g>,
+        number: usize,
+        stride: usize,
+        weights: &mut Weights,
+    ) -> Result<Expr<'g>> {
         let name = |part: &str| format!("_blocks.{number}.{part}");
         let wide = x.dim(1) * self.expand;
         let mut conv = |x: Expr<'g>, part: &str, norm: &str, filters, depthwise| {
             let (kernel, stride) = if depthwise { (self.kernel, stride) } else { (1, 1) };
-            Conv { conv: &name(part), norm: &name(norm), filters, kernel, stride, depthwise }.build(x, weights)
+            Conv { conv: &name(part), norm: &name(norm), filters, kernel, stride, depthwise }
+                .build(x, weights)
         };
         let mut y = x;
         if self.expand != 1 {

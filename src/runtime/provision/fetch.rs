@@ -241,7 +241,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_told() {
         let wheel = Wheel { cuda: false, version: "1.32.0".into(), platforms: &["win_amd64"] };
-        let error = failed("pip", &wheel.as_package(&|_| true), "x\nERROR: [Errno 28] No space left on device\n");
+        let error =
+            failed("pip", &wheel.as_package(&|_| true), "x\nERROR: [Errno 28] No space left on device\n");
         assert!(error.to_string().contains("disk is full"), "{error}");
         assert_eq!(error.exit_code(), 3);
     }
