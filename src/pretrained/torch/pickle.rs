@@ -244,7 +244,7 @@ impl Machine {
     fn extend(&mut self, items: Vec<Value>, pairs: bool) -> Done {
         let place = match self.stack.last() {
             Some(Value::List(place)) if !pairs => *place,
-            Some(Value::Dict(place)) if pairs && items.len() % 2 == 0 => *place,
+            Some(Value::Dict(place)) if pairs && items.len().is_multiple_of(2) => *place,
             _ => return Err("has a pickle that adds to what is no list or dictionary".into()),
         };
         self.held[place].extend(items);
