@@ -182,6 +182,26 @@ fn what_cannot_be_trained_exits_with_2_and_says_why() {
             arguments: &[],
             told: &["at step 2 the loss is NaN", "no checkpoint had been written", "Lower the learning rate"],
         },
+        Case {
+            change: |r| {
+                r["loss"] = json!({"distil": {"teacher": "omniglot-edge-exact", "dim": 64}});
+            },
+            arguments: &[],
+            told: &["loss.distil.dim", "gives 128 numbers"],
+        },
+        Case {
+            change: |r| r["loss"] = json!({"distil": {"teacher": "efficientnet-lite9", "dim": 64}}),
+            arguments: &[],
+            told: &["efficientnet-lite9", "siamese model list"],
+        },
+        Case {
+            change: |r| {
+                r["loss"] = json!({"distil": {"teacher": "omniglot-edge-exact", "dim": 128}});
+                r["sampling"]["images"]["turns"] = 4.into();
+            },
+            arguments: &[],
+            told: &["sampling", "a teacher has not seen"],
+        },
         Case { change: same, arguments: &["--steps", "0"], told: &["steps: 0 must be from 1"] },
         Case {
             change: same,
@@ -200,6 +220,45 @@ fn what_cannot_be_trained_exits_with_2_and_says_why() {
         }
         assert!(!text.contains("panicked"), "{text}");
         assert!(!place.path("run/params.safetensors").exists());
+    }
+}
+
+/// A teacher of another width, and one whose relations are learned without any label.
+#[test]
+fn a_student_learns_what_a_larger_tower_makes_of_the_pictures() {
+    for (name, distil) in [
+        ("beside", json!({"dim": 128, "weight": 3.0, "beside": {"cosine": {"scale": 10.0, "margin": 0.1}}})),
+        ("alone", json!({"dim": 128, "by": "relations"})),
+    ] {
+        let mut taught = recipe();
+        taught["loss"]["distil"] = distil;
+        taught["loss"]["distil"]["teacher"] = "omniglot-edge-exact".into();
+        taught["loss"].as_object_mut().unwrap().remove("cosine");
+        taught["evaluation"]["every"] = 120.into();
+        let place = Place::new(&taught);
+        let output = place.train("run", &[]);
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
+        assert!(stderr(&output).contains("looks at 72 pictures, once"), "{}", stderr(&output));
+        let losses: Vec<f64> =
+            Folder::new(place.path("run")).lines().unwrap().iter().map(|l| l.loss).collect();
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+        assert!(mean(&losses[100..]) < 0.7 * mean(&losses[..10]), "{name}: {losses:?}");
+        // What was asked once is kept, and asked again of another teacher alone.
+        let kept = fs::read(place.path("run/teacher.safetensors")).unwrap();
+        fs::remove_file(place.path("run/params.safetensors")).unwrap();
+        let output = place.train("run", &["--resume"]);
+        assert!(output.status.success() && !stderr(&output).contains("once"), "{name}: {}", stderr(&output));
+        assert_eq!(fs::read(place.path("run/teacher.safetensors")).unwrap(), kept);
+        // The map to the teacher is no part of the tower.
+        let export = Command::new(env!("CARGO_BIN_EXE_siamese"))
+            .current_dir(place.0.path())
+            .args(["export", "run", "--json"])
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&export.stdout).unwrap();
+        assert!(export.status.success() && told.to_string().contains("tower.onnx"), "{}", stderr(&export));
+        let (params, _) = read_params(&place.path("run/params.safetensors")).unwrap();
+        assert_eq!(params.contains_key("head.teacher"), name == "beside");
     }
 }
 

@@ -55,9 +55,9 @@ fn shipped() -> &'static str {
 fn text(learned: &Learned) -> String {
     let gallery = &learned.gallery;
     let head = |cells: [&str; 4]| {
-        format!("{:56} {:>9} {:>9} {:>9}   gain (95 % interval)\n", cells[0], cells[1], cells[2], cells[3])
+        format!("{:72} {:>9} {:>9} {:>9}   gain (95 % interval)\n", cells[0], cells[1], cells[2], cells[3])
     };
-    let mut text = format!("{:56} one-shot on new…     new pictures\n", "");
+    let mut text = format!("{:72} one-shot on new…     new pictures\n", "");
     text += &head(["tried", "classes", "pictures", "from all"]);
     for (place, c) in learned.candidates.iter().enumerate() {
         text += &line(c, place == learned.kept);
@@ -77,7 +77,7 @@ fn line(c: &Candidate, kept: bool) -> String {
     let [low, high] = c.gain_interval_95.map(|x| 100.0 * x);
     let mark = if kept { "  ← kept" } else { "" };
     format!(
-        "{:56} {:>9} {:>9} {:>9}  {:+5.1} ({low:+.1} to {high:+.1}){mark}\n",
+        "{:72} {:>9} {:>9} {:>9}  {:+5.1} ({low:+.1} to {high:+.1}){mark}\n",
         c.name,
         share(c.new_classes),
         share(c.new_pictures),

@@ -17,7 +17,7 @@ pub use format::{Format, create};
 pub use inputs::{Listed, PictureFile, PictureFiles};
 pub use lines::{names, stream};
 pub use sink::{Sink, Tee};
-pub use within::{rounding_matrix, within_class};
+pub use within::{rounding_matrix, telling_matrix, within_class};
 pub use write::{write_pictures, write_set};
 
 use crate::image::{self, Preprocessing};

@@ -31,6 +31,25 @@ pub fn rounding_matrix(mut within: Array2<f64>, smoothing: f64) -> Option<Array2
     Some(inverse)
 }
 
+/// The matrix that makes a direction count by how far classes differ in it: M with `MᵀM = B·(B + w)⁻¹`, B the
+/// covariance of classes' means and w the variance within classes, the same in every direction. That is how far the mean
+/// of a class is told by one picture of it (Ioffe 2006, "Probabilistic Linear Discriminant Analysis"; Prince, Elder
+/// 2007). None where they are no covariances.
+pub fn telling_matrix(mut between: Array2<f64>, within: f64) -> Option<Array2<f64>> {
+    if !within.is_normal() {
+        return None;
+    }
+    between.diag_mut().map_inplace(|v| *v += within);
+    // B·(B + w)⁻¹ = 1 − w·(B + w)⁻¹; what classes do not differ in at all is left a trace, so that it has a root.
+    let inverse = inverse_of_lower(&cholesky(&between)?);
+    let mut share = inverse.t().dot(&inverse) * -within;
+    share.diag_mut().map_inplace(|v| *v += 1.0 + LEAST_SHARE);
+    Some(cholesky(&share)?.reversed_axes())
+}
+
+/// What counts of a direction in which classes do not differ.
+const LEAST_SHARE: f64 = 1e-6;
+
 /// L with `L·Lᵀ = a`; none where `a` is not positive definite.
 fn cholesky(a: &Array2<f64>) -> Option<Array2<f64>> {
     let n = a.nrows();
@@ -82,6 +101,19 @@ mod tests {
             assert!((within[at] - expected).abs() < 1e-12, "{at:?}: {}", within[at]);
         }
         assert!(within_class(arr2(&[[1.0], [2.0]]), &[vec![0], vec![1]]).is_none());
+    }
+
+    #[test]
+    fn directions_count_by_what_tells_classes_apart() {
+        // Classes differ by 9 along the diagonal, and not at all across it; within them the variance is 1.
+        let between = arr2(&[[4.5, 4.5], [4.5, 4.5]]);
+        let m = telling_matrix(between, 1.0).unwrap();
+        let share = m.t().dot(&m);
+        let along = share.dot(&arr2(&[[1.0], [1.0]]));
+        let across = share.dot(&arr2(&[[1.0], [-1.0]]));
+        assert!(along.iter().all(|x| (x - 0.9).abs() < 1e-5) && across.iter().all(|x| x.abs() < 1e-5));
+        assert!(telling_matrix(Array2::eye(2), 0.0).is_none());
+        assert!(telling_matrix(Array2::from_elem((2, 2), f64::NAN), 1.0).is_none());
     }
 
     #[test]

@@ -15,12 +15,15 @@ const LOWEST_OPSET: i64 = 13;
 /// What the values and weights that are added are called first.
 const NAME: &str = "projection";
 
-/// An affine map of embeddings: `x ↦ M·(x − mean)`.
+/// An affine map of embeddings, or of the roots of their numbers: `x ↦ M·(x − mean)`.
 ///
 /// What goes in are the embeddings as [`Projection::seen`] shows them; distances of what comes out are cosines
 /// where the tower's are, else Euclidean ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projection {
+    /// Whether the square root of each number is taken first (of float towers, and of numbers that are never below 0:
+    /// those behind a rectifier; Perronnin, Sánchez, Mensink 2010, "Improving the Fisher Kernel", section 3.2).
+    pub root: bool,
     /// `[D]`.
     pub mean: Array1<f32>,
     /// M, `[E, D]`.
@@ -29,9 +32,12 @@ pub struct Projection {
 
 impl Projection {
     /// Embeddings `[N, D]` of a tower as a projection takes them: rows of unit length where distances are
-    /// cosines of float towers, else as they are.
-    pub fn seen(tower: &TowerSpec, embeddings: ArrayView2<'_, f32>) -> Array2<f32> {
+    /// cosines of float towers, else as they are; with `root` of the numbers' square roots.
+    pub fn seen(tower: &TowerSpec, embeddings: ArrayView2<'_, f32>, root: bool) -> Array2<f32> {
         let mut rows = embeddings.to_owned();
+        if root {
+            rows.mapv_inplace(|x| x.max(0.0).sqrt());
+        }
         if unit(tower) {
             for mut row in rows.outer_iter_mut() {
                 let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
@@ -114,6 +120,9 @@ fn check(model: &ModelProto, tower: &TowerSpec, projection: &Projection) -> Resu
         let why = format!("takes {columns} numbers less {mean} means; the tower gives {}", tower.dim);
         return Err(Error::invalid("the projection", why));
     }
+    if projection.root && tower.kind == TowerKind::Exact {
+        return Err(Error::invalid("the projection", "takes roots, which have no exact form"));
+    }
     if projection.matrix.iter().chain(&projection.mean).any(|x| !x.is_finite()) {
         return Err(Error::invalid("the projection", "holds a number that is not finite"));
     }
@@ -123,7 +132,10 @@ fn check(model: &ModelProto, tower: &TowerSpec, projection: &Projection) -> Resu
 fn float<'g>(g: &'g Graph, x: Expr<'g>, tower: &TowerSpec, projection: &Projection) -> Result<Expr<'g>> {
     let matrix = g.initializer("projection.weight", Tensor::F32(projection.matrix.clone().into_dyn()));
     let bias = g.initializer("projection.bias", Tensor::F32(projection.bias().into_dyn()));
-    let y = g.within(NAME, || if unit(tower) { unit_length(x) } else { x }.linear(matrix, Some(bias)));
+    let y = g.within(NAME, || {
+        let x = if projection.root { x.relu().sqrt() } else { x };
+        if unit(tower) { unit_length(x) } else { x }.linear(matrix, Some(bias))
+    });
     Ok(if unit(tower) { g.within(NAME, || unit_length(y)) } else { y })
 }
 
@@ -228,15 +240,21 @@ mod tests {
     /// To half of the numbers, each the mean of two.
     fn halving(dim: usize) -> Projection {
         let matrix = Array2::from_shape_fn((dim / 2, dim), |(i, j)| if j / 2 == i { 0.5 } else { 0.01 });
-        Projection { mean: Array1::from_shape_fn(dim, |j| 0.01 * (j % 3) as f32), matrix }
+        Projection { root: false, mean: Array1::from_shape_fn(dim, |j| 0.01 * (j % 3) as f32), matrix }
     }
 
     #[test]
     fn the_graph_computes_what_the_map_says() {
-        for tower in SHIPPED {
+        let both = SHIPPED.iter().flat_map(|tower| [(tower, false), (tower, true)]);
+        for (tower, root) in both {
             let (spec, model) = read(tower);
-            let map = halving(spec.dim);
-            let plain = Projection::seen(&spec, embedded(&model).view());
+            let map = Projection { root, ..halving(spec.dim) };
+            if root && spec.kind == TowerKind::Exact {
+                let said = project(&model, &spec, &map, 1.0).unwrap_err().to_string();
+                assert!(said.contains("no exact form"), "{said}");
+                continue;
+            }
+            let plain = Projection::seen(&spec, embedded(&model).view(), root);
             let wanted = map.apply(plain.view());
             let largest = wanted.iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));
             let projected = project(&model, &spec, &map, largest).unwrap();

@@ -1,6 +1,6 @@
-//! The closed form: centring and the within-class covariance.
+//! The closed forms: centring and the within-class covariance, then how far classes differ.
 
-use crate::embed::{rounding_matrix, within_class};
+use crate::embed::{rounding_matrix, telling_matrix, within_class};
 use crate::export::Projection;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
@@ -11,13 +11,8 @@ pub(super) fn closed(
     classes: &[Vec<usize>],
     smoothing: f64,
 ) -> Option<Projection> {
-    let means: Vec<Array1<f64>> = classes
-        .iter()
-        .filter(|members| !members.is_empty())
-        .filter_map(|members| rows.select(Axis(0), members).mapv(f64::from).mean_axis(Axis(0)))
-        .collect();
-    let count = means.len();
-    let mean = means.into_iter().reduce(|sum, mean| sum + mean)? / count as f64;
+    let means = means(rows, classes);
+    let mean = means.mean_axis(Axis(0))?;
     let learned: Vec<usize> = classes.iter().flatten().copied().collect();
     let mut place = vec![usize::MAX; rows.nrows()];
     learned.iter().enumerate().for_each(|(at, &image)| place[image] = at);
@@ -25,5 +20,45 @@ pub(super) fn closed(
         classes.iter().map(|members| members.iter().map(|&image| place[image]).collect()).collect();
     let within = within_class(rows.select(Axis(0), &learned).mapv(f64::from), &placed)?;
     let matrix: Array2<f64> = rounding_matrix(within, smoothing)?;
-    Some(Projection { mean: mean.mapv(|x| x as f32), matrix: matrix.mapv(|x| x as f32) })
+    let (mean, matrix) = (mean.mapv(|x| x as f32), matrix.mapv(|x| x as f32));
+    Some(Projection { root: false, mean, matrix })
+}
+
+/// The same map with each direction weighed by how far these classes differ in it, beside how pictures of one class do;
+/// none where that cannot be told.
+pub(super) fn telling(
+    rows: ArrayView2<'_, f32>,
+    classes: &[Vec<usize>],
+    round: &Projection,
+) -> Option<Projection> {
+    let seen = round.apply(rows);
+    let means = means(seen.view(), classes);
+    let centre = means.mean_axis(Axis(0))?;
+    let apart = &means - &centre;
+    let between = apart.t().dot(&apart) / (means.nrows().checked_sub(1).filter(|n| *n > 0)? as f64);
+    let matrix = telling_matrix(between, variance_within(seen.view(), classes)?)?.mapv(|x| x as f32);
+    Some(Projection { matrix: matrix.dot(&round.matrix), ..round.clone() })
+}
+
+/// The means of the classes that have pictures, `[C, D]`.
+fn means(rows: ArrayView2<'_, f32>, classes: &[Vec<usize>]) -> Array2<f64> {
+    let some: Vec<&Vec<usize>> = classes.iter().filter(|members| !members.is_empty()).collect();
+    let mut means = Array2::zeros((some.len(), rows.ncols()));
+    for (mut mean, members) in means.outer_iter_mut().zip(some) {
+        members.iter().for_each(|&image| mean += &rows.row(image).mapv(f64::from));
+        mean /= members.len() as f64;
+    }
+    means
+}
+
+/// The variance of a number about its class's mean, the mean over all of them.
+fn variance_within(rows: ArrayView2<'_, f32>, classes: &[Vec<usize>]) -> Option<f64> {
+    let (mut sum, mut freedom) = (0.0, 0);
+    for members in classes.iter().filter(|members| members.len() > 1) {
+        let own = rows.select(Axis(0), members).mapv(f64::from);
+        let mean: Array1<f64> = own.mean_axis(Axis(0))?;
+        sum += (own - &mean).iter().map(|x| x * x).sum::<f64>();
+        freedom += members.len() - 1;
+    }
+    (freedom > 0).then(|| sum / (freedom * rows.ncols()) as f64)
 }

@@ -160,7 +160,7 @@ mod tests {
             row[1] = 0.5 * angle.sin();
         }
         let classes: Vec<Vec<usize>> = (0..5).map(|class| (class..40).step_by(5).collect()).collect();
-        let start = Projection { mean: Array1::zeros(8), matrix: Array2::eye(8) };
+        let start = Projection { root: false, mean: Array1::zeros(8), matrix: Array2::eye(8) };
         let labels: Vec<usize> = (0..40).map(|i| i % 5).collect();
         let how = Contrast { steps: 100, classes: 5, rate: 0.1, ..Contrast::default() };
         let learned = how.learn(x.view(), &classes, start.clone());
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn one_class_teaches_nothing() {
-        let start = Projection { mean: Array1::zeros(3), matrix: Array2::eye(3) };
+        let start = Projection { root: false, mean: Array1::zeros(3), matrix: Array2::eye(3) };
         let learned = Contrast::default().learn(rows(4, 3).view(), &[vec![0, 1, 2, 3]], start.clone());
         assert_eq!(learned, start);
     }

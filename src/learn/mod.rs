@@ -1,8 +1,9 @@
 //! From class folders to a recogniser: what a tower knows already is measured, then what can be learned from
 //! the folders themselves is tried on classes and examples held out, and kept where it is surely better.
 //!
-//! What can be learned: a projection of the embeddings, of any tower, by the within-class covariance
-//! (`closed`) and by a contrastive step after it (`contrast`). It becomes part of the tower's graph.
+//! What can be learned: a projection of the embeddings of any tower, or of their roots where they lie behind a
+//! rectifier, by the within-class covariance and how far classes differ (`closed`), and by a contrastive step after it
+//! (`contrast`). It becomes part of the tower's graph.
 //! Whatever is not better, beyond what chance explains, leaves the tower as it was.
 
 mod closed;
@@ -29,8 +30,9 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use trial::{Fold, Shares, folds, gain, measure, surely_worse};
 
-/// Shares of the mean variance that are added to the within-class covariance.
-const SMOOTHINGS: [f64; 4] = [0.1, 0.3, 1.0, 3.0];
+/// The share of the mean variance that is added to the within-class covariance, and others that are tried.
+const USUAL: f64 = 1.0;
+const SMOOTHINGS: [f64; 3] = [0.1, 0.3, 3.0];
 /// A smaller gain is not worth another tower, whose embeddings no earlier gallery can use.
 const LEAST_GAIN: f64 = 0.005;
 /// The seed of folds.
@@ -104,28 +106,46 @@ struct Material {
     embeddings: Array2<f32>,
     /// The same as a projection takes them.
     rows: Array2<f32>,
+    /// The same of their numbers' roots, where none is below 0 and no exact tower stands beside this one.
+    roots: Option<Array2<f32>>,
     labels: Vec<u32>,
 }
 
 /// A way to learn a projection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Way {
+    /// Of the numbers' roots.
+    root: bool,
+    /// Share of the mean variance that is added to the within-class covariance.
     smoothing: f64,
+    /// Directions count by how far classes differ in them.
+    telling: bool,
     contrast: Option<Contrast>,
 }
 
 impl Way {
-    fn learn(&self, rows: &Array2<f32>, classes: &[Vec<usize>]) -> Option<Projection> {
-        let closed = closed::closed(rows.view(), classes, self.smoothing)?;
+    /// The rows that it takes.
+    fn rows<'a>(&self, material: &'a Material) -> Option<&'a Array2<f32>> {
+        if self.root { material.roots.as_ref() } else { Some(&material.rows) }
+    }
+
+    fn learn(&self, material: &Material, classes: &[Vec<usize>]) -> Option<Projection> {
+        let rows = self.rows(material)?;
+        let mut map = Projection { root: self.root, ..closed::closed(rows.view(), classes, self.smoothing)? };
+        if self.telling {
+            map = closed::telling(rows.view(), classes, &map)?;
+        }
         Some(match &self.contrast {
-            Some(contrast) => contrast.learn(rows.view(), classes, closed),
-            None => closed,
+            Some(contrast) => contrast.learn(rows.view(), classes, map),
+            None => map,
         })
     }
 
     fn name(&self) -> String {
+        let of = if self.root { "roots, " } else { "" };
+        let weighed = if self.telling { ", between" } else { "" };
         let then = if self.contrast.is_some() { ", then contrast" } else { "" };
-        format!("within-class covariance, smoothed by {}{then}", self.smoothing)
+        format!("{of}within-class covariance, smoothed by {}{weighed}{then}", self.smoothing)
     }
 }
 
@@ -173,9 +193,13 @@ impl Material {
         let (spec, model) = TowerSpec::read(tower)?;
         let mut embedder: Box<dyn Embedder> = runner.load(tower)?;
         let embeddings = embed::images(data.images.view(), embedder.as_mut(), |_| ())?;
-        let rows = Projection::seen(&spec, embeddings.view());
+        let rows = Projection::seen(&spec, embeddings.view(), false);
+        let rooted = spec.kind == TowerKind::Float
+            && exact_sibling(tower).is_none()
+            && embeddings.iter().all(|x| *x >= 0.0);
+        let roots = rooted.then(|| Projection::seen(&spec, embeddings.view(), true));
         let (tower, labels) = (tower.to_path_buf(), data.labels.clone());
-        Ok(Self { tower, spec, model, embeddings, rows, labels })
+        Ok(Self { tower, spec, model, embeddings, rows, roots, labels })
     }
 }
 
@@ -202,24 +226,35 @@ fn tried(material: &Material, members: &[Vec<usize>], watch: &mut dyn Watch) -> 
     let mut ways = Vec::new();
     let attempt = |way: Way| {
         measure(material, &folds, &of_projected, |fold: &Fold| {
-            Some(way.learn(&material.rows, &fold.learn)?.apply(material.rows.view()))
+            Some(way.learn(material, &fold.learn)?.apply(way.rows(material)?.view()))
         })
     };
-    let mut add = |way: Way, candidates: &mut Vec<Candidate>| {
+    let mut add = |way: Way| {
         if let Some(shares) = attempt(way) {
             candidates.push(candidate(way.name(), &as_is, &shares));
             ways.push(way);
         }
+        // The best so far, which what follows is added to.
+        let gain = |&place: &usize| candidates[place + 1].gain;
+        (0..ways.len()).max_by(|a, b| gain(a).total_cmp(&gain(b))).map(|place| ways[place])
     };
     watch.say("trying projections by the within-class covariance");
-    for smoothing in SMOOTHINGS {
-        add(Way { smoothing, contrast: None }, &mut candidates);
+    let plain = Way { root: false, smoothing: USUAL, telling: false, contrast: None };
+    let mut best = add(plain);
+    if material.roots.is_some() {
+        best = add(Way { root: true, ..plain });
     }
-    let closest = (1..candidates.len()).max_by(|&a, &b| candidates[a].gain.total_cmp(&candidates[b].gain));
-    if let Some(closest) = closest {
+    let root = best.is_some_and(|way| way.root);
+    for smoothing in SMOOTHINGS {
+        best = add(Way { root, smoothing, ..plain });
+    }
+    if let Some(way) = best {
+        watch.say("weighing directions by how far classes differ in them");
+        best = add(Way { telling: true, ..way });
+    }
+    if let Some(way) = best {
         watch.say("trying a contrastive step after it");
-        let smoothing = SMOOTHINGS[closest - 1];
-        add(Way { smoothing, contrast: Some(Contrast::default()) }, &mut candidates);
+        add(Way { contrast: Some(Contrast::default()), ..way });
     }
     (ways, candidates)
 }
@@ -253,11 +288,12 @@ fn exact_sibling(tower: &Path) -> Option<PathBuf> {
 fn write(material: &Material, way: Option<Way>, members: &[Vec<usize>], out: &Path) -> Result<PathBuf> {
     let exact = material.spec.kind == TowerKind::Exact;
     let file = out.join(if exact { "tower.exact.onnx" } else { "tower.onnx" });
-    let Some(map) = way.and_then(|way| way.learn(&material.rows, members)) else {
+    let learned = way.and_then(|way| Some((way.learn(material, members)?, way.rows(material)?)));
+    let Some((map, rows)) = learned else {
         files::replace(&file, &tower::read_bytes(&material.tower)?)?;
         return Ok(file);
     };
-    let largest = map.apply(material.rows.view()).iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));
+    let largest = map.apply(rows.view()).iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));
     export::save(&project(&material.model, &material.spec, &map, largest)?, &file)?;
     Ok(file)
 }

@@ -14,6 +14,7 @@ macro_rules! shipped {
 pub const SHIPPED: &[(&str, &str)] = shipped![
     "emoji-edge",
     "emoji-edge-base",
+    "emoji-edge-distil",
     "glyphs-demo",
     "mnist-conv3",
     "mnist-conv3-embed",

@@ -33,6 +33,7 @@ fn every_experiment_has_a_recipe_named_after_its_folder() {
     let expected = [
         "emoji-edge",
         "emoji-edge-base",
+        "emoji-edge-distil",
         "glyphs-demo",
         "mnist-conv3",
         "mnist-conv3-embed",
