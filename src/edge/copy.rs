@@ -91,7 +91,8 @@ fn along(from: (&Map, &View), to: (&Map, &View), axis: usize) -> Option<Vec<Loop
             _ => return None,
         };
         let count = one.size.min(two.size);
-        let apart = [(0, one), (1, two)].map(|(i, part)| part.step * units(ends[i].0)[part.side as usize] as isize);
+        let apart =
+            [(0, one), (1, two)].map(|(i, part)| part.step * units(ends[i].0)[part.side as usize] as isize);
         loops.push(Loop { count, apart });
         for (parts, mut part) in left.iter_mut().zip([one, two]) {
             if part.size > count {

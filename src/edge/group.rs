@@ -19,7 +19,8 @@ const MEMORY: usize = 1 << 19;
 pub fn grouped(mut program: Program) -> Program {
     let Some(first) = first(&program.steps) else { return program };
     // What always holds the same is there once.
-    let once = |(map, _): &(usize, Vec<f32>)| program.steps[first..].iter().any(|s| s.reads().any(|m| m == *map));
+    let once =
+        |(map, _): &(usize, Vec<f32>)| program.steps[first..].iter().any(|s| s.reads().any(|m| m == *map));
     if program.constants.iter().any(once) {
         return program;
     }

@@ -65,7 +65,8 @@ struct Linker {
 impl Linker {
     /// The step of a draft, after those that change the type of its inputs where they must.
     fn step(&mut self, draft: StepDraft) -> Option<Vec<Step>> {
-        let StepDraft { name, action, mut from, mut other, residual, to, epilogue, function, strict, .. } = draft;
+        let StepDraft { name, action, mut from, mut other, residual, to, epilogue, function, strict, .. } =
+            draft;
         let mut steps = Vec::new();
         let integers = match &action {
             ActionDraft::Product(p) => p.integers_to.is_some(),
@@ -101,7 +102,14 @@ impl Linker {
             Order::Rows => f.repeated(self.maps[to].size[1]),
             Order::Pixels | Order::Tiles => f,
         });
-        let action = self.action(action, [from, to], other.as_ref().map(|(map, _)| *map), strict, epilogue)?;
+        let action = self.action(
+            action,
+            [from, to],
+            other.as_ref().map(|(map, _)| *map),
+            strict,
+            residual.is_some(),
+            epilogue,
+        )?;
         let step =
             Step { name, action, from, windows, other, residual, function, to, at, clears: false, images: 1 };
         steps.push(step);
@@ -131,13 +139,18 @@ impl Linker {
         [from, to]: [usize; 2],
         other: Option<usize>,
         strict: bool,
+        residual: bool,
         epilogue: Epilogue,
     ) -> Option<Action> {
         let epilogue = self.limited(epilogue, to);
         let map = &self.maps[from];
         Some(match action {
-            ActionDraft::Product(product) => self.product(&product, [from, to], strict, epilogue)?,
-            ActionDraft::Maps(MapsDraft { left, right }) => return self.maps((&left, &right), &self.maps[other?], epilogue),
+            ActionDraft::Product(product) => {
+                self.product(&product, [from, to], strict, residual, epilogue)?
+            }
+            ActionDraft::Maps(MapsDraft { left, right }) => {
+                return self.maps((&left, &right), &self.maps[other?], epilogue);
+            }
             ActionDraft::Elementwise => Action::Elementwise(self.repeated(&epilogue, from)),
             ActionDraft::Combine { how, spread } => {
                 Action::Combine { how, width: if spread { map.channels } else { map.channels * map.size[1] } }
@@ -152,7 +165,9 @@ impl Linker {
                     Pooling::Mean(_) | Pooling::Sum => Action::MeanPool(pool),
                 }
             }
-            ActionDraft::Copy { from: a, to: b } => Action::Copy(Copying::new((map, &a), (&self.maps[to], &b))?),
+            ActionDraft::Copy { from: a, to: b } => {
+                Action::Copy(Copying::new((map, &a), (&self.maps[to], &b))?)
+            }
             ActionDraft::UnitLength(epsilon) => Action::UnitLength(epsilon),
             ActionDraft::Softmax => Action::Softmax,
             ActionDraft::LayerNorm(how) => Action::LayerNorm(how),
@@ -221,7 +236,8 @@ impl Linker {
                 Offsets::new(&places.collect::<Vec<_>>())
             }
             ActionDraft::Pool(_, windows) => {
-                let seen = |axis: usize| (0..size[axis]).map(move |place| inside(windows, axis, place, map.size));
+                let seen =
+                    |axis: usize| (0..size[axis]).map(move |place| inside(windows, axis, place, map.size));
                 let begins = seen(0).flat_map(|(y, _)| seen(1).map(move |(x, _)| [y, x]));
                 map.places(begins)
             }
@@ -233,12 +249,7 @@ impl Linker {
         }
     }
 
-    fn maps(
-        &self,
-        (left, right): (&View, &View),
-        other: &Map,
-        epilogue: Epilogue,
-    ) -> Option<Action> {
+    fn maps(&self, (left, right): (&View, &View), other: &Map, epilogue: Epilogue) -> Option<Action> {
         let (rank, shape) = (right.rank(), right.shape());
         let apart = |axis: usize| right.stride(axis, units(other));
         Some(Action::Maps {
@@ -256,6 +267,7 @@ impl Linker {
         p: &ProductDraft,
         [from, to]: [usize; 2],
         strict: bool,
+        residual: bool,
         mut epilogue: Epilogue,
     ) -> Option<Action> {
         let Map { channels, size, .. } = self.maps[to];
@@ -276,7 +288,9 @@ impl Linker {
         if p.way == Way::Channels {
             let taps: Option<Vec<u32>> = taps.map(|place| u32::try_from(tap(place)).ok()).collect();
             let each = |c: usize, tap: usize| weight(c, tap / kw, tap % kw, 0);
-            let weights = Depthwise::new(self.kernels, channels, kh * kw, each);
+            let plain = !epilogue.floor && !residual && epilogue.scale.iter().all(|s| *s == 1.0);
+            let packed = (plain && !self.maps[to].bytes).then_some(&epilogue);
+            let weights = Depthwise::new(self.kernels, channels, kh * kw, each, packed);
             return Some(Action::Depthwise { weights, taps: taps?, epilogue });
         }
         // Neighbouring pixels of a window are one run of memory where no channel is left out between them.
@@ -334,7 +348,8 @@ fn inside(windows: &Geometry, axis: usize, place: usize, size: [usize; 2]) -> (u
 fn extents(pooling: Pooling, windows: &Geometry, size: [usize; 2]) -> Option<Vec<Extent>> {
     // A tap that counts, though it may see padding.
     let counted = |axis: usize, place: usize| {
-        let (start, end) = (place * windows.strides[axis], size[axis] + windows.pads[axis] + windows.pads[axis + 2]);
+        let (start, end) =
+            (place * windows.strides[axis], size[axis] + windows.pads[axis] + windows.pads[axis + 2]);
         end.saturating_sub(start).div_ceil(windows.dilations[axis]).min(windows.kernel[axis])
     };
     let mut extents = Vec::with_capacity(windows.size[0] * windows.size[1]);

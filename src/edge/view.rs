@@ -37,12 +37,8 @@ impl View {
     /// `[1, C, H, W]` of a whole map.
     pub fn image(channels: usize, [height, width]: [usize; 2]) -> Self {
         let of = |side, size| normal(&[Part { side, size, step: 1 }]);
-        let axes = vec![
-            Vec::new(),
-            of(Side::Channels, channels),
-            of(Side::Rows, height),
-            of(Side::Columns, width),
-        ];
+        let axes =
+            vec![Vec::new(), of(Side::Channels, channels), of(Side::Rows, height), of(Side::Columns, width)];
         Self { axes, origin: [0; 3] }
     }
 
@@ -95,7 +91,8 @@ impl View {
         let full = |(side, size): (Side, usize)| {
             let mut own: Vec<Part> = parts.iter().copied().filter(|p| p.side == side).collect();
             own.sort_by_key(|p| p.step);
-            let covered = own.iter().try_fold(1, |next, p| (p.step == next as isize).then_some(next * p.size));
+            let covered =
+                own.iter().try_fold(1, |next, p| (p.step == next as isize).then_some(next * p.size));
             covered == Some(size)
         };
         self.origin == [0; 3] && sides.into_iter().all(full)
@@ -308,7 +305,10 @@ mod tests {
     fn rows_of_an_image_become_one_axis_and_two_again() {
         let image = View::image(6, [5, 4]);
         let tokens = image.reshaped(&[1, 6, 20]).unwrap().permuted(&[0, 2, 1]);
-        assert!(tokens.is(&[2], &[(Side::Channels, 6)]) && tokens.is(&[1], &[(Side::Rows, 5), (Side::Columns, 4)]));
+        assert!(
+            tokens.is(&[2], &[(Side::Channels, 6)])
+                && tokens.is(&[1], &[(Side::Rows, 5), (Side::Columns, 4)])
+        );
         assert_eq!(tokens.permuted(&[0, 2, 1]).reshaped(&[1, 6, 5, 4]).unwrap(), image);
         assert_eq!(image.reshaped(&[1, 4, 30]), None, "channels are not a multiple of 4");
         assert_eq!(image.reshaped(&[1, 6, 5, 3]), None, "too few elements");
@@ -326,7 +326,9 @@ mod tests {
 
     #[test]
     fn a_shape_has_a_map_of_its_own() {
-        for shape in [vec![1, 4, 3, 2], vec![1, 7, 5], vec![1, 9], vec![1, 2, 3, 4, 5], vec![2, 3, 4, 5], vec![1]] {
+        for shape in
+            [vec![1, 4, 3, 2], vec![1, 7, 5], vec![1, 9], vec![1, 2, 3, 4, 5], vec![2, 3, 4, 5], vec![1]]
+        {
             let (channels, size, view) = View::natural(&shape);
             assert_eq!(view.shape(), shape);
             assert!(view.covers(channels, size));

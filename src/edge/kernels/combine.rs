@@ -35,14 +35,7 @@ passes! {
 }
 
 #[inline(always)]
-fn combine(
-    how: Binary,
-    left: Operand<'_>,
-    right: Operand<'_>,
-    width: usize,
-    out: &mut [f32],
-    at: &[u32],
-) {
+fn combine(how: Binary, left: Operand<'_>, right: Operand<'_>, width: usize, out: &mut [f32], at: &[u32]) {
     match how {
         Binary::Mul => each(left, right, width, out, at, |a, b| a * b),
         Binary::Div => each(left, right, width, out, at, |a, b| a / b),

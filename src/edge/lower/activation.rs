@@ -31,8 +31,14 @@ impl<'a> Lowering<'a> {
 
     /// `PRelu`, with one slope for all or one a channel.
     fn slopes(&mut self, node: &'a NodeProto) -> Lowered {
-        let value = self.whole(node, 0)?;
-        let slopes = self.per_channel(node, 1, &value)?.ok_or(Why::Operands)?;
+        let mut value = self.whole(node, 0)?;
+        let mut slopes = self.per_channel(node, 1, &value)?;
+        if slopes.is_none() && value.view.rank() == 4 {
+            // Channels that changed places are put in order.
+            value = self.image(node, 0)?;
+            slopes = self.per_channel(node, 1, &value)?;
+        }
+        let slopes = slopes.ok_or(Why::Operands)?;
         Ok(self.function(&[node], &value, Function::Slopes(slopes)))
     }
 
@@ -51,7 +57,8 @@ impl<'a> Lowering<'a> {
 
     /// `αx + β` between 0 and 1.
     pub(super) fn hard_sigmoid(&mut self, i: usize, node: &'a NodeProto) -> Lowered {
-        let [alpha, beta] = [("alpha", 0.2), ("beta", 0.5)].map(|(name, default)| node.float_or(name, default));
+        let [alpha, beta] =
+            [("alpha", 0.2), ("beta", 0.5)].map(|(name, default)| node.float_or(name, default));
         let swish = (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5;
         if let Some(gate) = self.gate(i, node).filter(|_| swish) {
             return self.gated(node, gate, Function::HardSwish);

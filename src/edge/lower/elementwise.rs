@@ -16,7 +16,12 @@ fn whole(limits: [f32; 2]) -> bool {
 
 impl<'a> Lowering<'a> {
     /// One number for all, or one a channel, for what is added or multiplied; none where it is neither.
-    pub(super) fn per_channel(&self, node: &NodeProto, i: usize, value: &LoweredValue) -> Lowered<Option<Vec<f32>>> {
+    pub(super) fn per_channel(
+        &self,
+        node: &NodeProto,
+        i: usize,
+        value: &LoweredValue,
+    ) -> Lowered<Option<Vec<f32>>> {
         let constant = self.constant(node, i)?;
         let channels = self.maps[value.map].channels;
         let numbers: Vec<f32> = constant.iter().map(|x| *x as f32).collect();
@@ -62,10 +67,12 @@ impl<'a> Lowering<'a> {
         shift: Option<&[f32]>,
     ) -> LoweredValue {
         let powers = factors.iter().all(|f| power_of_two(f64::from(*f)).is_some());
-        // Powers of two scale every rounding alike; other factors may be joined where bits may differ.
+        // Powers of two scale every rounding alike; other factors may be joined where bits may differ, and
+        // where nothing is known of the bits any more and no floor makes much of little.
+        let rounded = self.maps[value.map].range.is_none() && !self.floored(nodes);
         let fits = |d: &StepDraft| {
             let shifted = d.epilogue.shift.iter().any(|s| *s != 0.0);
-            d.stage == Stage::Affine && (!d.strict || (powers && (shift.is_none() || !shifted)))
+            d.stage == Stage::Affine && (!d.strict || rounded || (powers && (shift.is_none() || !shifted)))
         };
         let (i, made) = self.extended(nodes, value, fits);
         let mut range = self.scaled(made.map, factors);
@@ -80,6 +87,13 @@ impl<'a> Lowering<'a> {
         }
         self.maps[made.map].range = range;
         made
+    }
+
+    /// Whether a floor follows the last of some nodes.
+    fn floored(&self, nodes: &[&NodeProto]) -> bool {
+        let output = nodes.last().and_then(|node| node.output.first());
+        let users = output.map_or(&[][..], |name| self.reader.users(name));
+        users.iter().flatten().any(|i| self.reader.graph.node[*i].operator() == Some(Operator::Floor))
     }
 
     /// `Add` or `Sub`, of a constant or of another value.
@@ -98,8 +112,7 @@ impl<'a> Lowering<'a> {
     fn residual(&mut self, node: &'a NodeProto, subtract: bool) -> Lowered {
         let [a, b] = self.alike(node)?;
         let ready = |v: &LoweredValue| if v.factor == 1.0 { self.ends(node, v) } else { None };
-        let (base, other, i) =
-            if subtract || ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
+        let (base, other, i) = if subtract || ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
         let base = self.settled(&node.input[i], base);
         let constant = self.maps[other.map].constant.is_some();
         let made_before = |d: &StepDraft| d.stage == Stage::Affine && (d.to > other.map || constant);
@@ -135,12 +148,19 @@ impl<'a> Lowering<'a> {
         if node.flag("training_mode") {
             return Err(Why::Training);
         }
-        let value = self.whole(node, 0)?;
+        let mut value = self.whole(node, 0)?;
+        let of_channels = |lowering: &Self, value: &LoweredValue| {
+            let channels = lowering.maps[value.map].channels;
+            value.view.rank() > 1 && value.view.is(&[1], &[(Side::Channels, channels)])
+        };
+        if !of_channels(self, &value) && value.view.rank() == 4 {
+            // Channels that changed places are put in order.
+            value = self.image(node, 0)?;
+        }
         let [scale, shift, mean, var] = [1, 2, 3, 4].map(|i| self.constant(node, i));
         let (scale, shift, mean, var) = (scale?, shift?, mean?, var?);
         let channels = self.maps[value.map].channels;
-        let of_channels = value.view.rank() > 1 && value.view.is(&[1], &[(Side::Channels, channels)]);
-        if !of_channels || [&scale, &shift, &mean, &var].iter().any(|c| c.len() != channels) {
+        if !of_channels(self, &value) || [&scale, &shift, &mean, &var].iter().any(|c| c.len() != channels) {
             return Err(Why::Shape);
         }
         let epsilon = f64::from(node.float_or("epsilon", 1e-5));

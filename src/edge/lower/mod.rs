@@ -141,7 +141,12 @@ impl<'a> Lowering<'a> {
     }
 
     /// The result of an operator that computes; none of one that moves elements alone.
-    fn computed_by(&mut self, operator: Operator, i: usize, node: &'a NodeProto) -> Lowered<Option<LoweredValue>> {
+    fn computed_by(
+        &mut self,
+        operator: Operator,
+        i: usize,
+        node: &'a NodeProto,
+    ) -> Lowered<Option<LoweredValue>> {
         use Operator::*;
         Ok(Some(match operator {
             Conv => self.conv(node)?,

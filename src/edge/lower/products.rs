@@ -111,7 +111,8 @@ impl<'a> Lowering<'a> {
         } else {
             Way::Products
         };
-        let integers_to = map.range.as_ref().filter(|_| integer && way == Way::Products).map(|x| x.high() as u8);
+        let integers_to =
+            map.range.as_ref().filter(|_| integer && way == Way::Products).map(|x| x.high() as u8);
         if way == Way::Tiles {
             // The last tiles of an odd side reach one pixel further.
             windows.pads[2] += windows.size[0] % 2;
@@ -164,7 +165,8 @@ impl<'a> Lowering<'a> {
         let ranges: Option<Vec<Range>> = (0..groups).map(of_group).collect();
         let ranges = ranges?;
         let rows = weights.axis_iter(Axis(0)).zip(bias).enumerate();
-        let sums: Option<Vec<_>> = rows.map(|(o, (row, b))| ranges[o / each].product(row.iter(), *b)).collect();
+        let sums: Option<Vec<_>> =
+            rows.map(|(o, (row, b))| ranges[o / each].product(row.iter(), *b)).collect();
         Range::of(sums?).filter(Range::is_exact)
     }
 }

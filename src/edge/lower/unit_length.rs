@@ -10,9 +10,10 @@ impl<'a> Lowering<'a> {
     /// `x / √(Σ x² + ε)` along the rows of `[N, D]`, from the `Mul` that squares.
     pub(super) fn unit_length(&mut self, node: &'a NodeProto) -> Option<()> {
         let [x, again] = node.input.as_slice() else { return None };
-        let value = self.plain(node, 0).ok().filter(|v| {
-            v.view == View::row(self.maps[v.map].channels) && self.maps[v.map].size == [1, 1]
-        })?;
+        let value = self
+            .plain(node, 0)
+            .ok()
+            .filter(|v| v.view == View::row(self.maps[v.map].channels) && self.maps[v.map].size == [1, 1])?;
         let graph = self.reader.graph;
         let is = |i: usize, operator: Operator| graph.node[i].operator() == Some(operator);
         let after = |i: usize| self.reader.only_user(graph.node[i].output.first()?);
