@@ -192,7 +192,7 @@ fn magnitudes(model: &ModelProto) -> ModelProto {
     for tensor in &mut model.graph.as_mut().unwrap().initializer {
         if tensor.data_type() == data_type::FLOAT {
             let array = numbers(tensor).unwrap().mapv(|x| x.abs() as f32);
-            *tensor = Tensor::F32(array).to_proto(&tensor.name().to_string());
+            *tensor = Tensor::F32(array).to_proto(tensor.name());
         }
     }
     model
@@ -298,14 +298,13 @@ fn pool(net: &mut Net, rng: &mut Stream) -> Option<()> {
         return None;
     }
     let mut attributes = vec![
-        Attribute::ints("kernel_shape", kernel.to_vec().into_iter().map(|k| k as i64).collect()),
+        Attribute::ints("kernel_shape", kernel.into_iter().map(|k| k as i64).collect()),
         Attribute::ints("strides", strides.to_vec()),
-        Attribute::ints("pads", pads.to_vec().into_iter().map(|p| p as i64).collect()),
+        Attribute::ints("pads", pads.into_iter().map(|p| p as i64).collect()),
         Attribute::flag("ceil_mode", below(rng, 2) == 0),
     ];
     if op == "MaxPool" {
-        attributes
-            .push(Attribute::ints("dilations", dilations.to_vec().into_iter().map(|d| d as i64).collect()));
+        attributes.push(Attribute::ints("dilations", dilations.into_iter().map(|d| d as i64).collect()));
     } else {
         attributes.push(Attribute::flag("count_include_pad", below(rng, 2) == 0));
     }
