@@ -102,8 +102,14 @@ impl Linker {
             Order::Rows => f.repeated(self.maps[to].size[1]),
             Order::Pixels | Order::Tiles => f,
         });
-        let action =
-            self.action(action, [from, to], other.as_ref().map(|(map, _)| *map), strict, epilogue)?;
+        let action = self.action(
+            action,
+            [from, to],
+            other.as_ref().map(|(map, _)| *map),
+            strict,
+            residual.is_some(),
+            epilogue,
+        )?;
         let step =
             Step { name, action, from, windows, other, residual, function, to, at, clears: false, images: 1 };
         steps.push(step);
@@ -133,12 +139,15 @@ impl Linker {
         [from, to]: [usize; 2],
         other: Option<usize>,
         strict: bool,
+        residual: bool,
         epilogue: Epilogue,
     ) -> Option<Action> {
         let epilogue = self.limited(epilogue, to);
         let map = &self.maps[from];
         Some(match action {
-            ActionDraft::Product(product) => self.product(&product, [from, to], strict, epilogue)?,
+            ActionDraft::Product(product) => {
+                self.product(&product, [from, to], strict, residual, epilogue)?
+            }
             ActionDraft::Maps(MapsDraft { left, right }) => {
                 return self.maps((&left, &right), &self.maps[other?], epilogue);
             }
@@ -258,6 +267,7 @@ impl Linker {
         p: &ProductDraft,
         [from, to]: [usize; 2],
         strict: bool,
+        residual: bool,
         mut epilogue: Epilogue,
     ) -> Option<Action> {
         let Map { channels, size, .. } = self.maps[to];
@@ -278,7 +288,9 @@ impl Linker {
         if p.way == Way::Channels {
             let taps: Option<Vec<u32>> = taps.map(|place| u32::try_from(tap(place)).ok()).collect();
             let each = |c: usize, tap: usize| weight(c, tap / kw, tap % kw, 0);
-            let weights = Depthwise::new(self.kernels, channels, kh * kw, each);
+            let plain = !epilogue.floor && !residual && epilogue.scale.iter().all(|s| *s == 1.0);
+            let packed = (plain && !self.maps[to].bytes).then_some(&epilogue);
+            let weights = Depthwise::new(self.kernels, channels, kh * kw, each, packed);
             return Some(Action::Depthwise { weights, taps: taps?, epilogue });
         }
         // Neighbouring pixels of a window are one run of memory where no channel is left out between them.

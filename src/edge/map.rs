@@ -1,6 +1,6 @@
 //! The maps of a program, and their memory.
 
-use super::kernels::{Number, Offsets};
+use super::kernels::{Depthwise, Number, Offsets};
 
 /// A map `[H, W, C]` in memory: channels innermost, with a border that stays 0, so that a padded
 /// convolution is one without padding.
@@ -20,7 +20,7 @@ pub struct Map {
 
 impl Map {
     /// Elements behind the last pixel that a kernel may read, and multiply by 0 or throw away.
-    const SLACK: usize = 16;
+    const SLACK: usize = Depthwise::OVER;
 
     /// Elements from one row to the next.
     pub fn row_stride(&self) -> usize {

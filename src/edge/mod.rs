@@ -4,7 +4,11 @@
 //! What is rewritten, and why the result is the same:
 //!
 //! - **Channels innermost, padding as a border of zeros**: a window is runs of memory, so im2col is
-//!   implicit, and nothing is gathered first. The same products are summed.
+//!   implicit, and nothing is gathered first. The same products are summed. Of a group of channels the runs
+//!   are shorter; where each channel is convolved by itself, vectors run along the channels.
+//! - **Views** (`view`): what moves elements alone is another way to look at the same map, and copied only
+//!   where a step needs its elements elsewhere. What is computed from shapes and constants is a constant
+//!   (`reader`), since the image's size is known.
 //! - **Integer products**: where every input and weight is an integer and [`crate::exactness`] finds that
 //!   float32 rounds no sum, sums of 8-bit integers in 32 bits are the graph's very numbers.
 //! - **Fused epilogues** ([`kernels::Epilogue`]): scale, shift, addition, limits and floor are done as in
@@ -12,13 +16,19 @@
 //!   proven.
 //! - **Winograd's tiles** (`winograd`): fewer products, in another order of summation. Only where the graph
 //!   itself rounds; the result stays within a few roundings.
+//! - **Functions** ([`kernels::Function`]): activations end the step that makes their input; the bound of
+//!   each approximation is proven in its module. `x · sigmoid(x)` and GELU written with `Erf` are one.
+//! - **Shared memory** (`memory`): maps that are not needed at the same time have one buffer.
 //! - **Several images together** (`group`): each image's sums keep their order, so its bits are the same.
 //!
 //! What is not lowered is left to tract, each node with its reason ([`coverage`]).
 //!
 //! The tests hold exact towers and random exact graphs to the float64 interpreter's bits, float towers to
-//! its numbers, on every kernel that the CPU has, the portable one included.
+//! its numbers, on every kernel that the CPU has, the portable one included; so are convolutions of every
+//! form and random backbones.
 
+#[cfg(test)]
+mod backbone_tests;
 mod copy;
 mod coverage;
 mod draft;
@@ -40,7 +50,7 @@ mod winograd;
 pub use coverage::{Coverage, Refusal, Why};
 pub use program::Program;
 pub use run::Scratch;
-pub use tract::{LoweredOp, lower, whole};
+pub use tract::{LoweredOp, lower};
 
 use crate::onnx::{ModelProto, data_type};
 use crate::tower::contract;

@@ -241,7 +241,18 @@ impl<'a> Running<'a> {
         sums: &mut [f32],
         out: &mut ViewMut<'_>,
     ) {
-        weights.run(taps, x, self.of(&self.step.windows), sums, |tile| self.store(epilogue, &tile, out));
+        let (windows, channels) = (self.of(&self.step.windows), epilogue.shift.len());
+        match out {
+            ViewMut::Floats(out) if weights.is_finished() => {
+                let places = (&mut **out, self.of(&self.step.at));
+                weights.finish(taps, (x, windows), sums, places, |out, at| {
+                    if let Some(function) = &self.step.function {
+                        self.program.kernels.apply(function, 0..channels, at, out);
+                    }
+                });
+            }
+            out => weights.run(taps, x, windows, sums, |tile| self.store(epilogue, &tile, out)),
+        }
     }
 
     fn product_of_maps(&self, x: &[f32], panel: &mut Vec<f32>, out: &mut ViewMut<'_>) {

@@ -9,16 +9,6 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-/// The program that a plan consists of, if it is one whole program and nothing else.
-pub fn whole(model: &TypedModel) -> Option<Arc<Program>> {
-    let inputs = model.input_outlets().ok()?;
-    let mut others = model.nodes.iter().filter(|node| inputs.iter().all(|input| input.node != node.id));
-    let (node, None) = (others.next()?, others.next()) else { return None };
-    let outputs = model.output_outlets().ok()?;
-    let op = node.op_as::<LoweredOp>()?;
-    (outputs == [OutletId::new(node.id, 0)]).then(|| op.program.clone())
-}
-
 /// Replaces what can be lowered of a typed tract model, whose input is `uint8 [1, C, H, W]`, by one
 /// operator; a model of which nothing can be lowered is returned as it is. `model` is the file that
 /// the tract model was made from.

@@ -264,7 +264,7 @@ fn slice(
         [outer, inner @ ..] => {
             let each = size(inner);
             let last = start as isize + (count as isize - 1) * step;
-            if step == 1 && start % each == 0 && count % each == 0 {
+            if step == 1 && start.is_multiple_of(each) && count.is_multiple_of(each) {
                 moved(outer, start / each);
                 let outer = Part { size: count / each, ..*outer };
                 return Some(normal(&[&[outer], inner].concat()));

@@ -27,8 +27,8 @@ static DEPTHWISE_256: DepthwiseKernels = DepthwiseKernels {
 
 depthwise_kernel! {
     #[target_feature(enable = "avx2,fma")]
-    depthwise_256: lanes 8, sums _mm256_setzero_ps(),
-    load _mm256_loadu_ps, add add_f32x8, store _mm256_storeu_ps
+    depthwise_256: lanes 8, load _mm256_loadu_ps, splat _mm256_set1_ps, add add_f32x8,
+    max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
 }
 
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 16

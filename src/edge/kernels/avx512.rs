@@ -32,8 +32,8 @@ static DEPTHWISE_512: DepthwiseKernels = DepthwiseKernels {
 
 depthwise_kernel! {
     #[target_feature(enable = "avx512f")]
-    depthwise_512: lanes 16, sums _mm512_setzero_ps(),
-    load _mm512_loadu_ps, add add_f32x16, store _mm512_storeu_ps
+    depthwise_512: lanes 16, load _mm512_loadu_ps, splat _mm512_set1_ps, add add_f32x16,
+    max _mm512_max_ps, min _mm512_min_ps, store _mm512_storeu_ps
 }
 
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 32

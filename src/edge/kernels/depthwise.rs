@@ -1,6 +1,6 @@
 //! Convolutions of each channel by itself: vectors run along the channels.
 
-use super::{DepthwiseKernels, Kernels, SumTile};
+use super::{DepthwiseKernels, Epilogue, Kernels, SumTile};
 
 /// Defines `unsafe fn NAME<const P>`, a [`super::DepthwiseKernel`].
 ///
@@ -9,16 +9,18 @@ use super::{DepthwiseKernels, Kernels, SumTile};
 macro_rules! depthwise_kernel {
     (
         $(#[$attribute:meta])*
-        $name:ident: lanes $lanes:expr, sums $zero:expr, load $load:path, add $add:path, store $store:path
+        $name:ident: lanes $lanes:expr, load $load:path, splat $splat:path, add $add:path,
+        max $max:path, min $min:path, store $store:path
     ) => {
         $(#[$attribute])*
         unsafe fn $name<const P: usize>(
             x: *const f32,
             offsets: *const u32,
             taps: &[u32],
-            blocks: usize,
             mut w: *const f32,
+            limits: [f32; 2],
             out: *mut f32,
+            at: *const u32,
         ) {
             // SAFETY: the caller keeps the promises of `DepthwiseKernel`, which bound every address below.
             unsafe {
@@ -26,70 +28,81 @@ macro_rules! depthwise_kernel {
                 for p in 0..P {
                     pixels[p] = x.add(*offsets.add(p) as usize);
                 }
-                for block in 0..blocks {
-                    let mut sums = [$zero; P];
-                    for tap in taps {
-                        let weights = $load(w);
-                        w = w.add($lanes);
-                        for p in 0..P {
-                            let values = $load(pixels[p].add(*tap as usize + block * $lanes));
-                            sums[p] = $add(sums[p], values, weights);
-                        }
-                    }
+                let mut sums = [$load(w); P];
+                for tap in taps {
+                    w = w.add($lanes);
+                    let weights = $load(w);
                     for p in 0..P {
-                        $store(out.add((p * blocks + block) * $lanes), sums[p]);
+                        sums[p] = $add(sums[p], $load(pixels[p].add(*tap as usize)), weights);
                     }
+                }
+                let [low, high] = [$splat(limits[0]), $splat(limits[1])];
+                for p in 0..P {
+                    $store(out.add(*at.add(p) as usize), $min($max(sums[p], low), high));
                 }
             }
         }
     };
 }
 
-/// The most pixels of a tile.
-const MOST: usize = 8;
+/// Pixels whose inputs stay in a core's first cache while the vectors of channels go over them; a multiple of
+/// all tile heights.
+const CHUNK: usize = 96;
 
 /// The weights of a convolution of each channel by itself.
 pub struct Depthwise {
     kernels: &'static DepthwiseKernels,
     channels: usize,
     taps: usize,
-    /// Vectors of channels.
-    blocks: usize,
-    /// `[blocks, taps, lanes]`.
+    /// Of each vector of channels what its sums begin with, and its weights: `[1 + taps, lanes]`.
     weights: Vec<f32>,
+    /// The limits of the sums, where they are all of the epilogue that is left.
+    limits: Option<[f32; 2]>,
+    /// Where the sums of a chunk go, one after the other.
+    even: Vec<u32>,
 }
 
 impl Depthwise {
     /// Elements that are read behind the last channel of a map at the most, and thrown away.
     pub const OVER: usize = 16;
 
-    /// Packs `weight(channel, tap)`.
+    /// Packs `weight(channel, tap)`, and the epilogue too where it but shifts and limits.
     pub fn new(
         kernels: &Kernels,
         channels: usize,
         taps: usize,
         weight: impl Fn(usize, usize) -> f32,
+        epilogue: Option<&Epilogue>,
     ) -> Self {
         let kernels = kernels.depthwise;
-        let blocks = channels.div_ceil(kernels.lanes);
-        let mut weights = Vec::with_capacity(blocks * taps * kernels.lanes);
-        for (block, tap) in (0..blocks).flat_map(|block| (0..taps).map(move |tap| (block, tap))) {
-            let channel = |lane: usize| block * kernels.lanes + lane;
-            weights.extend((0..kernels.lanes).map(|lane| match channel(lane) {
-                c if c < channels => weight(c, tap),
-                _ => 0.0,
+        let lanes = kernels.lanes;
+        let start = |c: usize| epilogue.map_or(0.0, |e| e.shift[c]);
+        let mut weights = Vec::with_capacity(channels.next_multiple_of(lanes) * (taps + 1));
+        for (first, line) in (0..channels).step_by(lanes).flat_map(|c| (0..=taps).map(move |line| (c, line)))
+        {
+            weights.extend((first..first + lanes).map(|c| match (c < channels, line) {
+                (false, _) => 0.0,
+                (true, 0) => start(c),
+                (true, line) => weight(c, line - 1),
             }));
         }
-        Self { kernels, channels, taps, blocks, weights }
+        let limits = epilogue.map(|e| [e.low, e.high]);
+        let even = (0..CHUNK).map(|i| (i * lanes) as u32).collect();
+        Self { kernels, channels, taps, weights, limits, even }
     }
 
-    /// Floats that [`Depthwise::run`] needs for sums.
+    /// Floats that a run needs for sums.
     pub fn space(&self) -> usize {
-        MOST * self.blocks * self.kernels.lanes
+        CHUNK * self.kernels.lanes
+    }
+
+    /// Whether the epilogue is packed with the weights.
+    pub fn is_finished(&self) -> bool {
+        self.limits.is_some()
     }
 
     /// Sums the products for all pixels, whose windows begin at `pixels` and have these `taps`; `each`
-    /// takes them tile by tile.
+    /// takes them part by part.
     ///
     /// # Panics
     /// If a window reaches over the end of `x`, or `sums` is smaller than [`Depthwise::space`].
@@ -101,31 +114,82 @@ impl Depthwise {
         sums: &mut [f32],
         mut each: impl FnMut(SumTile<'_, f32>),
     ) {
-        let width = self.blocks * self.kernels.lanes;
+        self.check(taps, x, pixels);
+        let lanes = self.kernels.lanes;
+        for (chunk, part) in pixels.chunks(CHUNK).enumerate() {
+            let pixels = chunk * CHUNK..chunk * CHUNK + part.len();
+            for first in (0..self.channels).step_by(lanes) {
+                self.sum(taps, x, part, first, sums, &self.even);
+                let channels = first..self.channels.min(first + lanes);
+                each(SumTile { pixels: pixels.clone(), channels, width: lanes, sums });
+            }
+        }
+    }
+
+    /// As [`Depthwise::run`], where the epilogue is packed: stores the results into `out`, whose pixels
+    /// begin at `at`; `each` is told the pixels that are ready.
+    ///
+    /// # Panics
+    /// As [`Depthwise::run`]; and if `out` does not hold the pixels.
+    pub fn finish(
+        &self,
+        taps: &[u32],
+        (x, pixels): (&[f32], &[u32]),
+        sums: &mut [f32],
+        (out, at): (&mut [f32], &[u32]),
+        mut each: impl FnMut(&mut [f32], &[u32]),
+    ) {
+        self.check(taps, x, pixels);
+        let lanes = self.kernels.lanes;
+        for (part, at) in pixels.chunks(CHUNK).zip(at.chunks(CHUNK)) {
+            for first in (0..self.channels).step_by(lanes) {
+                let count = lanes.min(self.channels - first);
+                if count == lanes {
+                    self.sum(taps, x, part, first, &mut out[first..], at);
+                    continue;
+                }
+                // The last lanes would lie in the next pixel.
+                self.sum(taps, x, part, first, sums, &self.even);
+                for (sums, at) in sums.chunks_exact(lanes).zip(at) {
+                    out[*at as usize + first..][..count].copy_from_slice(&sums[..count]);
+                }
+            }
+            each(out, at);
+        }
+    }
+
+    fn check(&self, taps: &[u32], x: &[f32], pixels: &[u32]) {
+        let width = self.channels.next_multiple_of(self.kernels.lanes);
         let last = |places: &[u32]| places.iter().copied().max().unwrap_or(0) as usize;
         assert!(last(pixels) + last(taps) + width <= x.len(), "a window reaches over the end of its buffer");
         assert_eq!(taps.len(), self.taps, "another number of taps than the weights have");
-        assert!(sums.len() >= self.space(), "too little space for the sums");
+    }
+
+    /// The sums of one vector of channels, which begins at `first`, for some of the pixels that `check` found
+    /// to be inside `x`.
+    fn sum(&self, taps: &[u32], x: &[f32], pixels: &[u32], first: usize, out: &mut [f32], at: &[u32]) {
+        let lanes = self.kernels.lanes;
+        let furthest = at[..pixels.len()].iter().copied().max().unwrap_or(0) as usize;
+        assert!(furthest + lanes <= out.len(), "a pixel reaches over the end of its buffer");
+        let (x, weights) = (&x[first..], &self.weights[first * (self.taps + 1)..]);
+        let limits = self.limits.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
         let mut done = 0;
         for &(count, kernel) in self.kernels.heights {
-            debug_assert!(count <= MOST);
             while pixels.len() - done >= count {
-                let tile = &pixels[done..done + count];
                 // SAFETY: the kernels were chosen for this CPU; every window, with the lanes behind its
-                // channels, is inside `x`; there are blocks × taps vectors of weights, and `sums` holds
-                // count × blocks vectors.
+                // channels, is inside `x`, as `check` found; there are 1 + taps vectors of weights from
+                // `first`, which is a multiple of the lanes, and every pixel is inside `out`.
                 unsafe {
                     kernel(
                         x.as_ptr(),
-                        tile.as_ptr(),
+                        pixels[done..].as_ptr(),
                         taps,
-                        self.blocks,
-                        self.weights.as_ptr(),
-                        sums.as_mut_ptr(),
+                        weights.as_ptr(),
+                        limits,
+                        out.as_mut_ptr(),
+                        at[done..].as_ptr(),
                     );
                 }
-                let sums = &sums[..count * width];
-                each(SumTile { pixels: done..done + count, channels: 0..self.channels, width, sums });
                 done += count;
             }
         }

@@ -101,13 +101,21 @@ struct MicroKernels<T: Element> {
     widths: &'static [Heights<T>],
 }
 
-/// Computes the sums of P pixels of a convolution of each channel by itself, into `out`, `[P, blocks, lanes]`.
+/// Computes one vector of channels of P pixels of a convolution of each channel by itself, within limits.
 ///
 /// # Safety
-/// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus every tap plus blocks × lanes is
-/// inside; `w` holds `[blocks, taps, lanes]`; `out` takes P × blocks vectors.
-type DepthwiseKernel =
-    unsafe fn(x: *const f32, offsets: *const u32, taps: &[u32], blocks: usize, w: *const f32, out: *mut f32);
+/// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus every tap plus a vector is inside;
+/// `w` holds what the sums begin with and a vector for each tap; of `out`, each of the P places `at` plus a
+/// vector is inside.
+type DepthwiseKernel = unsafe fn(
+    x: *const f32,
+    offsets: *const u32,
+    taps: &[u32],
+    w: *const f32,
+    limits: [f32; 2],
+    out: *mut f32,
+    at: *const u32,
+);
 
 /// The kernels for convolutions of each channel by itself.
 struct DepthwiseKernels {

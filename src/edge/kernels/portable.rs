@@ -22,6 +22,21 @@ fn add_float(sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
 }
 
 #[inline(always)]
+fn splat(x: f32) -> [f32; LANES] {
+    [x; LANES]
+}
+
+#[inline(always)]
+fn greater(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|i| a[i].max(b[i]))
+}
+
+#[inline(always)]
+fn smaller(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|i| a[i].min(b[i]))
+}
+
+#[inline(always)]
 fn add_each(mut sums: [f32; LANES], x: [f32; LANES], w: [f32; LANES]) -> [f32; LANES] {
     for i in 0..LANES {
         // Fused only where the target has it for certain: elsewhere it is a library call.
@@ -77,7 +92,8 @@ micro_kernel! {
 }
 
 depthwise_kernel! {
-    depthwise: lanes LANES, sums [0f32; LANES], load load_float, add add_each, store store_float
+    depthwise: lanes LANES, load load_float, splat splat, add add_each, max greater, min smaller,
+    store store_float
 }
 
 static DEPTHWISE: DepthwiseKernels =

@@ -31,8 +31,14 @@ impl<'a> Lowering<'a> {
 
     /// `PRelu`, with one slope for all or one a channel.
     fn slopes(&mut self, node: &'a NodeProto) -> Lowered {
-        let value = self.whole(node, 0)?;
-        let slopes = self.per_channel(node, 1, &value)?.ok_or(Why::Operands)?;
+        let mut value = self.whole(node, 0)?;
+        let mut slopes = self.per_channel(node, 1, &value)?;
+        if slopes.is_none() && value.view.rank() == 4 {
+            // Channels that changed places are put in order.
+            value = self.image(node, 0)?;
+            slopes = self.per_channel(node, 1, &value)?;
+        }
+        let slopes = slopes.ok_or(Why::Operands)?;
         Ok(self.function(&[node], &value, Function::Slopes(slopes)))
     }
 

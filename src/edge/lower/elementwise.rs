@@ -67,10 +67,12 @@ impl<'a> Lowering<'a> {
         shift: Option<&[f32]>,
     ) -> LoweredValue {
         let powers = factors.iter().all(|f| power_of_two(f64::from(*f)).is_some());
-        // Powers of two scale every rounding alike; other factors may be joined where bits may differ.
+        // Powers of two scale every rounding alike; other factors may be joined where bits may differ, and
+        // where nothing is known of the bits any more and no floor makes much of little.
+        let rounded = self.maps[value.map].range.is_none() && !self.floored(nodes);
         let fits = |d: &StepDraft| {
             let shifted = d.epilogue.shift.iter().any(|s| *s != 0.0);
-            d.stage == Stage::Affine && (!d.strict || (powers && (shift.is_none() || !shifted)))
+            d.stage == Stage::Affine && (!d.strict || rounded || (powers && (shift.is_none() || !shifted)))
         };
         let (i, made) = self.extended(nodes, value, fits);
         let mut range = self.scaled(made.map, factors);
@@ -85,6 +87,13 @@ impl<'a> Lowering<'a> {
         }
         self.maps[made.map].range = range;
         made
+    }
+
+    /// Whether a floor follows the last of some nodes.
+    fn floored(&self, nodes: &[&NodeProto]) -> bool {
+        let output = nodes.last().and_then(|node| node.output.first());
+        let users = output.map_or(&[][..], |name| self.reader.users(name));
+        users.iter().flatten().any(|i| self.reader.graph.node[*i].operator() == Some(Operator::Floor))
     }
 
     /// `Add` or `Sub`, of a constant or of another value.
@@ -139,12 +148,19 @@ impl<'a> Lowering<'a> {
         if node.flag("training_mode") {
             return Err(Why::Training);
         }
-        let value = self.whole(node, 0)?;
+        let mut value = self.whole(node, 0)?;
+        let of_channels = |lowering: &Self, value: &LoweredValue| {
+            let channels = lowering.maps[value.map].channels;
+            value.view.rank() > 1 && value.view.is(&[1], &[(Side::Channels, channels)])
+        };
+        if !of_channels(self, &value) && value.view.rank() == 4 {
+            // Channels that changed places are put in order.
+            value = self.image(node, 0)?;
+        }
         let [scale, shift, mean, var] = [1, 2, 3, 4].map(|i| self.constant(node, i));
         let (scale, shift, mean, var) = (scale?, shift?, mean?, var?);
         let channels = self.maps[value.map].channels;
-        let of_channels = value.view.rank() > 1 && value.view.is(&[1], &[(Side::Channels, channels)]);
-        if !of_channels || [&scale, &shift, &mean, &var].iter().any(|c| c.len() != channels) {
+        if !of_channels(self, &value) || [&scale, &shift, &mean, &var].iter().any(|c| c.len() != channels) {
             return Err(Why::Shape);
         }
         let epsilon = f64::from(node.float_or("epsilon", 1e-5));

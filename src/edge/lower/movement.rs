@@ -67,20 +67,27 @@ impl<'a> Lowering<'a> {
     }
 
     pub(super) fn split(&mut self, node: &'a NodeProto) -> Lowered<()> {
-        let value = self.plain(node, 0)?;
+        let mut value = self.plain(node, 0)?;
         let axis = self.axis(node.int_or("axis", 0), value.view.rank())?;
-        let mut start = 0;
-        let mut parts = Vec::with_capacity(node.output.len());
-        for name in &node.output {
-            let shape = self.reader.shape(name).ok_or(Why::Shape)?;
-            let count = shape.get(axis).copied().ok_or(Why::Shape)?;
-            parts.push((name, value.view.sliced(axis, start, count, 1).ok_or(Why::Movement)?));
-            start += count;
+        let sides = node.output.iter().map(|name| self.reader.shape(name)?.get(axis).copied());
+        let sides: Vec<usize> = sides.collect::<Option<_>>().ok_or(Why::Shape)?;
+        let cut = |view: &View| -> Option<Vec<View>> {
+            let starts = sides.iter().scan(0, |next, side| Some(std::mem::replace(next, *next + side)));
+            starts.zip(&sides).map(|(start, side)| view.sliced(axis, start, *side, 1)).collect()
+        };
+        if cut(&value.view).is_none() {
+            value = self.in_natural_order(node, &value);
         }
-        for (name, view) in parts {
+        for (name, view) in node.output.iter().zip(cut(&value.view).ok_or(Why::Movement)?) {
             self.values.insert(name, LoweredValue { view, open: None, ..value.clone() });
         }
         Ok(())
+    }
+
+    /// A copy in which every axis can be cut.
+    fn in_natural_order(&mut self, node: &NodeProto, value: &LoweredValue) -> LoweredValue {
+        let form = View::natural(&value.view.shape());
+        self.copied(node.name(), value, form)
     }
 
     pub(super) fn slice(&mut self, node: &'a NodeProto) -> Lowered {
@@ -99,16 +106,27 @@ impl<'a> Lowering<'a> {
         if axes.len() != starts.len() || steps.len() != starts.len() {
             return Err(Why::Shape);
         }
-        let mut made = view;
+        let mut cuts = Vec::with_capacity(starts.len());
         for ((start, axis), step) in starts.into_iter().zip(axes).zip(steps) {
             let axis = self.axis(axis, whole.len())?;
             let side = whole[axis] as i64;
             let start = if start < 0 { start.saturating_add(side) } else { start };
             let start = start.clamp(0, if step < 0 { side - 1 } else { side }) as usize;
-            let count = *shape.get(axis).ok_or(Why::Shape)?;
-            made = made.sliced(axis, start, count, step as isize).ok_or(Why::Movement)?;
+            cuts.push((axis, start, *shape.get(axis).ok_or(Why::Shape)?, step as isize));
         }
-        self.viewed(node, |_| Some(made.clone()))
+        let cut = |view: &View| {
+            let mut cuts = cuts.iter();
+            cuts.try_fold(view.clone(), |view, (axis, start, count, step)| {
+                view.sliced(*axis, *start, *count, *step)
+            })
+        };
+        if cut(&view).is_some() {
+            return self.viewed(node, cut);
+        }
+        let value = self.plain(node, 0)?;
+        let copy = self.in_natural_order(node, &value);
+        let view = cut(&copy.view).ok_or(Why::Movement)?;
+        Ok(LoweredValue { view, ..copy })
     }
 
     /// Evenly spaced places of one axis.

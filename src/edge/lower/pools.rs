@@ -111,18 +111,27 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// Whether these axes are all pixels of a map, and the others its channels.
+    fn are_pixels(&self, value: &LoweredValue, axes: &[usize]) -> bool {
+        let map = &self.maps[value.map];
+        let [height, width] = map.size;
+        let others: Vec<usize> = (0..value.view.rank()).filter(|axis| !axes.contains(axis)).collect();
+        value.view.is(axes, &[(Side::Rows, height), (Side::Columns, width)])
+            && value.view.is(&others, &[(Side::Channels, map.channels)])
+    }
+
     fn over_pixels(&mut self, node: &'a NodeProto, pooling: Pooling, axes: &[usize]) -> Lowered {
         let shape = self.shape(node)?;
-        let value = self.whole(node, 0)?;
+        let mut value = self.whole(node, 0)?;
+        if !self.are_pixels(&value, axes) && axes == [2, 3] && value.view.rank() == 4 {
+            // Channels that changed places are put in order.
+            value = self.image(node, 0)?;
+        }
+        if !self.are_pixels(&value, axes) {
+            return Err(Why::Reduction);
+        }
         let map = &self.maps[value.map];
         let (channels, [height, width]) = (map.channels, map.size);
-        if !value.view.is(axes, &[(Side::Rows, height), (Side::Columns, width)]) {
-            return Err(Why::Reduction);
-        }
-        let others: Vec<usize> = (0..value.view.rank()).filter(|axis| !axes.contains(axis)).collect();
-        if !value.view.is(&others, &[(Side::Channels, channels)]) {
-            return Err(Why::Reduction);
-        }
         let geometry = Geometry {
             kernel: [height, width],
             strides: [1, 1],

@@ -11,7 +11,7 @@ mod mend;
 use super::batch::Workers;
 use super::caught::{Cause, caught};
 use super::{Backend, Embedder, Engine, Options, ReadTower, TRACT, check_images, check_output, support};
-use crate::edge;
+use crate::edge::{self, kernels::Kernels};
 use crate::tower::{OUTPUT, TowerSpec};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView3, ArrayView4};
@@ -72,23 +72,27 @@ impl TractEmbedder {
     /// # Errors
     /// When tract cannot run it: names every operator that it lacks.
     fn open(options: &Options, tower: ReadTower<'_>) -> Result<Self> {
+        support::check_opset(NAME, &tower, NEWEST_OPSET)?;
+        faults::check(tower.model, tower.name)?;
+        if let Some(program) = program(&tower) {
+            let most = program.images;
+            let worker = || Ok(Worker::Program(program.clone(), Box::new(program.scratch())));
+            let workers = Workers::new(options.threads(), worker)?;
+            return Ok(Self { spec: tower.spec, most, workers });
+        }
         let plan = plan(&tower)?;
         let failed = |e: TractError| Error::Runtime {
             runtime: NAME,
             action: format!("start {}", tower.name),
             source: e.into(),
         };
-        let spec = tower.spec;
-        let program = edge::whole(plan.model()).filter(|program| program.output_size(0) == spec.dim);
-        let most = program.as_ref().map_or(1, |program| program.images);
         let anew = anew::carries_over(plan.model());
-        let worker = || match &program {
-            Some(program) => Ok(Worker::Program(program.clone(), Box::new(program.scratch()))),
-            None if anew => Ok(Worker::Anew(plan.clone())),
-            None => Ok(Worker::Plan(Box::new(plan.spawn().map_err(failed)?))),
+        let worker = || match anew {
+            true => Ok(Worker::Anew(plan.clone())),
+            false => Ok(Worker::Plan(Box::new(plan.spawn().map_err(failed)?))),
         };
         let workers = Workers::new(options.threads(), worker)?;
-        Ok(Self { spec, most, workers })
+        Ok(Self { spec: tower.spec, most: 1, workers })
     }
 }
 
@@ -146,9 +150,18 @@ fn run(
     Ok(())
 }
 
+/// A tower that can be lowered whole; there is then nothing to read and plan for tract.
+fn program(tower: &ReadTower<'_>) -> Option<Arc<edge::Program>> {
+    let how = &tower.spec.preprocessing;
+    let size = [how.channels(), how.size(), how.size()];
+    let made = caught(|| -> std::result::Result<_, Cause> {
+        Ok(edge::program(tower.model, size, Kernels::best()).ok())
+    });
+    made.ok().flatten().filter(|program| program.output_size(0) == tower.spec.dim).map(Arc::new)
+}
+
 /// The optimised plan of a tower for one image.
 fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
-    support::check_opset(NAME, tower, NEWEST_OPSET)?;
     // Intermediate shapes in the file speak of N images; the plan is for one.
     let onnx = onnx().with_ignore_value_info(true);
     let lacking = support::lacking(tower.model, |operator| {
@@ -157,7 +170,6 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
     if !lacking.is_empty() {
         return Err(support::refusal(NAME, tower, &lacking, support::advice(&lacking), None));
     }
-    faults::check(tower.model, tower.name)?;
     caught(|| build(&onnx, tower)).map_err(|source| {
         let advice = if tower.model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
             format!(
