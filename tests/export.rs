@@ -244,7 +244,8 @@ fn a_foreign_model_becomes_a_tower() {
 /// From the tower of a run to an exact one by pictures of one's own.
 #[test]
 fn a_float_tower_becomes_exact_by_pictures() {
-    let (folder, run) = run();
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_folder(folder.path());
     let pictures = folder.path().join("pictures");
     drawings(&pictures);
     succeeds(&["export", text(&run)]);
@@ -252,7 +253,9 @@ fn a_float_tower_becomes_exact_by_pictures() {
     let exact = folder.path().join("mine.onnx");
     let said =
         succeeds(&["export", text(&float), "--exact", "--calibrate", text(&pictures), "-o", text(&exact)]);
-    for words in ["proven exact", "nearest other picture is the float tower's", "3-way one-shot", "the same bits on"] {
+    for words in
+        ["proven exact", "nearest other picture is the float tower's", "3-way one-shot", "the same bits on"]
+    {
         assert!(said.contains(words), "{words}: {said}");
     }
     let (spec, model) = TowerSpec::read(&exact).unwrap();

@@ -130,7 +130,9 @@ mod tests {
 
     #[test]
     fn equal_towers_agree_and_others_less() {
-        let rows = Array2::from_shape_fn((13, 5), |(i, j)| f32::from(u8::from(i / 3 == j)) + 0.01 * ((i * 7 + j) % 5) as f32);
+        let rows = Array2::from_shape_fn((13, 5), |(i, j)| {
+            f32::from(u8::from(i / 3 == j)) + 0.01 * ((i * 7 + j) % 5) as f32
+        });
         let l2 = [Distance::L2, Distance::L2];
         let same = Agreement::of(&data(), [rows.view(), rows.view()], &l2).unwrap();
         assert_eq!((same.pictures, same.classes, same.nearest.share), (13, 4, 1.0));

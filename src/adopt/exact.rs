@@ -108,7 +108,8 @@ pub fn exact(float: &FloatTower, out: &Path, how: &Exactly<'_>) -> Result<ExactT
     let pictures = pictures(how.pictures, &float.spec.preprocessing, most, how.triage)?;
     let (known, held) = parted(&pictures, how.calibrate, how.compare);
     if known.is_empty() || held.is_empty() {
-        let why = "holds too few pictures: some choose the scales, others are needed to tell what these are worth";
+        let why =
+            "holds too few pictures: some choose the scales, others are needed to tell what these are worth";
         return Err(Error::invalid(how.pictures.display(), why));
     }
     let images = pictures.images.select(Axis(0), &known);
@@ -120,7 +121,8 @@ pub fn exact(float: &FloatTower, out: &Path, how: &Exactly<'_>) -> Result<ExactT
     tell("embedding other pictures with both towers");
     let before = rows(&runners, &float_bytes, &held.images)?;
     let after = rows(&runners, &bytes, &held.images)?;
-    let distances = [&float.spec.distance, &TowerSpec::from_bytes(&bytes, "the exact tower")?.0.distance].map(Clone::clone);
+    let distances = [&float.spec.distance, &TowerSpec::from_bytes(&bytes, "the exact tower")?.0.distance]
+        .map(Clone::clone);
     let agreement = Agreement::of(&held, [before.view(), after.view()], &distances)?;
     let (same_bits, mut notes) = same_bits(&how.proving.runners, &bytes, &held.images, &after, tell)?;
     notes.splice(0..0, float.notes.iter().cloned());
@@ -159,7 +161,9 @@ fn calibrated(
             Err(error) => return Err(error),
         }
     }
-    Err(failed.unwrap_or_else(|| Error::missing("no runtime is at hand", "install one with `siamese runtime install`")))
+    Err(failed.unwrap_or_else(|| {
+        Error::missing("no runtime is at hand", "install one with `siamese runtime install`")
+    }))
 }
 
 struct OnEngine {
@@ -173,7 +177,8 @@ impl Runs for OnEngine {
         images: ArrayView4<'_, u8>,
         take: &mut dyn FnMut(Vec<Tensor>) -> Result<()>,
     ) -> Result<()> {
-        let one = |image: ArrayView4<'_, u8>| vec![(INPUT.to_string(), Tensor::U8(image.to_owned().into_dyn()))];
+        let one =
+            |image: ArrayView4<'_, u8>| vec![(INPUT.to_string(), Tensor::U8(image.to_owned().into_dyn()))];
         self.engine.stream(model, &mut images.axis_chunks_iter(Axis(0), 1).map(one), take)
     }
 }
@@ -188,7 +193,9 @@ fn rows(runners: &[&Runner], tower: &[u8], images: &Array4<u8>) -> Result<Array2
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    Err(failed.unwrap_or_else(|| Error::missing("no runtime is at hand", "install one with `siamese runtime install`")))
+    Err(failed.unwrap_or_else(|| {
+        Error::missing("no runtime is at hand", "install one with `siamese runtime install`")
+    }))
 }
 
 /// The runtimes that give these very rows for the first pictures, and what is to be said of the others.
@@ -210,7 +217,9 @@ fn same_bits(
                 same.push(runner.runtime().name.to_string());
             }
             Ok(_) => {
-                let why = format!("gives other integers on {title} than elsewhere, so that it was not written; please report it");
+                let why = format!(
+                    "gives other integers on {title} than elsewhere, so that it was not written; please report it"
+                );
                 return Err(Error::invalid("the exact tower", why));
             }
             Err(error) => notes.push(format!("{title} did not run the exact tower: {error}")),
@@ -222,7 +231,10 @@ fn same_bits(
 /// Pictures with their classes; loose ones are of one class.
 fn pictures(path: &Path, how: &Preprocessing, most: usize, triage: &Triage<'_>) -> Result<Dataset> {
     if !path.exists() {
-        return Err(Error::invalid(path.display(), "does not exist; name class folders, a zip file of such, or pictures"));
+        return Err(Error::invalid(
+            path.display(),
+            "does not exist; name class folders, a zip file of such, or pictures",
+        ));
     }
     if data::is_class_folders(path) {
         return data::class_folders(path, how, &Choice { most: Some(most), ..Choice::default() }, triage);
@@ -305,7 +317,9 @@ mod tests {
         let many = data(40, 5);
         let (known, held) = parted(&many, 60, 90);
         assert!(known.len() <= 60 && held.len() <= 90 && !known.is_empty(), "{} {}", known.len(), held.len());
-        let classes = |places: &[usize]| places.iter().map(|i| many.labels[*i]).collect::<std::collections::BTreeSet<_>>();
+        let classes = |places: &[usize]| {
+            places.iter().map(|i| many.labels[*i]).collect::<std::collections::BTreeSet<_>>()
+        };
         assert!(classes(&known).is_disjoint(&classes(&held)));
         let few = data(3, 10);
         let (known, held) = parted(&few, 60, 90);

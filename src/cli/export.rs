@@ -75,7 +75,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         Calibrate::Images(_) if run.is_file() => {
             let why = match exact {
                 true => "is a file: name pictures of yours for its scales with --calibrate DIR",
-                false => "is a file; --exact --calibrate DIR makes an exact tower of it, `siamese import` a float one",
+                false => {
+                    "is a file; --exact --calibrate DIR makes an exact tower of it, `siamese import` a float one"
+                }
             };
             return Err(Error::invalid(run.display(), why));
         }
@@ -100,8 +102,7 @@ fn exactly(arguments: &Arguments) -> Result<ExactOptions> {
 /// An exact tower of any float one, its scales chosen on pictures of the user's.
 fn on_pictures(context: &Context, arguments: &Arguments, pictures: &Path) -> Result<Outcome> {
     let bar = progress::steps();
-    let proving =
-        Proving { runners: runners(context)?, progress: &|step| bar.set_message(step.to_string()) };
+    let proving = Proving { runners: runners(context)?, progress: &|step| bar.set_message(step.to_string()) };
     let triage = arguments.picture.triage_above(&bar);
     let how = Exactly {
         pictures,
@@ -114,7 +115,8 @@ fn on_pictures(context: &Context, arguments: &Arguments, pictures: &Path) -> Res
     let (tower, file) = if run.is_dir() {
         let trained = trained(run)?;
         let model = float(&trained.recipe, &trained.params, &trained.told)?;
-        let (spec, model) = crate::tower::TowerSpec::from_bytes(&model.encode_to_vec(), &run.display().to_string())?;
+        let (spec, model) =
+            crate::tower::TowerSpec::from_bytes(&model.encode_to_vec(), &run.display().to_string())?;
         let bytes = model.encoded_len() as u64;
         (FloatTower { model, spec, bytes, notes: Vec::new() }, run.join("tower.exact.onnx"))
     } else {
@@ -191,7 +193,11 @@ fn words(e: &ExactTower) -> String {
         );
     }
     if !e.same_bits.is_empty() {
-        text += &format!("the same bits on {}; `siamese compare {}` looks closer\n", e.same_bits.join(", "), e.file.display());
+        text += &format!(
+            "the same bits on {}; `siamese compare {}` looks closer\n",
+            e.same_bits.join(", "),
+            e.file.display()
+        );
     }
     text.extend(e.notes.iter().map(|note| format!("note: {note}\n").replace("note: warning:", "warning:")));
     text + &format!("SHA-256 {}\n", e.tower.sha256)

@@ -115,8 +115,7 @@ pub(super) fn runners(context: &Context) -> Result<Vec<Runner>> {
 
 fn proven(context: &Context, arguments: &Arguments, options: &ImportOptions) -> Result<Adopted> {
     let bar = progress::steps();
-    let proving =
-        Proving { runners: runners(context)?, progress: &|step| bar.set_message(step.to_string()) };
+    let proving = Proving { runners: runners(context)?, progress: &|step| bar.set_message(step.to_string()) };
     let adopted = adopt(&arguments.model, &arguments.out, options, &proving);
     bar.finish_and_clear();
     adopted
@@ -166,34 +165,34 @@ impl Told {
             return Err(Error::invalid("--dim or --size", "is 0; it must be at least 1"));
         }
         let a = self;
-    let rgb = match (a.rgb || a.bgr, a.ink) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
-    };
-    let filter = a.filter.map(|filter| match filter {
-        Resize::Triangle => Filter::Triangle,
-        Resize::Cubic => Filter::Cubic,
-        Resize::Lanczos3 => Filter::Lanczos3,
-        Resize::Nearest => Filter::Nearest,
-    });
-    let distance = match a.distance {
-        Metric::L1 => Distance::L1,
-        Metric::L2 => Distance::L2,
-        Metric::Cosine => Distance::Cosine,
-    };
-    Ok(ImportOptions {
-        name: a.name.clone(),
-        pixels: Pixels { size: a.size, rgb, filter, crop: a.crop },
-        preset: a.preset,
-        scale: a.scale,
-        mean: a.mean.clone(),
-        std: a.std.clone(),
-        bgr: a.bgr,
-        set_inputs: a.set_input.clone(),
-        output: a.output.clone(),
-        dim: a.dim,
-        distance,
-    })
-}
+        let rgb = match (a.rgb || a.bgr, a.ink) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        };
+        let filter = a.filter.map(|filter| match filter {
+            Resize::Triangle => Filter::Triangle,
+            Resize::Cubic => Filter::Cubic,
+            Resize::Lanczos3 => Filter::Lanczos3,
+            Resize::Nearest => Filter::Nearest,
+        });
+        let distance = match a.distance {
+            Metric::L1 => Distance::L1,
+            Metric::L2 => Distance::L2,
+            Metric::Cosine => Distance::Cosine,
+        };
+        Ok(ImportOptions {
+            name: a.name.clone(),
+            pixels: Pixels { size: a.size, rgb, filter, crop: a.crop },
+            preset: a.preset,
+            scale: a.scale,
+            mean: a.mean.clone(),
+            std: a.std.clone(),
+            bgr: a.bgr,
+            set_inputs: a.set_input.clone(),
+            output: a.output.clone(),
+            dim: a.dim,
+            distance,
+        })
+    }
 }

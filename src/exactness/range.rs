@@ -89,7 +89,8 @@ impl Range {
     /// Times numbers, one for all or one a channel.
     pub fn times(&self, factors: &[f64]) -> Option<Self> {
         let (a, b) = (self.0.len(), factors.len());
-        let each = (0..a.max(b)).map(|c| self.0[if a == 1 { 0 } else { c }].times(factors[if b == 1 { 0 } else { c }]));
+        let each = (0..a.max(b))
+            .map(|c| self.0[if a == 1 { 0 } else { c }].times(factors[if b == 1 { 0 } else { c }]));
         if a == b || a == 1 || b == 1 { Self::of(each.collect::<Option<_>>()?) } else { None }
     }
 

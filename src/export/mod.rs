@@ -21,10 +21,10 @@ pub use exact::{Calibration, exact};
 pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
 pub use import::{Batch, Foreign, ImportOptions, Imported, Pixels, Preset, SetInput, import};
+pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 #[cfg(test)]
 pub(crate) use integer::tests::nets;
 pub use integer::{Coarser, Cost, Made, Runs, integers};
-pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 pub use project::{Projection, project};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};
 

@@ -170,8 +170,8 @@ fn unlimited(node: &NodeProto, facts: &Facts<'_>) -> Result<Known> {
         // Sums of as many numbers as the shape tells, which is not followed here.
         ConvTranspose | CumSum | GlobalAveragePool | Mean | ReduceL1 | ReduceMean => unproven(),
         // Moves and choices that no exact tower has.
-        DepthToSpace | Expand | GatherElements | GatherNd | GlobalMaxPool | Mod | ScatterNd
-        | TopK | Trilu | ReduceMax | ReduceMin | Resize | SpaceToDepth | Split | Tile | Where => unproven(),
+        DepthToSpace | Expand | GatherElements | GatherNd | GlobalMaxPool | Mod | ScatterNd | TopK
+        | Trilu | ReduceMax | ReduceMin | Resize | SpaceToDepth | Split | Tile | Where => unproven(),
         // Their results are no numbers to compute with, or are constants of a kind that is not read.
         And | ArgMax | ArgMin | Constant | ConstantOfShape | Equal | Greater | GreaterOrEqual | Less
         | LessOrEqual | Not | OneHot | Or | Range | Shape | Sign | Size => unproven(),

@@ -96,7 +96,8 @@ impl<'a> Emitter<'a> {
             Op::Product { product, .. } => Some(Arc::as_ptr(product)) == first,
             _ => false,
         };
-        let value = self.read.graph.values.iter().find(of_product).filter(|_| first.is_some()).unwrap_or(value);
+        let value =
+            self.read.graph.values.iter().find(of_product).filter(|_| first.is_some()).unwrap_or(value);
         let name = value.node.as_ref().map_or("", |node| node.name());
         let name = if name.is_empty() { value.name.as_str() } else { name };
         name.trim_start_matches('/').to_string()
@@ -192,7 +193,9 @@ impl<'a> Emitter<'a> {
         }
         for view in &act.views {
             let offset = &self.made[view.place].offset;
-            bias.iter_mut().enumerate().for_each(|(c, b)| *b += at(&view.factor, c) * at(offset, c) / at(unit, c));
+            bias.iter_mut()
+                .enumerate()
+                .for_each(|(c, b)| *b += at(&view.factor, c) * at(offset, c) / at(unit, c));
         }
         // Integers that are only limited stay as they are.
         if act.products.is_empty()
@@ -264,7 +267,8 @@ impl<'a> Emitter<'a> {
     /// The least and the greatest integer of each channel.
     fn edges(&self, place: Place, planned: &Planned, positive: bool) -> (Vec<f64>, Vec<f64>) {
         let unit = &self.units[place];
-        let edge = |limit: f64, c: usize| (limit / at(unit, c)).round().clamp(-ACTIVATION_MAX, ACTIVATION_MAX);
+        let edge =
+            |limit: f64, c: usize| (limit / at(unit, c)).round().clamp(-ACTIVATION_MAX, ACTIVATION_MAX);
         let [low, high] = planned.limits;
         let low = (0..unit.len()).map(|c| if positive { edge(low, c).max(0.0) } else { edge(low, c) });
         (low.collect(), (0..unit.len()).map(|c| edge(high, c)).collect())
@@ -357,7 +361,10 @@ impl<'a> Emitter<'a> {
         let sum = match &product.conv {
             Some([strides, pads, dilations]) => {
                 let attributes = vec![
-                    AttributeProto::ints("kernel_shape", product.shape[2..].iter().map(|k| *k as i64).collect()),
+                    AttributeProto::ints(
+                        "kernel_shape",
+                        product.shape[2..].iter().map(|k| *k as i64).collect(),
+                    ),
                     AttributeProto::ints("strides", strides.clone()),
                     AttributeProto::ints("pads", pads.clone()),
                     AttributeProto::ints("dilations", dilations.clone()),
@@ -456,10 +463,17 @@ impl<'a> Emitter<'a> {
     }
 
     /// A function by its values for all integers that go in.
-    fn table(&mut self, place: Place, of: usize, x: Place, root: usize) -> Result<(String, Vec<f64>, Vec<f64>)> {
+    fn table(
+        &mut self,
+        place: Place,
+        of: usize,
+        x: Place,
+        root: usize,
+    ) -> Result<(String, Vec<f64>, Vec<f64>)> {
         let input = &self.made[x];
         let (unit, low, high) = (input.unit[0], input.low[0].min(0.0), input.high[0]);
-        let numbers: Vec<f64> = (low as i64..=high as i64).map(|i| i as f64 * unit + input.offset[0]).collect();
+        let numbers: Vec<f64> =
+            (low as i64..=high as i64).map(|i| i as f64 * unit + input.offset[0]).collect();
         let given = self.read.computed(of, root, &numbers)?;
         let step = self.units[place][0];
         let whole = |y: &f64| (y / step + 0.5).floor().clamp(-ACTIVATION_MAX, ACTIVATION_MAX);
@@ -476,7 +490,8 @@ impl<'a> Emitter<'a> {
         let places = self.writer.cast(&name, data_type::INT64);
         let numbers = ndarray::arr1(&table.iter().map(|y| *y as f32).collect::<Vec<_>>()).into_dyn();
         let numbers = self.writer.constant(&Tensor::F32(numbers));
-        let name = self.writer.node(Operator::Gather, &[&numbers, &places], vec![AttributeProto::int("axis", 0)]);
+        let name =
+            self.writer.node(Operator::Gather, &[&numbers, &places], vec![AttributeProto::int("axis", 0)]);
         self.cost.tables.push(self.writer.label.clone());
         let ends = |pick: fn(f64, f64) -> f64| table.iter().copied().reduce(pick).unwrap_or(0.0);
         Ok((name, vec![ends(f64::min)], vec![ends(f64::max)]))
@@ -534,5 +549,7 @@ impl<'a> Emitter<'a> {
 /// The levels of an image, by channel, for which a view of it is about 0.
 fn centre(view: &View, unit: f64) -> Vec<f64> {
     let count = view.factor.len().max(view.shift.len());
-    (0..count).map(|c| (-at(&view.shift, c) / (at(&view.factor, c) * unit)).round().clamp(0.0, 255.0)).collect()
+    (0..count)
+        .map(|c| (-at(&view.shift, c) / (at(&view.factor, c) * unit)).round().clamp(0.0, 255.0))
+        .collect()
 }

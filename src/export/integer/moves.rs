@@ -83,9 +83,9 @@ fn ranges(starts: Vec<i64>, ends: Vec<i64>, axes: Vec<i64>, steps: Vec<i64>) -> 
 fn sliced(reader: &Reader<'_>, node: &NodeProto, rank: usize) -> Result<Moved, Refused> {
     let told = |attribute: &str, i: usize| -> Result<Option<Vec<i64>>, Refused> {
         match (node.ints(attribute), node.input_name(i)) {
-        (Some(list), _) => Ok(Some(list.to_vec())),
-        (None, None) => Ok(None),
-        (None, Some(_)) => Ok(Some(reader.constant(node, i)?.iter().map(|x| *x as i64).collect())),
+            (Some(list), _) => Ok(Some(list.to_vec())),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Ok(Some(reader.constant(node, i)?.iter().map(|x| *x as i64).collect())),
         }
     };
     let lacks = || "lacks its ends".to_string();

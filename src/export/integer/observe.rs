@@ -1,10 +1,10 @@
 //! What the float tower's values are like on pictures: how the elements of each channel are spread.
 
+use super::Runs;
 use super::graph::FloatGraph;
 use super::plan::{Make, Plan};
-use super::Runs;
 use crate::exactness::ACTIVATION_MAX;
-use crate::onnx::{ModelProto, Tensor, ValueInfoProto, DimensionValue, type_proto};
+use crate::onnx::{DimensionValue, ModelProto, Tensor, ValueInfoProto, type_proto};
 use crate::tower::INPUT;
 use crate::{Error, Result};
 use ndarray::{ArrayD, ArrayView4, Axis};
@@ -108,11 +108,18 @@ impl Spread {
             return Err(Error::invalid(format!("value {name}"), "is not float32"));
         };
         if value.ndim() < 2 || value.shape()[1] != self.channels.len() {
-            let why = format!("has the shape {:?} when it runs, not {} channels", value.shape(), self.channels.len());
+            let why = format!(
+                "has the shape {:?} when it runs, not {} channels",
+                value.shape(),
+                self.channels.len()
+            );
             return Err(Error::invalid(format!("value {name}"), why));
         }
         self.count(value).map_err(|x| {
-            Error::invalid(format!("value {name}"), format!("is {x} for a picture, so that nothing scales it"))
+            Error::invalid(
+                format!("value {name}"),
+                format!("is {x} for a picture, so that nothing scales it"),
+            )
         })
     }
 

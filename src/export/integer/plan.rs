@@ -97,7 +97,11 @@ impl View {
 
 impl Act {
     fn of(view: View) -> Self {
-        Self { products: Vec::new(), bias: view.shift.clone(), views: vec![View { shift: vec![0.0], ..view }] }
+        Self {
+            products: Vec::new(),
+            bias: view.shift.clone(),
+            views: vec![View { shift: vec![0.0], ..view }],
+        }
     }
 
     fn affine(mut self, scale: &[f64], shift: &[f64]) -> Self {

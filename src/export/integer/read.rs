@@ -45,7 +45,8 @@ pub(super) fn read(model: &ModelProto) -> Result<Read<'_>> {
         }
     }
     let output = reader.ids.get(OUTPUT).copied();
-    let output = output.ok_or_else(|| Error::invalid("output embedding", "does not depend on the picture"))?;
+    let output =
+        output.ok_or_else(|| Error::invalid("output embedding", "does not depend on the picture"))?;
     let (output, normalised) = tail::without_length(&reader.values, output);
     let graph = FloatGraph { values: reader.values, output, normalised };
     refuse(&graph)?;
@@ -68,10 +69,7 @@ fn refuse(graph: &FloatGraph) -> Result<()> {
     let (count, most) = (all.len(), 12);
     let more = if count > most { format!("; and {} more", count - most) } else { String::new() };
     all.truncate(most);
-    let why = format!(
-        "has no exact form, so that it stays a float tower: {}{more}",
-        all.join("; ")
-    );
+    let why = format!("has no exact form, so that it stays a float tower: {}{more}", all.join("; "));
     Err(Error::invalid("the tower", why))
 }
 
@@ -132,19 +130,20 @@ impl<'a> Reader<'a> {
             Relu => Op::Limit { x: self.value(node, 0)?, low: 0.0, high: f64::INFINITY },
             Clip => self.clip(node)?,
             HardSigmoid => return self.hard_sigmoid(node, shape).map(Some),
-            LeakyRelu => Op::Leaky {
-                x: self.value(node, 0)?,
-                slopes: vec![f64::from(node.float_or("alpha", 0.01))],
-            },
+            LeakyRelu => {
+                Op::Leaky { x: self.value(node, 0)?, slopes: vec![f64::from(node.float_or("alpha", 0.01))] }
+            }
             PRelu => self.p_relu(node, shape)?,
-            Abs | Elu | Erf | Exp | Gelu | HardSwish | Log | Mish | Pow | Reciprocal | Selu | Sigmoid | Softplus
-            | Softsign | Sqrt | Tanh | Max | Min => self.function(node, operator)?,
+            Abs | Elu | Erf | Exp | Gelu | HardSwish | Log | Mish | Pow | Reciprocal | Selu | Sigmoid
+            | Softplus | Softsign | Sqrt | Tanh | Max | Min => self.function(node, operator)?,
             AveragePool => self.average(node)?,
             GlobalAveragePool => Op::Mean { x: self.value(node, 0)?, window: Window::All { kept: true } },
             ReduceMean => self.reduce_mean(node)?,
-            MaxPool | GlobalMaxPool | ReduceMax | Reshape | Flatten | Squeeze | Unsqueeze | Transpose | Slice
-            | Split | Concat | Pad | Gather => return moves::moved(self, node, operator, shape),
-            Softmax | LogSoftmax => return Err("divides by a sum of powers of e, which every runtime rounds".into()),
+            MaxPool | GlobalMaxPool | ReduceMax | Reshape | Flatten | Squeeze | Unsqueeze | Transpose
+            | Slice | Split | Concat | Pad | Gather => return moves::moved(self, node, operator, shape),
+            Softmax | LogSoftmax => {
+                return Err("divides by a sum of powers of e, which every runtime rounds".into());
+            }
             LayerNormalization | InstanceNormalization | GroupNormalization | LpNormalization | Lrn => {
                 return Err("normalises by statistics of its input, which every runtime rounds".into());
             }
@@ -301,7 +300,9 @@ impl<'a> Reader<'a> {
 
     /// `scale·x + shift`; channels that were put in another order are so after it.
     fn affine(&mut self, x: Id, scale: Vec<f64>, shift: Vec<f64>) -> Op {
-        let Op::Permuted { x: from, order } = &self.values[x].op else { return Op::Affine { x, scale, shift } };
+        let Op::Permuted { x: from, order } = &self.values[x].op else {
+            return Op::Affine { x, scale, shift };
+        };
         let (from, order) = (*from, order.clone());
         let back = |list: Vec<f64>| {
             let mut put = list.clone();
@@ -316,7 +317,8 @@ impl<'a> Reader<'a> {
 
     /// A value in the order that channels had, which is put in the other one after it.
     pub fn reordered(&mut self, x: Id, op: Op, order: Vec<usize>) -> Op {
-        let (name, shape) = (format!("{}/in order {}", self.values[x].name, self.values.len()), self.values[x].shape.clone());
+        let (name, shape) =
+            (format!("{}/in order {}", self.values[x].name, self.values.len()), self.values[x].shape.clone());
         Op::Permuted { x: self.add(&name, shape, op, None), order }
     }
 
@@ -359,7 +361,8 @@ impl<'a> Reader<'a> {
         if divides {
             return Err("divides by a computed value, which every runtime rounds".into());
         }
-        let gate = |x: &[usize]| x.len() == shape.len() && x[..2] == shape[..2] && x[2..].iter().all(|d| *d == 1);
+        let gate =
+            |x: &[usize]| x.len() == shape.len() && x[..2] == shape[..2] && x[2..].iter().all(|d| *d == 1);
         let same = |x: &[usize]| x == shape;
         match (self.shape(a), self.shape(b)) {
             (x, y) if same(x) && (same(y) || gate(y)) => Ok(Op::Mul { a, b }),
@@ -372,7 +375,9 @@ impl<'a> Reader<'a> {
     fn clip(&self, node: &NodeProto) -> Result<Op, Refused> {
         let edge = |i: usize, attribute: &str, none: f32| match node.input_name(i) {
             None => Ok(f64::from(node.float_or(attribute, none))),
-            Some(_) => self.constant(node, i)?.first().copied().ok_or_else(|| "has an empty edge".to_string()),
+            Some(_) => {
+                self.constant(node, i)?.first().copied().ok_or_else(|| "has an empty edge".to_string())
+            }
         };
         let (low, high) = (edge(1, "min", f32::NEG_INFINITY)?, edge(2, "max", f32::INFINITY)?);
         // The least and the greatest float32 limit nothing.
@@ -398,7 +403,9 @@ impl<'a> Reader<'a> {
     fn function(&self, node: &NodeProto, operator: Operator) -> Result<Op, Refused> {
         let ids: Vec<Id> = (0..node.input.len()).filter_map(|i| self.value(node, i).ok()).collect();
         let scalar = |name: &String| {
-            name.is_empty() || !self.known.is_constant(name) || self.known.constant(name).is_ok_and(|c| c.len() == 1)
+            name.is_empty()
+                || !self.known.is_constant(name)
+                || self.known.constant(name).is_ok_and(|c| c.len() == 1)
         };
         if !node.input.iter().all(scalar) {
             return Err("takes a constant of several numbers".into());
@@ -416,7 +423,9 @@ impl<'a> Reader<'a> {
             }
             several => self.common_root(several).map(|root| Op::Function { root }).ok_or_else(|| {
                 match operator {
-                    Operator::Max | Operator::Min => "chooses among several computed values, which has no exact form here",
+                    Operator::Max | Operator::Min => {
+                        "chooses among several computed values, which has no exact form here"
+                    }
                     _ => "is a function of several computed values",
                 }
                 .into()
@@ -450,7 +459,9 @@ impl<'a> Reader<'a> {
         let x = self.value(node, 0)?;
         let kernel = node.ints("kernel_shape").unwrap_or_default().to_vec();
         let strides = node.ints("strides").unwrap_or(&[1, 1]).to_vec();
-        let &[_, _, height, width] = self.shape(x) else { return Err("averages no images [N, C, H, W]".into()) };
+        let &[_, _, height, width] = self.shape(x) else {
+            return Err("averages no images [N, C, H, W]".into());
+        };
         let [kh, kw] = kernel[..] else { return Err("averages no images [N, C, H, W]".into()) };
         let pads = moves::pads(node, &[height, width], [kh, kw], &strides)?;
         let padded = pads.iter().any(|p| *p != 0);
@@ -474,7 +485,9 @@ impl<'a> Reader<'a> {
         let rank = self.shape(x).len() as i64;
         let mut axes: Vec<i64> = match node.ints("axes") {
             Some(axes) => axes.to_vec(),
-            None if node.input_name(1).is_some() => self.constant(node, 1)?.iter().map(|a| *a as i64).collect(),
+            None if node.input_name(1).is_some() => {
+                self.constant(node, 1)?.iter().map(|a| *a as i64).collect()
+            }
             None => (0..rank).collect(),
         };
         axes.iter_mut().filter(|a| **a < 0).for_each(|a| *a += rank);
@@ -485,4 +498,3 @@ impl<'a> Reader<'a> {
         }
     }
 }
-

@@ -48,9 +48,13 @@ fn is_length(values: &[Value], id: Id, x: Id) -> bool {
     match (operator, inputs.as_slice()) {
         (Some(Operator::ReduceL2 | Operator::ReduceSumSquare), [from]) => *from == x,
         (Some(Operator::ReduceSum), [from]) => of_x(&values[*from]),
-        (Some(Abs | Add | Clip | Div | Expand | Identity | Max | Pow | Reciprocal | Reshape | Sqrt | Unsqueeze), [from]) => {
-            is_length(values, *from, x)
-        }
+        (
+            Some(
+                Abs | Add | Clip | Div | Expand | Identity | Max | Pow | Reciprocal | Reshape | Sqrt
+                | Unsqueeze,
+            ),
+            [from],
+        ) => is_length(values, *from, x),
         _ => false,
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn units(graph: &FloatGraph, plan: &Plan, spreads: &[Option<Spread>])
                     .iter()
                     .map(|i| (units[*i].as_slice(), graph.values[plan.values[*i].of].shape.as_slice()))
                     .collect();
-                moved_channels(moved, &given).ok_or_else(|| Error::invalid("the units", "of moved channels differ"))?
+                moved_channels(moved, &given)
+                    .ok_or_else(|| Error::invalid("the units", "of moved channels differ"))?
             }
             _ => match &spreads[place] {
                 Some(spread) if ties.apart[place] => apart(spread, planned, ties.depthwise[place]),

@@ -98,7 +98,14 @@ impl Writer {
     }
 
     /// The model, whose embedding is the value `last`: `image: uint8 [N, C, S, S]` → `embedding: float32 [N, D]`.
-    pub fn model(mut self, name: &str, image: &[usize], dim: usize, last: &str, batch: Option<usize>) -> ModelProto {
+    pub fn model(
+        mut self,
+        name: &str,
+        image: &[usize],
+        dim: usize,
+        last: &str,
+        batch: Option<usize>,
+    ) -> ModelProto {
         for node in &mut self.nodes {
             for name in node.input.iter_mut().chain(&mut node.output).filter(|name| *name == last) {
                 *name = OUTPUT.into();

@@ -31,7 +31,9 @@ impl<'a> Operands<'a> {
         let value = self.value(i)?;
         match value.float {
             true => Ok(value),
-            false => Err(self.fail("computes in integers, where sums wrap; a Cast to float32 must come first")),
+            false => {
+                Err(self.fail("computes in integers, where sums wrap; a Cast to float32 must come first"))
+            }
         }
     }
 

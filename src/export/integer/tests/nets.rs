@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)]
 use super::super::Runs;
 use crate::Result;
+use crate::image::{Backdrop, Fit, Preprocessing};
 use crate::onnx::{
     AttributeProto as Attribute, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto,
     OperatorSetIdProto, Tensor, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, data_type,
     type_proto,
 };
-use crate::image::{Backdrop, Fit, Preprocessing};
 use crate::random::{self, Stream};
 use crate::tower::{Distance, INPUT, OUTPUT, TowerKind, TowerSpec};
 use crate::walk::{Interpreter, Values};
@@ -104,7 +104,8 @@ impl Net {
             net.constant(Tensor::F32(ArrayD::from_shape_fn(IxDyn(&[1, 3, 1, 1]), |i| list[i[1]])))
         };
         let scale = self.number(1.0 / 255.0);
-        let (mean, std) = (per_channel(self, [0.485, 0.456, 0.406]), per_channel(self, [0.229, 0.224, 0.225]));
+        let (mean, std) =
+            (per_channel(self, [0.485, 0.456, 0.406]), per_channel(self, [0.229, 0.224, 0.225]));
         x = self.node("Mul", &[&x, &scale], vec![]);
         x = self.node("Sub", &[&x, &mean], vec![]);
         x = self.node("Div", &[&x, &std], vec![]);
@@ -224,7 +225,10 @@ impl Net {
         let half = (x.size[0] / 2) as i64;
         let [from, to] = if second { [half, 2 * half] } else { [0, half] };
         let [from, to, axis] = [from, to, 1].map(|n| self.list(&[n]));
-        At { name: self.node("Slice", &[&x.name, &from, &to, &axis], vec![]), size: [half as usize, x.size[1], x.size[2]] }
+        At {
+            name: self.node("Slice", &[&x.name, &from, &to, &axis], vec![]),
+            size: [half as usize, x.size[1], x.size[2]],
+        }
     }
 
     /// One block, of many.
@@ -232,7 +236,8 @@ impl Net {
         let [c, h, _] = x.size;
         match self.below(9) {
             0 => {
-                let y = self.conv(x, 8, 3, 1 + self.rng_stride(h), 1);
+                let stride = 1 + if h >= 6 { self.below(2) } else { 0 };
+                let y = self.conv(x, 8, 3, stride, 1);
                 let y = self.norm(&y);
                 self.activation(&y)
             }
@@ -282,10 +287,6 @@ impl Net {
                 self.activation(&y)
             }
         }
-    }
-
-    fn rng_stride(&mut self, side: usize) -> usize {
-        if side >= 6 { self.below(2) } else { 0 }
     }
 
     /// The end: a mean, or a product of all, sometimes with rows of unit length.
@@ -349,7 +350,11 @@ pub(crate) fn spec(side: usize, dim: usize) -> TowerSpec {
     TowerSpec {
         name: "net".into(),
         kind: TowerKind::Float,
-        preprocessing: Preprocessing::Colour { size: side, fit: Fit::default(), backdrop: Backdrop::default() },
+        preprocessing: Preprocessing::Colour {
+            size: side,
+            fit: Fit::default(),
+            backdrop: Backdrop::default(),
+        },
         dim,
         distance: Distance::Cosine,
         batch: None,

@@ -114,7 +114,8 @@ impl<'r> Growth<'r> {
             (Operator::ReduceSum, 4) => {
                 let axes = [&[2, 3][..], &[3], &[-2]][self.below(3)];
                 let axes = self.ints(axes);
-                self.add("ReduceSum", &[x, axes], vec![Attribute::flag("keepdims", self.below(2) == 0)])
+                let kept = Attribute::flag("keepdims", self.below(2) == 0);
+                self.add("ReduceSum", &[x, axes], vec![kept])
             }
             (Operator::Gather, _) => self.look_up(x),
             (Operator::Mul | Operator::Div, _) => {
@@ -186,7 +187,8 @@ impl<'r> Growth<'r> {
     /// Numbers of a list at places that are computed.
     fn look_up(&mut self, x: String) -> bool {
         let length = 2 + self.below(9);
-        let [low, high] = [0.0, (length - 1) as f32].map(|edge| self.constant(ndarray::arr0(edge).into_dyn()));
+        let [low, high] =
+            [0.0, (length - 1) as f32].map(|edge| self.constant(ndarray::arr0(edge).into_dyn()));
         let int64 = vec![Attribute::int("to", data_type::INT64.into())];
         let last = |growth: &Self| growth.names[growth.names.len() - 1].clone();
         let mut made = self.add("Floor", &[x], vec![]);
@@ -395,7 +397,8 @@ fn shuffled(node: &NodeProto, values: &Values, rng: &mut Stream) -> ArrayD<f32> 
                     Some(place) => Some(at[if spread { axis } else { place }]),
                     None => None,
                 };
-                let own = x.indexed_iter().filter(|(from, _)| (0..4).all(|a| here(a).is_none_or(|p| from[a] == p)));
+                let own =
+                    x.indexed_iter().filter(|(from, _)| (0..4).all(|a| here(a).is_none_or(|p| from[a] == p)));
                 total(own.map(|(_, x)| *x).collect(), rng)
             })
         }
