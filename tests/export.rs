@@ -241,6 +241,32 @@ fn a_foreign_model_becomes_a_tower() {
 }
 
 #[cfg(feature = "tract")]
+/// From the tower of a run to an exact one by pictures of one's own.
+#[test]
+fn a_float_tower_becomes_exact_by_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_folder(folder.path());
+    let pictures = folder.path().join("pictures");
+    drawings(&pictures);
+    succeeds(&["export", text(&run)]);
+    let float = run.join("tower.onnx");
+    let exact = folder.path().join("mine.onnx");
+    let said =
+        succeeds(&["export", text(&float), "--exact", "--calibrate", text(&pictures), "-o", text(&exact)]);
+    for words in
+        ["proven exact", "nearest other picture is the float tower's", "3-way one-shot", "the same bits on"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let (spec, model) = TowerSpec::read(&exact).unwrap();
+    assert_eq!(spec.kind, TowerKind::Exact);
+    assert!(interpreted(&model).iter().all(|x| x.fract() == 0.0 && x.abs() <= 127.0));
+    let again = refused(&["export", text(&exact), "--exact", "--calibrate", text(&pictures)]);
+    assert!(again.contains("is exact already"), "{again}");
+    assert!(refused(&["export", text(&float), "--exact"]).contains("--calibrate DIR"));
+    assert!(refused(&["export", text(&float)]).contains("is a file"));
+}
+
 #[test]
 fn tract_gives_the_bits_of_the_exact_tower() {
     use siamese::runtime::{Options, TRACT};

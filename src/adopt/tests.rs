@@ -234,3 +234,32 @@ fn tract_alone_proves_batches_too() {
     let (mixing, _, _folder) = adopted(&across, vec![tract]);
     assert_eq!(mixing.unwrap().tower.batch, Some(1));
 }
+
+/// Exact towers of random networks give the float64 interpreter's numbers on every runtime of this build that needs
+/// nothing installed, and on ONNX Runtime where it is installed.
+#[test]
+fn random_exact_towers_have_one_set_of_bits() {
+    let offline = crate::runtime::Lookup { offline: true, ..crate::runtime::Lookup::default() };
+    let options = Options { library: offline, threads: 1, ..Options::default() };
+    let runners: Vec<Runner> = Runtime::built_in()
+        .map(|runtime| runtime.with(options.clone()).unwrap())
+        .filter(|runner| runner.library().is_ok())
+        .collect();
+    assert!(!runners.is_empty());
+    for seed in 0..24 {
+        let model = export::nets::grown(seed);
+        let side = 9 + seed as usize % 5;
+        let (spec, model) = TowerSpec::from_bytes(&model.encode_to_vec(), "net").unwrap();
+        let pictures = export::nets::pictures(side, 8, 1);
+        let made = export::integers(&model, &spec, pictures.view(), &mut export::nets::Interpreted).unwrap();
+        let bytes = made.model.encode_to_vec();
+        let asked = export::nets::pictures(side, 5, 2);
+        let inputs = crate::walk::Values::from([(INPUT.to_string(), asked.mapv(f64::from).into_dyn())]);
+        let truth = crate::walk::interpreter::run(&made.model, inputs).unwrap().remove("embedding").unwrap();
+        let truth = truth.mapv(|x| x as f32);
+        for runner in &runners {
+            let rows = runner.load_bytes(&bytes, "net").unwrap().embed(asked.view()).unwrap();
+            assert_eq!(rows.into_dyn(), truth, "seed {seed} on {}", runner.name());
+        }
+    }
+}

@@ -29,6 +29,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("siamese export runs/mine --exact", "integers: the same bits on every machine"),
             ("siamese export omniglot-edge", "the shipped tower as a file"),
+            (
+                "siamese export model.onnx --preset imagenet --exact --calibrate pictures -o tower.onnx",
+                "integers of a model of your own, scales from your pictures",
+            ),
         ],
     ),
     (

@@ -67,7 +67,7 @@ fn check_parts(recipe: &Recipe, parts: &[Part]) -> Result<()> {
                 "has no exact form: e⁻ˣ is rounded differently by every runtime; export a float tower"
             }
             Kind::Relu6 | Kind::HardSwish | Kind::Silu | Kind::Means | Kind::Scale => {
-                "has no exact form in the towers of recipes yet; export a float tower, or use relu and residual"
+                "has no exact form from training images; choose its scales on pictures with --calibrate DIR, or export a float tower"
             }
             Kind::L2Norm if !last => "has no exact form in the middle of a tower: the root is rounded",
             _ => continue,

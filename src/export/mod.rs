@@ -1,7 +1,7 @@
 //! Trained parameters → towers: plain ONNX files that carry everything needed to use them.
 //!
-//! [`float()`] folds batch normalisation and keeps the arithmetic of training; [`exact()`] turns a tower
-//! into integers, so that no runtime can differ in a bit; [`import()`] wraps a foreign model;
+//! [`float()`] folds batch normalisation and keeps the arithmetic of training; [`exact()`] turns a recipe's tower
+//! into integers, so that no runtime can differ in a bit, and [`integers()`] the graph of any float tower; [`import()`] wraps a foreign model;
 //! [`project()`] puts a learned map of embeddings behind a tower; [`inspect()`] tells what is in a file.
 
 mod calibrate;
@@ -22,6 +22,8 @@ pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
 pub use import::{Batch, Foreign, ImportOptions, Imported, Pixels, Preset, SetInput, import};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
+#[cfg(test)]
+pub(crate) use integer::tests::nets;
 pub use integer::{Coarser, Cost, Made, Runs, integers};
 pub use project::{Projection, project};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};

@@ -393,6 +393,10 @@ fn layers_of_small_networks_are_exported_as_floats() {
         assert_eq!(far, None, "{name}");
         let why = exactly(&recipe, &images, false).unwrap_err().to_string();
         assert!(why.contains(&format!("layer {name}: has no exact form")), "{why}");
+        // From its graph there is one.
+        let (spec, graph) = TowerSpec::from_bytes(&tower.encode_to_vec(), name).unwrap();
+        let made = integers(&graph, &spec, images.view(), &mut nets::Interpreted).unwrap();
+        assert_eq!(in_float32(&made.model, &images).mapv(f64::from), truth(&made.model, &images), "{name}");
     }
     // A block with ReLU and nothing squeezed is exact.
     let tower =

@@ -9,8 +9,10 @@ use crate::{Error, Result};
 
 /// The greatest magnitude of a weight.
 const WEIGHT_MAX: f64 = 127.0;
-/// Exponents of scales stay in here.
-const EXPONENTS: std::ops::RangeInclusive<i32> = -60..=40;
+/// The exponent of a single weight below which nothing is gained: 127·2⁻¹³ is a sixtieth of a step.
+const FINEST: i32 = -12;
+/// No trained tower's exponent is greater.
+const COARSEST: i32 = 40;
 /// The exponent of a channel without weights.
 const WITHOUT_WEIGHTS: i32 = -8;
 /// Bits of a factor that is no power of two, at best and at least.
@@ -86,9 +88,10 @@ fn finest(row: &Row) -> Result<i32> {
         return Ok(WITHOUT_WEIGHTS);
     }
     let exponent = (most / (WEIGHT_MAX + 0.5)).log2().ceil();
-    match most.is_finite() && exponent <= f64::from(*EXPONENTS.end()) {
-        // What is finer than any accumulator needs is no finer.
-        true => Ok((exponent as i32).max(*EXPONENTS.start())),
+    // Rounded to this, all weights together are about a hundredth of a step off: finer ones would be of no use.
+    let useful = FINEST - (0.5 * (row.weights.len() as f64).log2()).ceil() as i32;
+    match most.is_finite() && exponent <= f64::from(COARSEST) {
+        true => Ok((exponent as i32).max(useful)),
         false => Err(absurd(exponent)),
     }
 }
@@ -152,9 +155,9 @@ fn coarser(exponents: &mut [i32], factors: &mut [Factor], addends: &[Addend]) ->
         (Some((s, _)), Some((step, i))) if step <= s => {
             factors[i] = Factor::of(addends[i].factor, factors[i].bits - 1);
         }
-        (Some((s, i)), _) if s < *EXPONENTS.end() => exponents[i] += 1,
+        (Some((s, i)), _) if s < COARSEST => exponents[i] += 1,
         (None, Some((_, i))) => factors[i] = Factor::of(addends[i].factor, factors[i].bits - 1),
-        _ => return Err(absurd(f64::from(*EXPONENTS.end()))),
+        _ => return Err(absurd(f64::from(COARSEST))),
     }
     Ok(())
 }
@@ -173,7 +176,7 @@ mod tests {
         // 3·3·512 weights of full range: 4608·127·127 is above 2²⁴.
         let found = channel(&[row(&vec![0.5; 4608])], &[], 3.0).unwrap();
         let (weights, _, exponent) = &found.products[0];
-        assert_eq!((found.lost, weights[0], *exponent), (3, 16, -5));
+        assert_eq!((found.lost, weights[0], *exponent), (2, 16, -5));
         let narrow = channel(&[row(&[0.5; 8])], &[], 3.0).unwrap();
         assert_eq!((narrow.lost, narrow.products[0].0[0], narrow.products[0].2), (0, 64, -7));
     }

@@ -36,7 +36,7 @@ mod plan;
 mod read;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod units;
 mod write;
 

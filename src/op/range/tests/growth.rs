@@ -27,6 +27,8 @@ pub(crate) struct Growth<'r> {
     pub values: Values,
     /// The float32 values that are not constant, by name.
     names: Vec<String>,
+    /// Whether values are multiplied by other numbers than powers of two, and by each other.
+    pub multiplies: bool,
 }
 
 impl<'r> Growth<'r> {
@@ -48,6 +50,7 @@ impl<'r> Growth<'r> {
             facts: Facts::of(Box::leak(Box::default())),
             values: Values::from([(INPUT.to_string(), images.into_dyn())]),
             names: Vec::new(),
+            multiplies: false,
         };
         growth.facts.enter(INPUT, Known::image(4)).unwrap();
         assert!(growth.add("Cast", &[INPUT.into()], vec![Attribute::int("to", data_type::FLOAT.into())]));
@@ -100,6 +103,21 @@ impl<'r> Growth<'r> {
                 let count = 1 + self.below(3);
                 self.add("Sum", &inputs[..count], vec![])
             }
+            (Operator::Mul, _) if self.multiplies && self.below(2) == 0 => {
+                let factor = match self.below(2) {
+                    0 => self.alike(&shape),
+                    _ => self.per_channel(&shape, |rng| [3.0, -5.0, 0.375, 0.0, 77.0][random::below(rng, 5)]),
+                };
+                let inputs = if self.below(2) == 0 { [x, factor] } else { [factor, x] };
+                self.add("Mul", &inputs, vec![])
+            }
+            (Operator::ReduceSum, 4) => {
+                let axes = [&[2, 3][..], &[3], &[-2]][self.below(3)];
+                let axes = self.ints(axes);
+                let kept = Attribute::flag("keepdims", self.below(2) == 0);
+                self.add("ReduceSum", &[x, axes], vec![kept])
+            }
+            (Operator::Gather, _) => self.look_up(x),
             (Operator::Mul | Operator::Div, _) => {
                 let factor = self.per_channel(&shape, |rng| 2f32.powi(random::below(rng, 9) as i32 - 6));
                 self.add(operator.name(), &[x, factor], vec![])
@@ -164,6 +182,26 @@ impl<'r> Growth<'r> {
             ) => self.add(operator.name(), &[x], vec![]),
             _ => false,
         }
+    }
+
+    /// Numbers of a list at places that are computed.
+    fn look_up(&mut self, x: String) -> bool {
+        let length = 2 + self.below(9);
+        let [low, high] =
+            [0.0, (length - 1) as f32].map(|edge| self.constant(ndarray::arr0(edge).into_dyn()));
+        let int64 = vec![Attribute::int("to", data_type::INT64.into())];
+        let last = |growth: &Self| growth.names[growth.names.len() - 1].clone();
+        let mut made = self.add("Floor", &[x], vec![]);
+        made = made && self.add("Clip", &[last(self), low, high], vec![]);
+        made = made && self.add("Cast", &[last(self)], int64);
+        if !made {
+            return false;
+        }
+        // Places are no numbers that other operators take.
+        let places = self.names.pop().unwrap();
+        let list = ArrayD::from_shape_fn(vec![length], |_| random::below(&mut self.rng, 255) as f32 - 127.0);
+        let list = self.constant(list);
+        self.add("Gather", &[list, places], vec![Attribute::int("axis", 0)])
     }
 
     fn conv(&mut self, x: String, shape: &[usize]) -> bool {
@@ -295,6 +333,7 @@ impl<'r> Growth<'r> {
         let Ok(made) = evaluated(&node, &self.values) else { return false };
         let name = node.output[0].clone();
         self.facts.enter(&name, known).unwrap();
+        self.facts.tell_sizes(&name, [&[1], &made.shape()[1..]].concat());
         self.values.insert(name.clone(), made);
         self.names.push(name);
         self.nodes.push(node);
@@ -347,6 +386,22 @@ fn shuffled(node: &NodeProto, values: &Values, rng: &mut Stream) -> ArrayD<f32> 
     match node.operator().unwrap() {
         Operator::Conv => windows(node, &x, input(1), input(2), rng),
         Operator::AveragePool => windows(node, &x, None, None, rng),
+        Operator::ReduceSum => {
+            // Its result keeps the axes that are not summed, in their order.
+            let made = &values[&node.output[0]];
+            let axes: Vec<usize> = input(1).unwrap().iter().map(|a| a.rem_euclid(4.0) as usize).collect();
+            let kept: Vec<usize> = (0..4).filter(|a| !axes.contains(a)).collect();
+            let spread = node.flag("keepdims");
+            ArrayD::from_shape_fn(made.shape(), |at| {
+                let here = |axis: usize| match kept.iter().position(|k| *k == axis) {
+                    Some(place) => Some(at[if spread { axis } else { place }]),
+                    None => None,
+                };
+                let own =
+                    x.indexed_iter().filter(|(from, _)| (0..4).all(|a| here(a).is_none_or(|p| from[a] == p)));
+                total(own.map(|(_, x)| *x).collect(), rng)
+            })
+        }
         Operator::Gemm | Operator::MatMul => {
             let w = if node.flag("transB") { input(1).unwrap().reversed_axes() } else { input(1).unwrap() };
             ArrayD::from_shape_fn(vec![x.shape()[0], w.shape()[1]], |at| {

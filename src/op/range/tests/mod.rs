@@ -8,7 +8,7 @@ use growth::{Growth, Rule};
 use ndarray::ArrayD;
 
 /// The operators that have a rule.
-const RULED: [Operator; 25] = {
+const RULED: [Operator; 27] = {
     use Operator::*;
     [
         Abs,
@@ -23,6 +23,7 @@ const RULED: [Operator; 25] = {
         Dropout,
         Flatten,
         Floor,
+        Gather,
         Gemm,
         Identity,
         MatMul,
@@ -32,6 +33,7 @@ const RULED: [Operator; 25] = {
         Mul,
         Neg,
         Pad,
+        ReduceSum,
         Relu,
         Reshape,
         Sub,
@@ -47,6 +49,7 @@ fn lie(rule: Rule<'_>, operator: Operator, seeds: std::ops::Range<u64>) -> (Opti
     for seed in seeds {
         let mut rng = dice::stream(seed, "operators", operator as u64, 0);
         let mut growth = Growth::new(seed, 2 + seed as usize % 4, rule);
+        growth.multiplies = true;
         for _ in 0..12 {
             let all = [&RULED[..], &MOVING].concat();
             let other = all[dice::below(&mut rng, all.len())];
@@ -109,7 +112,7 @@ fn every_operator_has_a_rule_or_is_on_the_list() {
 }
 
 fn floats(low: f64, high: f64) -> Known {
-    Known { range: Range::uniform(Interval::new(low, high, 0)), rank: 4, float: true }
+    Known { range: Range::uniform(Interval::new(low, high, 0)), rank: 4, float: true, integer: false }
 }
 
 fn numbers(shape: &[usize], x: f32) -> ArrayD<f32> {
@@ -142,8 +145,8 @@ fn what_runtimes_compute_differently_is_refused() {
     let one = |x: f32| vec![numbers(&[], x)];
     let weights = |inputs: usize, x: f32| vec![numbers(&[2, inputs, 1, 1], x)];
     let cases: [Case; 16] = [
-        ("Add", Known::image(4), one(255.0), &[], "in 8 bits"),
-        ("Conv", Known::image(4), weights(1, 1.0), &[], "in 8 bits"),
+        ("Add", Known::image(4), one(255.0), &[], "in integers"),
+        ("Conv", Known::image(4), weights(1, 1.0), &[], "in integers"),
         ("Conv", floats(0.0, 1.0), one(1.0), &[], "its weights have the shape []"),
         ("Conv", floats(0.0, 1.0), weights(1, f32::NAN), &[], "channel 0"),
         ("Conv", floats(0.0, 1.0), weights(1, 1e-39), &[], "channel 0"),
@@ -151,7 +154,7 @@ fn what_runtimes_compute_differently_is_refused() {
         // As many numbers as outputs, but they lie along the batch.
         ("Gemm", row, vec![numbers(&[3, 2], 1.0), numbers(&[2, 1], 1.0)], &[], "its bias"),
         ("MatMul", floats(0.0, 1.0), vec![numbers(&[3, 2], 1.0)], &[], "weight matrix"),
-        ("Mul", floats(0.0, 1.0), one(3.0), &[], "no power of two"),
+        ("Mul", floats(0.0, 9.0), one(0.1), &[], "more than 24 bits"),
         ("Mul", floats(0.0, 255.0), one(2f32.powi(125)), &[], "does not hold"),
         ("Clip", floats(0.0, 9.0), vec![numbers(&[], 5.0), numbers(&[], 3.0)], &[], "no interval"),
         ("Clip", floats(0.0, 9.0), vec![numbers(&[2], 5.0)], &[], "shape [2]"),
@@ -179,6 +182,43 @@ fn what_runtimes_compute_differently_is_refused() {
 }
 
 #[test]
+fn places_beyond_a_list_and_sums_of_unknown_size_are_refused() {
+    let list = Tensor::F32(ndarray::arr1(&[1.0f32, 2.0, -3.0]).into_dyn()).to_proto("list");
+    let axes = Tensor::I64(ndarray::arr1(&[2i64, 3]).into_dyn()).to_proto("axes");
+    let batch = Tensor::I64(ndarray::arr1(&[0i64]).into_dyn()).to_proto("batch");
+    let graph = GraphProto { initializer: vec![list, axes, batch], ..GraphProto::default() };
+    let node = |op: &str, inputs: [&str; 2]| NodeProto {
+        op_type: Some(op.into()),
+        input: inputs.map(String::from).to_vec(),
+        ..NodeProto::default()
+    };
+    let look_up = |high: f64, integer: bool| {
+        let mut facts = Facts::of(&graph);
+        facts.enter("x", Known { integer, float: !integer, ..floats(0.0, high) }).unwrap();
+        range(&node("Gather", ["list", "x"]), &facts)
+    };
+    let known = look_up(2.0, true).unwrap();
+    assert_eq!((known.range.channels()[0].low, known.range.high(), known.float), (-3.0, 2.0, true));
+    assert!(look_up(3.0, true).unwrap_err().to_string().contains("beyond the 3"));
+    assert!(look_up(2.0, false).unwrap_err().to_string().contains("integer places"));
+    let sum = |sizes: Option<Vec<usize>>, axes: &str| {
+        let mut facts = Facts::of(&graph);
+        facts.enter("x", floats(0.0, 127.0)).unwrap();
+        sizes.into_iter().for_each(|sizes| facts.tell_sizes("x", sizes));
+        range(&node("ReduceSum", ["x", axes]), &facts)
+    };
+    assert_eq!(sum(Some(vec![1, 3, 7, 7]), "axes").unwrap().range.high(), 49.0 * 127.0);
+    for (sizes, axes, words) in [
+        (None, "axes", "no shape tells"),
+        (Some(vec![1, 3, 7, 7]), "batch", "along the batch"),
+        (Some(vec![1, 3, 400, 400]), "axes", "not below 2^24"),
+    ] {
+        let said = sum(sizes, axes).unwrap_err().to_string();
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn older_operators_tell_their_limits_as_attributes() {
     let min = AttributeProto { name: Some("min".into()), f: Some(300.0), ..AttributeProto::default() };
     let clip = NodeProto {
@@ -197,7 +237,7 @@ fn older_operators_tell_their_limits_as_attributes() {
 #[test]
 fn padding_along_the_channels_moves_them() {
     let two = Range::of_numbers([1.0, 100.0]).unwrap();
-    let x = Known { range: two.clone(), rank: 4, float: true };
+    let x = Known { range: two.clone(), rank: 4, float: true, integer: false };
     let pad = |pads: [i64; 8]| told("Pad", &x, &[], &[("pads", &pads)]).unwrap().range;
     assert_eq!(pad([0, 0, 1, 1, 0, 0, 1, 1]), two.map(Interval::or_zero));
     assert_eq!(pad([0, 0, 0, 0, 0, 2, 0, 0]), two.collapse().map(Interval::or_zero));
