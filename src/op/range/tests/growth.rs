@@ -393,10 +393,8 @@ fn shuffled(node: &NodeProto, values: &Values, rng: &mut Stream) -> ArrayD<f32> 
             let kept: Vec<usize> = (0..4).filter(|a| !axes.contains(a)).collect();
             let spread = node.flag("keepdims");
             ArrayD::from_shape_fn(made.shape(), |at| {
-                let here = |axis: usize| match kept.iter().position(|k| *k == axis) {
-                    Some(place) => Some(at[if spread { axis } else { place }]),
-                    None => None,
-                };
+                let place = |axis: usize| kept.iter().position(|k| *k == axis);
+                let here = |axis: usize| place(axis).map(|place| at[if spread { axis } else { place }]);
                 let own =
                     x.indexed_iter().filter(|(from, _)| (0..4).all(|a| here(a).is_none_or(|p| from[a] == p)));
                 total(own.map(|(_, x)| *x).collect(), rng)
