@@ -11,8 +11,12 @@ mod export;
 mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
+#[cfg(feature = "ort")]
+mod golden_onnx;
 mod hostile;
 mod learn;
+#[cfg(feature = "ort")]
+mod onnx_training;
 mod output;
 mod pictures;
 mod real_data;

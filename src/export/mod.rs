@@ -10,6 +10,7 @@ mod float;
 mod from_run;
 mod import;
 mod inspect;
+mod model_of;
 mod project;
 mod quantise;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use float::float;
 pub use from_run::{ExactOptions, Exported, export_run};
 pub use import::{Batch, Foreign, ImportOptions, Imported, Pixels, Preset, SetInput, import};
 pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
+pub use model_of::{MODEL_FILE, with_model};
 pub use project::{Projection, project};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};
 
