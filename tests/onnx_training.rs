@@ -152,7 +152,7 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
     assert!(refused(&["--set", "tower.sha256=00"]).contains("is not the model that recipe tuned was made for"));
     assert!(refused(&["--set", "augment.hue=10"]).contains("changes colours, and this recipe takes ink"));
     assert!(refused(&["--set", "wccn=0.1"]).contains("wccn"));
-    assert!(refused(&["--set", "lr_factors=[{\"layers\": \"block\", \"value\": 2}]"]).contains("no layer's name begins"));
+    assert!(refused(&["--set", "lr_factors=[{\"layers\": \"stage9\", \"value\": 2}]"]).contains("no layer's name begins"));
     assert!(refused(&["--freeze", "stem"]).contains("tower.freeze: no weight"));
     assert!(refused(&["--batch-norm", "batch"]).contains("has no batch normalisation"));
     assert!(refused(&["--model", "omniglot-edge-exact"]).contains("is an exact tower"));
