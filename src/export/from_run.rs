@@ -48,7 +48,8 @@ pub fn export_run(run: &Path, exactly: Option<&ExactOptions>, out: Option<&Path>
     let (model, name) = match exactly {
         None => (float(&recipe, &params, &told)?, "tower.onnx"),
         Some(_) if recipe.tower.onnx().is_some() => {
-            let why = "is a run of an ONNX model, whose trained weights are float32; export it without --exact";
+            let why =
+                "is a run of an ONNX model, whose trained weights are float32; export it without --exact";
             return Err(Error::invalid(run.display(), why));
         }
         Some(options) => {

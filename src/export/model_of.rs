@@ -93,7 +93,8 @@ fn check_pictures(recipe: &Recipe, own: &Preprocessing) -> Result<()> {
     }
     if recipe.frame == Frame::Ink && !matches!(own, Preprocessing::Ink { frame: Frame::Ink, .. }) {
         let takes = if own.channels() == 1 { "the whole picture" } else { "colours" };
-        let why = format!("the recipe lays the square around the ink, and the model takes {takes}; leave it out");
+        let why =
+            format!("the recipe lays the square around the ink, and the model takes {takes}; leave it out");
         return Err(Error::invalid("frame", why));
     }
     Ok(())

@@ -278,9 +278,7 @@ const NORM: &[Case] = &[
     composite(Composite::BatchNorm, "of vectors", &[&[5, 3], &[3], &[3]], |x| {
         x[0].batch_norm(x[1], x[2], 1e-3, Channels::Last).y
     }),
-    composite(Composite::LayerNorm, "", &[&[2, 3, 5], &[5], &[5]], |x| {
-        x[0].layer_norm(x[1], x[2], 1e-3, 2)
-    }),
+    composite(Composite::LayerNorm, "", &[&[2, 3, 5], &[5], &[5]], |x| x[0].layer_norm(x[1], x[2], 1e-3, 2)),
     composite(Composite::LayerNorm, "over two axes", &[&[2, 3, 4], &[3, 4], &[4]], |x| {
         x[0].layer_norm(x[1], x[2], 1e-3, 1)
     }),
@@ -359,7 +357,10 @@ fn channels_last_is_the_same_operator() {
 fn small_maps_are_convolved_the_same() {
     let g = Graph::new("t");
     let (x, w) = (g.input("x", DType::F32, &[2, 3, 4, 5]), g.input("w", DType::F32, &[3, 1, 3, 2]));
-    for (i, how) in [attrs(1, [1; 4], 1, 3), attrs(2, [0, 1, 2, 1], 1, 3), attrs(1, [2, 1, 2, 1], 2, 3)].iter().enumerate() {
+    for (i, how) in [attrs(1, [1; 4], 1, 3), attrs(2, [0, 1, 2, 1], 1, 3), attrs(1, [2, 1, 2, 1], 2, 3)]
+        .iter()
+        .enumerate()
+    {
         g.output(&format!("apart{i}"), x.conv(w, None, *how) - x.conv_of_small_maps(w, None, *how));
     }
     let mut rng = Pcg64Mcg::seed_from_u64(4);

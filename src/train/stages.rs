@@ -86,7 +86,8 @@ impl Changes {
         let mut recipe = Recipe::parse(FINE_TUNE, "the recipe of --model")?;
         let stem = self.model.onnx.as_ref().and_then(|path| path.file_stem());
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-        let stem: String = stem.map_or_else(String::new, |s| s.to_string_lossy().chars().map(plain).collect());
+        let stem: String =
+            stem.map_or_else(String::new, |s| s.to_string_lossy().chars().map(plain).collect());
         recipe.name = format!("{}-tuned", stem.trim_start_matches(['.', '-']));
         self.to(recipe, None)
     }

@@ -5,13 +5,8 @@ use crate::graph::{DType, Expr, Operand};
 use crate::onnx::{AttributeProto, Operator};
 
 /// Operators whose result is a condition.
-const COMPARISONS: [Operator; 5] = [
-    Operator::Equal,
-    Operator::Less,
-    Operator::LessOrEqual,
-    Operator::Greater,
-    Operator::GreaterOrEqual,
-];
+const COMPARISONS: [Operator; 5] =
+    [Operator::Equal, Operator::Less, Operator::LessOrEqual, Operator::Greater, Operator::GreaterOrEqual];
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident = $op:ident,)*) => {

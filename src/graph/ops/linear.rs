@@ -1,7 +1,7 @@
 //! Matrix products and convolutions.
 
-use crate::graph::{Expr, Tensor};
 use crate::graph::builder::{broadcast, signed};
+use crate::graph::{Expr, Tensor};
 use crate::onnx::{AttributeProto, NodeProto, Operator};
 use ndarray::ArrayD;
 
@@ -166,7 +166,10 @@ impl Expr<'_> {
                 return Err(format!("{filters} filters of {own} channels for {c} channels by themselves"));
             }
             let [pixels, places] = [h * width, shape[2] * shape[3]];
-            let name = format!("taps_{h}x{width}_{kh}x{kw}_{:?}_{:?}_{:?}", attrs.strides, attrs.pads, attrs.dilations);
+            let name = format!(
+                "taps_{h}x{width}_{kh}x{kw}_{:?}_{:?}_{:?}",
+                attrs.strides, attrs.pads, attrs.dilations
+            );
             let taps = taps([h, width], [kh, kw], [shape[2], shape[3]], attrs);
             let taps = self.graph().initializer_once(&name.replace([' ', '[', ']'], ""), taps);
             let matrices = w.reshape(&[c, kh * kw]).matmul(taps).reshape(&[c, pixels, places]);

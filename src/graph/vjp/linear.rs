@@ -36,7 +36,9 @@ fn transposed(c: &Call<'_>) -> [bool; 2] {
 /// rows and columns back that a stride did not reach.
 pub(super) fn image<'g>(c: &Call<'g>) -> Expr<'g> {
     let (x, w, attrs) = (c.x[0], c.x[1], ConvAttrs::of(&c.node));
-    if c.how.conv_weight == ConvWeightGrad::Cpu && attrs == ConvAttrs::default() && w.count() == w.dim(0) * w.dim(1)
+    if c.how.conv_weight == ConvWeightGrad::Cpu
+        && attrs == ConvAttrs::default()
+        && w.count() == w.dim(0) * w.dim(1)
     {
         // Of one pixel, a convolution again: half the time of the transposed one.
         return c.dy.conv(w.transpose(&[1, 0, 2, 3]), None, attrs);
@@ -103,7 +105,8 @@ fn of_pixels<'g>(x: Expr<'g>, dy: Expr<'g>, attrs: ConvAttrs) -> Result<Expr<'g>
     let product = if f * c <= places * (f + c) {
         dy.reshape(&[n, f, places]).matmul(x.reshape(&[n, c, places]).turned()).sum(&[0])
     } else {
-        let [x, dy] = [(x, c), (dy, f)].map(|(v, count)| v.transpose(&EXCHANGED).reshape(&[count, n * places]));
+        let [x, dy] =
+            [(x, c), (dy, f)].map(|(v, count)| v.transpose(&EXCHANGED).reshape(&[count, n * places]));
         dy.gemm(x, None, [false, true])
     };
     Ok(product.reshape(&[f, c, 1, 1]))
@@ -124,7 +127,10 @@ fn channel_by_channel<'g>(
     let x = x.transpose(&EXCHANGED).pad(&[0, 0, top, 0, 0, 0, bottom, 0], 0.0);
     let dy = dy.transpose(&EXCHANGED).reshape(&[c, n * rows, columns]);
     let diagonals = diagonals(width, columns, kernel[1], attrs);
-    let name = format!("diagonals_{width}_{columns}_{}_{}_{}_{}", kernel[1], attrs.strides[1], attrs.pads[1], attrs.dilations[1]);
+    let name = format!(
+        "diagonals_{width}_{columns}_{}_{}_{}_{}",
+        kernel[1], attrs.strides[1], attrs.pads[1], attrs.dilations[1]
+    );
     let diagonals = dy.graph().initializer_once(&name, diagonals);
     let row = |i: usize| {
         let start = i * attrs.dilations[0];

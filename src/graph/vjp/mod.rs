@@ -101,10 +101,9 @@ fn standard(op: Operator) -> Derivative {
         Mul => Elementwise(&[|c| c.dy * c.x[1], |c| c.dy * c.x[0]]),
         Neg => Elementwise(&[|c| -c.dy]),
         PRelu => Elementwise(&[p_relu, |c| c.dy * c.x[0].min(0.0)]),
-        Pow => Elementwise(&[
-            |c| c.dy * (c.x[0].pow(c.x[1] - 1.0) * c.x[1]),
-            |c| c.dy * (c.y * c.x[0].log()),
-        ]),
+        Pow => {
+            Elementwise(&[|c| c.dy * (c.x[0].pow(c.x[1] - 1.0) * c.x[1]), |c| c.dy * (c.y * c.x[0].log())])
+        }
         Reciprocal => Elementwise(&[|c| -(c.dy * c.y.squared())]),
         Relu => Elementwise(&[|c| masked(c.dy, c.y.greater(0.0))]),
         Sigmoid => Elementwise(&[|c| c.dy * (c.y * (1.0 - c.y))]),

@@ -139,7 +139,9 @@ pub(super) fn pad<'g>(n: &Node<'_, 'g>) -> Made<'g> {
             match mode {
                 "edge" => Ok(at.clamp(0, last)),
                 "wrap" => Ok(at.rem_euclid(side as i64)),
-                "reflect" if (-last..=2 * last).contains(&at) => Ok(if at > last { 2 * last - at } else { at.abs() }),
+                "reflect" if (-last..=2 * last).contains(&at) => {
+                    Ok(if at > last { 2 * last - at } else { at.abs() })
+                }
                 "reflect" => Err("mirrors more than there is".into()),
                 other => Err(format!("pads by {other:?}")),
             }

@@ -226,7 +226,8 @@ pub(super) fn lower<'a, 'g>(
         lower.values.insert(input.name(), Value::Made(image));
     }
     for (place, node) in graph.node.iter().enumerate() {
-        let name = if node.name().is_empty() { format!("{}_{place}", node.op_type()) } else { node.name().into() };
+        let name =
+            if node.name().is_empty() { format!("{}_{place}", node.op_type()) } else { node.name().into() };
         g.within(&name, || lower.node(node))?;
         g.check()?;
     }
@@ -288,7 +289,8 @@ impl<'a, 'g> Lower<'a, 'g> {
             self.faults.add(node, "gives a result whose shape depends on the picture");
             return Ok(());
         };
-        let call = Node { g: self.g, proto: node, opset: self.opset, inputs: &inputs, cpu: self.cpu, out: &out };
+        let call =
+            Node { g: self.g, proto: node, opset: self.opset, inputs: &inputs, cpu: self.cpu, out: &out };
         if operator == Operator::Conv
             && let (Ok(conv), [output]) = (Convolution::of(&call), node.output.as_slice())
         {
@@ -340,24 +342,16 @@ impl<'a, 'g> Lower<'a, 'g> {
         let integers = inputs.iter().flatten().next().is_some_and(|value| !value.dtype().is_float());
         let call = Call { node, opset: self.opset, integers, inputs: &numbers };
         let results = op::evaluate(operator, &call)?.into_iter().zip(types);
-        let value = |(numbers, told): (ArrayD<f64>, Type)| {
-            Some(Value::known("", numbers, told.dtype?))
-        };
+        let value = |(numbers, told): (ArrayD<f64>, Type)| Some(Value::known("", numbers, told.dtype?));
         Ok(results.map(value).collect())
     }
 
-    fn types(
-        &self,
-        node: &NodeProto,
-        operator: Operator,
-        inputs: &[Option<Value<'g>>],
-    ) -> Result<Vec<Type>> {
+    fn types(&self, node: &NodeProto, operator: Operator, inputs: &[Option<Value<'g>>]) -> Result<Vec<Type>> {
         let described: Vec<Option<Type>> =
             inputs.iter().map(|input| input.as_ref().map(Value::described)).collect();
         let described: Vec<Option<&Type>> = described.iter().map(Option::as_ref).collect();
         let integers = inputs.iter().flatten().next().is_some_and(|value| !value.dtype().is_float());
-        let types =
-            op::infer(operator, &Call { node, opset: self.opset, integers, inputs: &described })?;
+        let types = op::infer(operator, &Call { node, opset: self.opset, integers, inputs: &described })?;
         // Results that are left out at the end, as the mask of a dropout is.
         let named = node.output.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
         Ok(types.into_iter().take(named).collect())

@@ -136,7 +136,8 @@ impl Backbone {
         }
         let learned: Vec<&Weight> = self.weights.iter().filter(|w| self.learns(how, w)).collect();
         if learned.iter().all(|w| w.role.is_statistic()) {
-            let why = format!("all {} weights of the model are frozen; leave some to learn", self.weights.len());
+            let why =
+                format!("all {} weights of the model are frozen; leave some to learn", self.weights.len());
             return Err(Error::invalid("tower", why));
         }
         Ok(learned.into_iter().map(Weight::spec).collect())

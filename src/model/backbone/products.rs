@@ -113,11 +113,8 @@ fn list<const N: usize>(n: &Node<'_, '_>, name: &str, default: usize) -> Result<
         .iter()
         .map(|&i| usize::try_from(i).map_err(|_| format!("its {name} holds {i}")))
         .collect::<Result<_, _>>()?;
-    let spread = if 2 * numbers.len() == N {
-        numbers.iter().flat_map(|&i| [default, i]).collect()
-    } else {
-        numbers
-    };
+    let spread =
+        if 2 * numbers.len() == N { numbers.iter().flat_map(|&i| [default, i]).collect() } else { numbers };
     let count = spread.len();
     spread.try_into().map_err(|_| format!("its {name} has {count} numbers"))
 }
@@ -193,7 +190,8 @@ pub(super) fn einsum<'g>(n: &Node<'_, 'g>) -> Made<'g> {
             order.concat().iter().filter_map(|c| own.iter().position(|o| o == c)).collect();
         x.transpose(&places).reshape(&order.map(count))
     };
-    let product = turned(a, left, [&batch, &rows, &summed]).matmul(turned(b, right, [&batch, &summed, &columns]));
+    let product =
+        turned(a, left, [&batch, &rows, &summed]).matmul(turned(b, right, [&batch, &summed, &columns]));
     let made = [batch.as_slice(), &rows, &columns].concat();
     let sides: Vec<usize> = made.iter().map(side).collect();
     let order: Vec<usize> = out.iter().filter_map(|c| made.iter().position(|m| m == c)).collect();

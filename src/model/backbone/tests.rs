@@ -4,8 +4,8 @@
 
 use super::lower::{Rule, lower, rule};
 use super::*;
-use crate::model::Role;
 use crate::graph::{Channels, GradOptions, Graph, gradients};
+use crate::model::Role;
 use crate::model::seeded;
 use crate::onnx::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 use crate::walk::interpreter::{self, Values};
@@ -169,9 +169,15 @@ fn moves() -> Vec<Case> {
         of(Gather, "x0 c0").with(vec![ints(&[1, 2])]).set(vec![int("axis", -1)]),
         case(Gather, "x1 c0", &[&[1], &[4, 2]]).with(vec![ints(&[3, 0])]),
         of(Pad, "x0 c0 c1").with(vec![ints(&[0, 1, 2, 0, 0, 1]), scalar(0.7)]),
-        of(Pad, "x0").at(2).set(vec![list("pads", &[0, 1, -1, 0, 2, 1]), AttributeProto::float("value", 0.3)]),
-        of(Pad, "x0 c0").with(vec![ints(&[0, 2, 1, 0, 1, 3])]).set(vec![AttributeProto::text("mode", "reflect")]),
-        of(Pad, "x0 c0").with(vec![ints(&[0, 2, 1, 1, 1, 3])]).set(vec![AttributeProto::text("mode", "edge")]),
+        of(Pad, "x0")
+            .at(2)
+            .set(vec![list("pads", &[0, 1, -1, 0, 2, 1]), AttributeProto::float("value", 0.3)]),
+        of(Pad, "x0 c0")
+            .with(vec![ints(&[0, 2, 1, 0, 1, 3])])
+            .set(vec![AttributeProto::text("mode", "reflect")]),
+        of(Pad, "x0 c0")
+            .with(vec![ints(&[0, 2, 1, 1, 1, 3])])
+            .set(vec![AttributeProto::text("mode", "edge")]),
         of(Reshape, "x0 c0").with(vec![ints(&[0, -1, 2])]),
         of(Squeeze, "x0 c0").with(vec![ints(&[1])]),
         case(Squeeze, "x0", &[&[2, 1, 3, 1]]).at(11).set(vec![list("axes", &[1, 3])]),
@@ -191,7 +197,13 @@ fn moves() -> Vec<Case> {
         of(Transpose, "x0").set(vec![list("perm", &[1, 2, 0])]),
     ]
     .into_iter()
-    .map(|case| if case.op == Squeeze && case.reads == "x0 c0" { Case { shapes: vec![vec![2, 1, 4]], ..case } } else { case })
+    .map(|case| {
+        if case.op == Squeeze && case.reads == "x0 c0" {
+            Case { shapes: vec![vec![2, 1, 4]], ..case }
+        } else {
+            case
+        }
+    })
     .collect()
 }
 
@@ -263,8 +275,11 @@ fn products() -> Vec<Case> {
     vec![
         conv(&[2, 3, 5, 6], &[4, 3, 3, 2]),
         conv(&[2, 4, 5, 6], &[6, 2, 3, 3]).set(vec![int("group", 2), list("pads", &[1, 0, 2, 1])]),
-        conv(&[2, 3, 6, 6], &[3, 1, 3, 3])
-            .set(vec![int("group", 3), list("pads", &[1, 1, 1, 1]), list("strides", &[2, 1])]),
+        conv(&[2, 3, 6, 6], &[3, 1, 3, 3]).set(vec![
+            int("group", 3),
+            list("pads", &[1, 1, 1, 1]),
+            list("strides", &[2, 1]),
+        ]),
         conv(&[2, 2, 14, 13], &[2, 1, 3, 3]).set(vec![int("group", 2), list("dilations", &[2, 1])]),
         conv(&[1, 2, 7, 6], &[3, 2, 3, 3])
             .set(vec![text("auto_pad", "SAME_UPPER"), list("strides", &[2, 2])]),
@@ -293,12 +308,18 @@ fn products() -> Vec<Case> {
 fn pools() -> Vec<Case> {
     use Operator::*;
     let image = |op| case(op, "x0", &[&[1, 2, 7, 6]]);
-    let mut cases = vec![image(GlobalAveragePool), image(GlobalMaxPool), case(GlobalAveragePool, "x0", &[&[2, 3, 5]])];
+    let mut cases =
+        vec![image(GlobalAveragePool), image(GlobalMaxPool), case(GlobalAveragePool, "x0", &[&[2, 3, 5]])];
     for op in [AveragePool, MaxPool] {
-        let of = |more: Vec<AttributeProto>| image(op).set([vec![list("kernel_shape", &[3, 2])], more].concat());
+        let of =
+            |more: Vec<AttributeProto>| image(op).set([vec![list("kernel_shape", &[3, 2])], more].concat());
         cases.push(of(vec![]));
         cases.push(of(vec![list("strides", &[2, 2]), list("pads", &[1, 0, 1, 1])]));
-        cases.push(of(vec![list("strides", &[2, 2]), list("pads", &[1, 1, 1, 0]), int("count_include_pad", 1)]));
+        cases.push(of(vec![
+            list("strides", &[2, 2]),
+            list("pads", &[1, 1, 1, 0]),
+            int("count_include_pad", 1),
+        ]));
         cases.push(of(vec![list("strides", &[3, 4]), int("ceil_mode", 1)]));
         cases.push(of(vec![
             list("strides", &[2, 3]),
@@ -308,9 +329,7 @@ fn pools() -> Vec<Case> {
         ]));
         cases.push(of(vec![AttributeProto::text("auto_pad", "SAME_UPPER"), list("strides", &[2, 2])]));
     }
-    cases.push(
-        image(AveragePool).set(vec![list("kernel_shape", &[2, 2]), list("strides", &[2, 2])]),
-    );
+    cases.push(image(AveragePool).set(vec![list("kernel_shape", &[2, 2]), list("strides", &[2, 2])]));
     // `count_include_pad` is of averages alone.
     cases.retain(|c| c.op != MaxPool || c.attributes.iter().all(|a| a.name() != "count_include_pad"));
     cases
@@ -322,7 +341,10 @@ fn logic() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    [elementwise(), moves(), resizes(), reductions(), normalisations(), products(), pools()].into_iter().flatten().collect()
+    [elementwise(), moves(), resizes(), reductions(), normalisations(), products(), pools()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn random(name: &str, shape: &[usize], positive: bool) -> ArrayD<f64> {
@@ -437,7 +459,8 @@ fn every_operator_becomes_what_it_is_with_its_derivative() {
 fn one_axis_is_an_image_of_a_single_row() {
     use Operator::{AveragePool, Conv, MaxPool};
     let window = |short: bool| {
-        let both = |name: &str, one: i64, row: i64| if short { list(name, &[one]) } else { list(name, &[row, one]) };
+        let both =
+            |name: &str, one: i64, row: i64| if short { list(name, &[one]) } else { list(name, &[row, one]) };
         let pads = if short { list("pads", &[1, 2]) } else { list("pads", &[0, 1, 0, 2]) };
         vec![both("kernel_shape", 3, 1), both("strides", 2, 1), pads]
     };
@@ -467,7 +490,10 @@ fn one_axis_is_an_image_of_a_single_row() {
         };
         let (of_short, of_long) = (outputs(&short), outputs(&long));
         for (name, value) in of_short {
-            assert!(value.iter().zip(of_long[&name].iter()).all(|(a, b)| (a - b).abs() < 1e-12), "{op}: {name}");
+            assert!(
+                value.iter().zip(of_long[&name].iter()).all(|(a, b)| (a - b).abs() < 1e-12),
+                "{op}: {name}"
+            );
         }
     }
 }
@@ -694,7 +720,7 @@ fn models_that_were_made_small_are_refused() {
     let half = TensorProto {
         data_type: Some(crate::onnx::data_type::FLOAT16),
         dims: vec![4, 4],
-        raw_data: Some(vec![0; 32].into()),
+        raw_data: Some(vec![0; 32]),
         name: Some("w".into()),
         ..TensorProto::default()
     };

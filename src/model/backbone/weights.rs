@@ -70,8 +70,11 @@ impl<'a> Walk<'a> {
         let numbers = || node.input.iter().enumerate().filter(|(i, _)| !settings.contains(i));
         let Some(stage) = stage else {
             // Constants of constants: a weight in another shape is that weight.
-            let made: Vec<_> =
-                numbers().filter_map(|(_, name)| self.origins.get(name.as_str())).flatten().copied().collect();
+            let made: Vec<_> = numbers()
+                .filter_map(|(_, name)| self.origins.get(name.as_str()))
+                .flatten()
+                .copied()
+                .collect();
             if !made.is_empty() {
                 self.origins.extend(node.output.iter().map(|name| (name.as_str(), made.clone())));
             }
@@ -120,10 +123,7 @@ fn is_product(operator: Operator) -> bool {
 
 fn is_norm(operator: Operator) -> bool {
     use Operator::{BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization};
-    matches!(
-        operator,
-        BatchNormalization | GroupNormalization | InstanceNormalization | LayerNormalization
-    )
+    matches!(operator, BatchNormalization | GroupNormalization | InstanceNormalization | LayerNormalization)
 }
 
 fn role(operator: Operator, input: usize, rank: usize) -> Role {
@@ -164,9 +164,8 @@ pub(super) fn check(graph: &GraphProto, weights: &[Weight]) -> Result<()> {
         );
         return Err(Error::invalid("the model", why));
     }
-    let half = |t: &&TensorProto| {
-        t.data_type() != data_type::FLOAT && weights.iter().any(|w| w.stored == t.name())
-    };
+    let half =
+        |t: &&TensorProto| t.data_type() != data_type::FLOAT && weights.iter().any(|w| w.stored == t.name());
     if let Some(tensor) = graph.initializer.iter().find(half) {
         let why = "is of 16 bits, and small steps are lost in it; train the float32 model";
         return Err(Error::invalid(format!("weight {}", tensor.name()), why));
