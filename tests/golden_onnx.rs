@@ -159,7 +159,11 @@ fn losses_of_onnx_models_are_pytorchs() {
 /// From random weights, 20 steps.
 #[test]
 fn losses_of_networks_from_random_weights_fall() {
-    for case in golden().cases.into_iter().filter(|case| case.name.starts_with("resnet18") && case.batch_norm == "batch") {
+    for case in golden()
+        .cases
+        .into_iter()
+        .filter(|case| case.name.starts_with("resnet18") && case.batch_norm == "batch")
+    {
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let (first, last) = (mean(&case.losses[..4]), mean(&case.losses[16..]));
         assert!(last < 0.9 * first, "{}: {first} to {last}", case.name);

@@ -5,10 +5,10 @@
 //! pixels before is their scaling; single numbers are an operator's settings.
 
 use crate::model::specs::Role;
-use crate::onnx::{GraphProto, NodeProto, Operator, TensorProto, data_type};
+use crate::onnx::{GraphProto, NodeProto, Operator, TensorProto, data_type, numbers};
 use crate::op::meaning;
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A weight of a model.
 #[derive(Clone, Debug)]
@@ -39,7 +39,10 @@ pub(super) fn of(graph: &GraphProto) -> (Vec<Weight>, usize) {
     let float = |t: &&TensorProto| matches!(t.data_type(), data_type::FLOAT | data_type::FLOAT16 | BFLOAT16);
     let stored: HashMap<&str, &TensorProto> =
         graph.initializer.iter().filter(float).map(|t| (t.name(), t)).collect();
-    let mut walk = Walk { origins: HashMap::new(), stages: HashMap::new(), found: Vec::new(), products: 0 };
+    let norms = graph.node.iter().filter(|node| node.operator() == Some(Operator::BatchNormalization));
+    let normalised = norms.filter_map(|node| node.input_name(0)).collect();
+    let (origins, stages) = (HashMap::new(), HashMap::new());
+    let mut walk = Walk { origins, stages, normalised, found: Vec::new(), products: 0 };
     walk.origins.extend(stored.iter().map(|(name, tensor)| (*name, vec![*tensor])));
     walk.stages.extend(graph.input.iter().map(|input| (input.name(), Stage::Pixels)));
     for node in &graph.node {
@@ -55,6 +58,8 @@ struct Walk<'a> {
     /// The stored tensors that a constant is made of.
     origins: HashMap<&'a str, Vec<&'a TensorProto>>,
     stages: HashMap<&'a str, Stage>,
+    /// What batch normalisations normalise.
+    normalised: HashSet<&'a str>,
     found: Vec<Weight>,
     products: usize,
 }
@@ -67,10 +72,10 @@ impl<'a> Walk<'a> {
         }
         let stage = node.input.iter().filter_map(|name| self.stages.get(name.as_str())).max().copied();
         let settings = meaning::<f64>(operator).settings;
-        let numbers = || node.input.iter().enumerate().filter(|(i, _)| !settings.contains(i));
+        let operands = || node.input.iter().enumerate().filter(|(i, _)| !settings.contains(i));
         let Some(stage) = stage else {
             // Constants of constants: a weight in another shape is that weight.
-            let made: Vec<_> = numbers()
+            let made: Vec<_> = operands()
                 .filter_map(|(_, name)| self.origins.get(name.as_str()))
                 .flatten()
                 .copied()
@@ -80,7 +85,7 @@ impl<'a> Walk<'a> {
             }
             return;
         };
-        let held: Vec<(usize, &'a TensorProto)> = numbers()
+        let held: Vec<(usize, &'a TensorProto)> = operands()
             .flat_map(|(i, name)| self.origins.get(name.as_str()).into_iter().flatten().map(move |t| (i, *t)))
             .collect();
         let learns = is_product(operator) || is_norm(operator) || operator == Operator::PRelu;
@@ -88,12 +93,21 @@ impl<'a> Walk<'a> {
         self.products += usize::from(product);
         for (i, tensor) in held {
             let many = tensor.dims.iter().product::<i64>() > 1;
-            if learns || (many && stage == Stage::Features) {
+            let filled = tensor.dims.is_empty()
+                || (operator, i) == (Operator::Conv, 2) && self.is_filler(node, tensor);
+            if !filled && (learns || (many && stage == Stage::Features)) {
                 self.found(operator, i, tensor);
             }
         }
         let stage = if product || (learns && is_norm(operator)) { Stage::Features } else { stage };
         self.stages.extend(node.output.iter().map(|name| (name.as_str(), stage)));
+    }
+
+    /// Whether a bias is one that an exporter wrote because there is none: zeros in front of a normalisation, whose
+    /// shift it would only double.
+    fn is_filler(&self, node: &NodeProto, bias: &TensorProto) -> bool {
+        let normalised = node.output.first().is_some_and(|name| self.normalised.contains(name.as_str()));
+        normalised && numbers(bias).is_ok_and(|values| values.iter().all(|x| *x == 0.0))
     }
 
     /// What an operator does that is not known here is refused later; what it gives is of the picture.
