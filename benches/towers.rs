@@ -32,7 +32,7 @@ pub fn all() -> Result<Vec<Tower>, Box<dyn Error>> {
     let mut towers = Vec::new();
     for name in RECIPES {
         let recipe = Recipe::find(name)?;
-        let sigmoid = recipe.tower.iter().any(|layer| matches!(layer, Layer::Sigmoid));
+        let sigmoid = recipe.tower.layers().iter().any(|layer| matches!(layer, Layer::Sigmoid));
         let kinds =
             [TowerKind::Float, TowerKind::Exact].into_iter().filter(|k| *k == TowerKind::Float || !sigmoid);
         for kind in kinds {

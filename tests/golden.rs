@@ -44,7 +44,7 @@ fn golden() -> Golden {
 // The generator of golden.py, and what is made with it.
 
 /// Integers of 24 bits: SplitMix64 from the FNV-1a hash of `name`.
-fn integers(name: &str) -> impl Iterator<Item = u32> + use<> {
+pub fn integers(name: &str) -> impl Iterator<Item = u32> + use<> {
     let hash = |h: u64, byte: u8| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
     (1_u64..).map(move |i| {
@@ -56,7 +56,7 @@ fn integers(name: &str) -> impl Iterator<Item = u32> + use<> {
 }
 
 /// From −1 to 1.
-fn uniform(name: &str, shape: &[usize]) -> ArrayD<f32> {
+pub fn uniform(name: &str, shape: &[usize]) -> ArrayD<f32> {
     let mut values = integers(name).map(|i| (f64::from(i) / f64::from(1 << 23) - 1.0) as f32);
     ArrayD::from_shape_simple_fn(IxDyn(shape), || values.next().unwrap())
 }

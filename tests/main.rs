@@ -12,9 +12,13 @@ mod export;
 mod gallery;
 #[cfg(feature = "ort")]
 mod golden;
+#[cfg(feature = "ort")]
+mod golden_onnx;
 mod guide;
 mod hostile;
 mod learn;
+#[cfg(feature = "ort")]
+mod onnx_training;
 mod output;
 mod pictures;
 #[cfg(feature = "ort")]

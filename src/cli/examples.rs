@@ -22,6 +22,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "go on from the shipped tower with class folders of your own",
             ),
             ("siamese train --resume runs/mine", "go on where that stopped"),
+            (
+                "siamese train --model MODEL.onnx --data pictures",
+                "a model of others learns the classes of a folder",
+            ),
+            (
+                "siamese train recipe.json --model MODEL.onnx --train-last 4 --batch-norm batch",
+                "its last products alone, by a loss and batches of your own",
+            ),
         ],
     ),
     (

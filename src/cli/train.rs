@@ -5,10 +5,11 @@ use super::output::{note, show};
 use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
 use crate::error::shown;
+use crate::model::BatchNorm;
 use crate::runtime::Device;
 use crate::train::{
-    Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, Observer, Progress, Stage, Training, Validation,
-    run_folder, write_graph,
+    Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, ModelChange, Observer, Progress, Stage,
+    Training, Validation, run_folder, write_graph,
 };
 use crate::{Error, Result, data};
 use indicatif::{HumanDuration, ProgressBar};
@@ -24,8 +25,21 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// A shipped recipe's name (`siamese recipes` lists them), or a recipe.json.
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "model"])]
     recipe: Option<String>,
+    /// Train this ONNX model in place of the recipe's tower: a tower of `siamese import`, or what that takes
+    /// without options. Without a recipe: the usual one for a model that learns the classes of --data.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// Weights of the model whose names begin so stay as they are; may be given several times.
+    #[arg(long, value_name = "PREFIX")]
+    freeze: Vec<String>,
+    /// Of the model, only the last N convolutions and products learn, and what follows the first of them.
+    #[arg(long, value_name = "N")]
+    train_last: Option<usize>,
+    /// What the model's batch normalisation normalises by [default: frozen, the statistics in the file].
+    #[arg(long, value_name = "BY")]
+    batch_norm: Option<BatchNorm>,
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceChoice,
@@ -82,9 +96,15 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         steps: arguments.steps,
         seed: arguments.seed,
         init_from: arguments.init_from.clone(),
+        model: ModelChange {
+            onnx: arguments.model.clone(),
+            freeze: arguments.freeze.clone(),
+            train_last: arguments.train_last,
+            batch_norm: arguments.batch_norm,
+        },
     };
     let (which, run) = arguments.what()?;
-    let recipe = changes.recipe(&which)?;
+    let recipe = which.map_or_else(|| changes.fine_tuning(), |which| changes.recipe(&which))?;
     let dir = data::data_dir(arguments.data.as_deref())?;
     let triage = arguments.pictures.triage();
     if arguments.graph_only {
@@ -128,16 +148,19 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 }
 
 impl Arguments {
-    /// The recipe, and the run's folder where one is named. A run that goes on has its recipe in its folder.
-    fn what(&self) -> Result<(String, Option<PathBuf>)> {
+    /// The recipe, if not that of a model alone, and the run's folder where one is named. A run that goes on has its recipe in its folder.
+    fn what(&self) -> Result<(Option<String>, Option<PathBuf>)> {
         let resumed = self.resume.iter().flatten().next();
         if let (Some(run), Some(out)) = (resumed, &self.out) {
             let why = format!("names another run than --resume {}; give one of them", run.display());
             return Err(Error::invalid(format!("--out {}", out.display()), why));
         }
         let which = match (&self.recipe, resumed) {
-            (Some(recipe), _) => recipe.clone(),
-            (None, Some(run)) if run.join("recipe.json").is_file() => run.to_string_lossy().into_owned(),
+            (Some(recipe), _) => Some(recipe.clone()),
+            (None, Some(run)) if run.join("recipe.json").is_file() => {
+                Some(run.to_string_lossy().into_owned())
+            }
+            (None, _) if self.model.is_some() => None,
             (None, Some(run)) => {
                 let why = "is no run, for it holds no recipe.json; `siamese train RECIPE --resume` goes on with \
                            the run of a recipe";

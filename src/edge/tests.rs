@@ -115,7 +115,7 @@ fn assert_exact(model: &ModelProto, images: &Array4<u8>, what: &str) {
 
 fn recipe(size: usize, tower: Vec<Layer>) -> Recipe {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/mnist-fc2");
-    Recipe { size, tower, init: Init::He, ..Recipe::load(path).unwrap() }
+    Recipe { size, tower: tower.into(), init: Init::He, ..Recipe::load(path).unwrap() }
 }
 
 /// Parameters as if trained.
@@ -248,7 +248,7 @@ fn float_towers_agree_with_float64_to_rounding() {
     const TOLERANCE: f64 = 2e-5;
     for (i, recipe) in recipes().iter().enumerate() {
         let mut recipe = recipe.clone();
-        recipe.tower.push(Layer::Sigmoid);
+        recipe.tower = [recipe.tower.layers(), &[Layer::Sigmoid]].concat().into();
         let images = images(i as u64, 2, [1, recipe.size, recipe.size]);
         let model = export::float(&recipe, &params(&recipe), &Provenance::default()).unwrap();
         let truth = truth(&model, &images);

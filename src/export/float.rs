@@ -7,12 +7,15 @@ use crate::tower::{Distance, INPUT, OUTPUT, Provenance, TowerKind, TowerSpec};
 use crate::{Error, Result};
 
 /// Builds the float tower of a recipe: `image: uint8 [N, C, S, S]` → `embedding: float32 [N, D]`, batch
-/// normalisation folded into the convolutions, everything else as in training. `told` is written into
-/// the metadata; its recipe is set here.
+/// normalisation folded into the convolutions, everything else as in training. Of a tower that is an ONNX
+/// model, that model with other weights. `told` is written into the metadata; its recipe is set here.
 ///
 /// # Errors
 /// A parameter that is missing, of another shape than the recipe's, or not finite.
 pub fn float(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<ModelProto> {
+    if recipe.tower.onnx().is_some() {
+        return of_model(recipe, params, told);
+    }
     let folded = fold(recipe, params)?;
     let g = Graph::new(&recipe.name);
     let embedding = build(&g, recipe, &folded)?.embedding;
@@ -20,6 +23,17 @@ pub fn float(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<Mode
     let mut model = g.to_model_batched("N")?;
     describe(&mut model, recipe, TowerKind::Float, embedding.dim(1), distance(recipe, params)?)?;
     Provenance { recipe: Some(recipe.clone()), ..told.clone() }.write(&mut model)?;
+    Ok(model)
+}
+
+/// An ONNX model as it was, with what it has learned.
+fn of_model(recipe: &Recipe, params: &Params, told: &Provenance) -> Result<ModelProto> {
+    let unread = || Error::invalid(format!("recipe {}", recipe.name), "its model was not read");
+    let (how, backbone) = recipe.backbone()?.ok_or_else(unread)?;
+    let mut model = backbone.trained(how, params)?;
+    describe(&mut model, recipe, TowerKind::Float, backbone.dim(), distance(recipe, params)?)?;
+    let source = told.source.clone().or(Provenance::read(&model)?.source);
+    Provenance { recipe: Some(recipe.clone()), source, ..told.clone() }.write(&mut model)?;
     Ok(model)
 }
 

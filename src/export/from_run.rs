@@ -47,6 +47,11 @@ pub fn export_run(run: &Path, exactly: Option<&ExactOptions>, out: Option<&Path>
     let Trained { recipe, params, mut told } = trained(run)?;
     let (model, name) = match exactly {
         None => (float(&recipe, &params, &told)?, "tower.onnx"),
+        Some(_) if recipe.tower.onnx().is_some() => {
+            let why =
+                "is a run of an ONNX model, whose trained weights are float32; export it without --exact";
+            return Err(Error::invalid(run.display(), why));
+        }
         Some(options) => {
             let data = data::load(&recipe, &options.data, &Triage::strict())?;
             check_data(&DataFacts::of(&data), &mut told)?;

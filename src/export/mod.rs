@@ -11,6 +11,7 @@ mod from_run;
 mod import;
 mod inspect;
 mod integer;
+mod model_of;
 mod project;
 mod quantise;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use inspect::{Inspection, Placement, Port, TowerFacts, inspect};
 #[cfg(test)]
 pub(crate) use integer::tests::nets;
 pub use integer::{Coarser, Cost, Made, Runs, integers};
+pub use model_of::{MODEL_FILE, with_model};
 pub use project::{Projection, project};
 pub use trained::{ACCURACY_FILE, DATA_FILE, DataFacts, PARAMS_FILE, Trained, calibration_images, trained};
 

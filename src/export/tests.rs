@@ -17,7 +17,7 @@ fn recipe(name: &str) -> Recipe {
 
 /// A recipe with a tower of its own.
 fn with(size: usize, tower: Vec<Layer>) -> Recipe {
-    Recipe { size, tower, init: Init::He, ..recipe("mnist-fc2") }
+    Recipe { size, tower: tower.into(), init: Init::He, ..recipe("mnist-fc2") }
 }
 
 fn conv(filters: usize, kernel: usize, stride: usize, padding: Padding) -> Layer {

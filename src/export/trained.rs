@@ -3,6 +3,7 @@
 //! `recipe.json` and `params.safetensors` (the final parameters, keyed as [`Params`]) must be there;
 //! `data.json` ([`DataFacts`]) and `accuracy.json` (a list of [`Accuracy`]) are read where they are.
 
+use super::with_model;
 use crate::data::Dataset;
 use crate::model::{Params, Recipe, read_tower};
 use crate::tower::{Accuracy, Provenance};
@@ -79,7 +80,7 @@ pub fn trained(run: &Path) -> Result<Trained> {
             "is not the folder of a training run; `siamese train` makes one",
         ));
     }
-    let recipe = Recipe::load(run)?;
+    let recipe = with_model(Recipe::load(run)?, Some(run))?;
     let file = run.join(PARAMS_FILE);
     if !file.exists() {
         let why = format!("has no {PARAMS_FILE}; finish the training with `siamese train --resume`");

@@ -81,11 +81,13 @@ pub(super) enum Composite {
     BatchNorm,
     /// [`Expr::channel_sums`].
     ChannelSums,
+    /// [`Expr::layer_norm`].
+    LayerNorm,
 }
 
 impl Composite {
     #[cfg(test)]
-    pub const ALL: [Self; 3] = [Self::ConvLast, Self::BatchNorm, Self::ChannelSums];
+    pub const ALL: [Self; 4] = [Self::ConvLast, Self::BatchNorm, Self::ChannelSums, Self::LayerNorm];
 }
 
 /// How a derivative passes a node.
@@ -268,7 +270,8 @@ impl Graph {
         }
     }
 
-    fn constant(&self, name: Option<String>, data: Tensor) -> Expr<'_> {
+    /// A constant, without a name where none is given.
+    pub fn constant(&self, name: Option<String>, data: Tensor) -> Expr<'_> {
         Expr::new(self, self.push(name, data))
     }
 

@@ -81,7 +81,10 @@ mod tests {
     fn values_of_every_kind_can_be_changed_and_taken_away() {
         let of = |change: &str| edge().changed(change).unwrap();
         assert_eq!(of("augment.elastic=0").augment.unwrap().elastic, 0.0);
-        assert_eq!(of("tower.6.residual.filters=48").tower[6], Layer::Residual { filters: 48, stride: 1 });
+        assert_eq!(
+            of("tower.6.residual.filters=48").tower.layers()[6],
+            Layer::Residual { filters: 48, stride: 1 }
+        );
         assert!(matches!(of("sampling.images.flips=true").sampling, Sampling::Images { flips: true, .. }));
         let Data::Omniglot { hold_out, .. } = of(r#"data.omniglot.hold_out=["Greek"]"#).data else {
             panic!("still Omniglot")

@@ -35,7 +35,7 @@ pub struct MaskSpec {
 pub struct Forward<'g> {
     /// `float32 [N, D]`.
     pub embedding: Expr<'g>,
-    /// The result of each part, in the order of [`plan`].
+    /// The result of each part, in the order of [`plan`]; none of an ONNX model.
     pub parts: Vec<Expr<'g>>,
     /// The masks that became graph inputs ([`Mode::Train`] only), in the order of the layers.
     pub masks: Vec<MaskSpec>,
@@ -69,6 +69,9 @@ pub fn forward_with<'g>(
     mode: Mode,
     channels: Channels,
 ) -> Result<Forward<'g>> {
+    if let Some((how, backbone)) = recipe.backbone()? {
+        return backbone.forward(how, image, values, mode, channels);
+    }
     let mut builder = Builder { image, values, mode, channels, masks: Vec::new(), next_stats: Vec::new() };
     let mut parts: Vec<Expr<'g>> = Vec::new();
     for part in plan(recipe)? {

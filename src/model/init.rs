@@ -11,12 +11,16 @@ use rand_pcg::Pcg64;
 /// Draws the first value of every parameter.
 ///
 /// Each parameter has its own stream of random numbers, made of the seed and its name, so that a
-/// layer added to a tower changes no other layer's start.
+/// layer added to a tower changes no other layer's start. An ONNX model's are those of its file.
 pub fn initialise(recipe: &Recipe, specs: &[ParamSpec], seed: u64) -> Params {
     specs.iter().map(|spec| (spec.name.clone(), first_value(recipe, spec, seed))).collect()
 }
 
 fn first_value(recipe: &Recipe, spec: &ParamSpec, seed: u64) -> ArrayD<f32> {
+    let backbone = recipe.backbone().ok().flatten();
+    if let Some(value) = backbone.and_then(|(_, backbone)| backbone.value(&spec.name).ok().flatten()) {
+        return value;
+    }
     let shape = IxDyn(&spec.shape);
     match spec.role {
         Role::Weight => random_weights(&recipe.init, spec, seed),

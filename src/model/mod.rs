@@ -4,8 +4,11 @@
 //! activations, sums). [`plan`] lays the parts of a recipe's tower, named, wired and with their shapes; all else
 //! walks over them: [`param_specs`] lists what they learn, [`forward`] builds them into a graph for training,
 //! inference or export, [`fold()`] and [`cost()`] take what concerns them.
+//!
+//! A tower may be an ONNX model instead ([`Backbone`]): it has no parts, but parameters and a graph as well.
 
 mod augment;
+mod backbone;
 mod change;
 mod cost;
 mod distil;
@@ -20,8 +23,10 @@ mod plan;
 pub mod recipe;
 mod shipped;
 mod specs;
+mod structure;
 mod validate;
 
+pub use backbone::{Backbone, BatchNorm, Facts, OnnxTower};
 pub use cost::{Cost, cost};
 pub use fold::fold;
 pub(crate) use forward::unit_length;
@@ -31,7 +36,7 @@ pub use params::{Params, parse_params, read_params, read_tower, shaped, write_pa
 pub use plan::{Kind, Part, Product, plan};
 pub use recipe::Recipe;
 pub use shipped::{SHIPPED, shipped_params};
-pub use specs::{ParamSpec, Role, param_specs};
+pub use specs::{ParamSpec, Role, embedding_dim, param_specs};
 
 use crate::image::Preprocessing;
 
@@ -68,6 +73,9 @@ impl Recipe {
 
     /// How pictures become its tower's input.
     pub fn preprocessing(&self) -> Preprocessing {
+        if let Ok(Some((_, backbone))) = self.backbone() {
+            return backbone.preprocessing().clone();
+        }
         match self.colour {
             Some(colour) => Preprocessing::ink(self.size).in_colour(colour),
             None => Preprocessing::framed(self.size, self.frame),

@@ -87,12 +87,18 @@ impl Part {
 /// The parts of the recipe's tower, from the image to the embedding.
 ///
 /// # Errors
-/// A layer that does not fit what comes before it; the message names both with their shapes.
+/// A layer that does not fit what comes before it; the message names both with their shapes. A tower that is an
+/// ONNX model has no parts.
 pub fn plan(recipe: &Recipe) -> Result<Vec<Part>> {
+    if let Some(onnx) = recipe.tower.onnx() {
+        let why = format!("is the model {}, which has no layers of ours", onnx.onnx.display());
+        return Err(Error::invalid(format!("recipe {}, tower", recipe.name), why));
+    }
+    let layers = recipe.tower.layers();
     let mut counts = HashMap::new();
     let mut parts = Parts::new(recipe.image());
     let mut last = 0;
-    for layer in &recipe.tower {
+    for layer in layers {
         let count: &mut usize = counts.entry(layer.prefix()).or_default();
         *count += 1;
         parts.layer = format!("{}{count}", layer.prefix());
@@ -103,7 +109,7 @@ pub fn plan(recipe: &Recipe) -> Result<Vec<Part>> {
             Error::invalid(at, format!("{why}; {before} gives {shape:?}"))
         })?;
     }
-    if recipe.tower.is_empty() {
+    if layers.is_empty() {
         return Err(Error::invalid(format!("recipe {}, tower", recipe.name), "has no layers"));
     }
     let Part { layer, output, .. } = &parts.list[last];

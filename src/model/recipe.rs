@@ -5,8 +5,10 @@
 //! `{"conv": {"filters": 32, "kernel": 3}}`, `"relu"`, `{"dropout": 0.5}`.
 
 pub use super::augment::Augment;
+pub use super::backbone::{BatchNorm, OnnxTower};
 pub use super::distil::{Distil, Likeness};
 pub use super::layers::{Activation, Layer, Padding};
+pub use super::structure::Tower;
 use crate::image::{Colour, Frame};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -21,7 +23,8 @@ pub struct Recipe {
     pub about: String,
     /// What it is trained on.
     pub data: Data,
-    /// Side of the square input, pixels.
+    /// Side of the square input, pixels; an ONNX model tells its own.
+    #[serde(default)]
     pub size: usize,
     /// What the square is laid around.
     #[serde(default, skip_serializing_if = "Frame::is_picture")]
@@ -30,7 +33,7 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub colour: Option<Colour>,
     /// The tower, from the image to the embedding.
-    pub tower: Vec<Layer>,
+    pub tower: Tower,
     /// Initialisation of weights (biases start at `bias_init`).
     #[serde(default)]
     pub init: Init,

@@ -55,7 +55,21 @@ impl ParamSpec {
 /// # Errors
 /// Layers whose shapes do not fit; the message names the layer and both shapes.
 pub fn param_specs(recipe: &Recipe) -> Result<Vec<ParamSpec>> {
-    Ok(plan(recipe)?.iter().flat_map(of_part).collect())
+    match recipe.backbone()? {
+        Some((how, backbone)) => backbone.specs(how),
+        None => Ok(plan(recipe)?.iter().flat_map(of_part).collect()),
+    }
+}
+
+/// D of the tower's embedding `[N, D]`.
+///
+/// # Errors
+/// As [`param_specs`].
+pub fn embedding_dim(recipe: &Recipe) -> Result<usize> {
+    match recipe.backbone()? {
+        Some((_, backbone)) => Ok(backbone.dim()),
+        None => Ok(plan(recipe)?.last().map_or(0, |part| part.output[0])),
+    }
 }
 
 fn of_part(part: &Part) -> Vec<ParamSpec> {

@@ -20,7 +20,7 @@ pub(crate) fn shipped_named(name: &str) -> Recipe {
 }
 
 fn with_tower(size: usize, tower: Vec<Layer>) -> Recipe {
-    Recipe { size, tower, ..shipped_named("mnist-fc2") }
+    Recipe { size, tower: tower.into(), ..shipped_named("mnist-fc2") }
 }
 
 fn conv(kernel: usize, stride: usize, padding: Padding) -> Layer {
@@ -206,7 +206,7 @@ fn faults_of_a_recipe_are_told_once_and_in_plain_words() {
             "\"cosine\"",
             "a name alone, expected its settings",
         ),
-        ("\"size\": 32,", "", "missing key `size`"),
+        ("\"steps\": 21000,", "", "missing key `steps`"),
         ("\"steps\": 21000", "\"steps\": many", "not JSON"),
     ] {
         assert!(good.contains(right), "{right}");
@@ -231,7 +231,7 @@ fn values_out_of_range_are_refused_with_their_place() {
         (Recipe { ema: Some(1.0), ..good.clone() }, "ema"),
         (Recipe { wccn: Some(0.0), ..good.clone() }, "wccn"),
         (Recipe { wccn: Some(1.0), loss: Loss::Softmax, ..good.clone() }, "wccn"),
-        (Recipe { wccn: Some(1.0), tower: vec![Layer::Flatten], ..good.clone() }, "wccn"),
+        (Recipe { wccn: Some(1.0), tower: vec![Layer::Flatten].into(), ..good.clone() }, "wccn"),
         (Recipe { clip_norm: Some(0.0), ..good.clone() }, "clip_norm"),
         (Recipe { loss: Loss::Spring { margin: 1.0 }, ..good.clone() }, "sampling"),
         (Recipe { name: "../up".into(), ..good.clone() }, "name"),
@@ -246,7 +246,7 @@ fn values_out_of_range_are_refused_with_their_place() {
             },
             "init_layers[1]: no layer's name begins with \"cov\"; did you mean `conv",
         ),
-        (Recipe { tower: Vec::new(), ..good.clone() }, "tower"),
+        (Recipe { tower: Vec::new().into(), ..good.clone() }, "tower"),
         (
             with_tower(8, vec![Layer::Flatten, Layer::Fc { units: 1 << 40 }]),
             "layer fc1: 1099511627776 units are too many",

@@ -26,7 +26,8 @@ impl Recipe {
     /// The first fault found, with its place in the recipe, the value, and what it must be.
     pub fn validate(&self) -> Result<()> {
         self.check_name()?;
-        within("size", self.size, 1..=MAX_SIZE)?;
+        let least = usize::from(self.is_known());
+        within("size", self.size, least..=MAX_SIZE)?;
         within("steps", self.steps, 1..=MAX_STEPS)?;
         finite("bias_init", self.bias_init)?;
         self.check_init()?;
@@ -38,9 +39,14 @@ impl Recipe {
         self.check_optimiser()?;
         self.check_schedule()?;
         self.check_evaluation()?;
-        self.augment.as_ref().map_or(Ok(()), |augment| augment.validate(self.colour.is_some()))?;
-        self.check_parameters()?;
         self.check_wccn()?;
+        // All else is about a tower that can be looked at.
+        if !self.is_known() {
+            return Ok(());
+        }
+        let coloured = self.preprocessing().channels() == 3;
+        self.augment.as_ref().map_or(Ok(()), |augment| augment.validate(coloured))?;
+        self.check_parameters()?;
         self.check_layer_factors("l2", &self.l2)?;
         self.check_layer_factors("lr_factors", &self.lr_factors)?;
         self.check_init_layers()
@@ -235,7 +241,7 @@ impl Recipe {
         let Some(smoothing) = self.wccn else { return Ok(()) };
         positive("wccn", smoothing)?;
         let folds = |layer: &&Layer| !matches!(layer, Layer::BatchNorm | Layer::Dropout(_) | Layer::L2Norm);
-        if !matches!(self.tower.iter().rev().find(folds), Some(Layer::Fc { .. })) {
+        if !matches!(self.tower.layers().iter().rev().find(folds), Some(Layer::Fc { .. })) {
             return Err(Error::invalid(
                 "wccn",
                 "needs a tower whose last layer is `fc`, or `fc` and `l2-norm`",

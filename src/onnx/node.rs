@@ -70,6 +70,11 @@ impl AttributeProto {
         Self::int(name, i64::from(on))
     }
 
+    /// A number.
+    pub fn float(name: &str, f: f32) -> Self {
+        Self { f: Some(f), ..Self::typed(name, attribute_type::FLOAT) }
+    }
+
     /// A list of integers.
     pub fn ints(name: &str, ints: Vec<i64>) -> Self {
         Self { ints, ..Self::typed(name, attribute_type::INTS) }

@@ -173,6 +173,9 @@ const LARGEST_KERNEL: usize = 5;
 /// convolves on small maps; a max-pool is faster with the channels first, and the columns of a large
 /// kernel would not fit into memory; columns of groups are not gathered. CUDA has its own convolutions.
 fn channels(recipe: &Recipe, target: Target) -> Result<Channels> {
+    if recipe.tower.onnx().is_some() {
+        return Ok(if target == Target::Cpu { Channels::Last } else { Channels::First });
+    }
     let plan = plan(recipe)?;
     let mut convolutions = plan.iter().filter_map(Part::product).filter(|product| product.conv.is_some());
     let last = target == Target::Cpu

@@ -1,9 +1,9 @@
 //! The folder of a run: what is in it, under which names.
 
 use super::identity::{Identity, Surroundings};
-use crate::export::{DATA_FILE, PARAMS_FILE};
+use crate::export::{DATA_FILE, MODEL_FILE, PARAMS_FILE};
 use crate::files::{self, PARTIAL};
-use crate::model::{Params, read_params, shaped, write_params};
+use crate::model::{Params, Recipe, read_params, shaped, write_params};
 use crate::step::StepGraph;
 use crate::tower::Accuracy;
 use crate::{Error, Result};
@@ -142,6 +142,14 @@ impl Folder {
         let lines = self.read_log()?.into_iter().filter(|(line, _)| line.step <= step);
         let kept: String = lines.map(|(_, text)| text + "\n").collect();
         files::replace(&self.log(), kept.as_bytes())
+    }
+
+    /// Keeps the ONNX model that is trained, as it was before: exporting and resuming need nothing else.
+    pub(super) fn keep_model(&self, recipe: &Recipe) -> Result<()> {
+        match recipe.backbone()? {
+            Some((_, backbone)) => files::replace(&self.path.join(MODEL_FILE), backbone.bytes()),
+            None => Ok(()),
+        }
     }
 
     /// The lines of the log.

@@ -27,7 +27,7 @@ pub use feed::Inputs;
 pub use folder::{Checkpoint, Folder, Line};
 pub use identity::{Identity, Surroundings};
 pub use run::{FinishedRun, graph, train};
-pub use stages::{Changes, GraphFile, Stage, Training, run_folder, write_graph};
+pub use stages::{Changes, GraphFile, ModelChange, Stage, Training, run_folder, write_graph};
 pub use start::{Fitted, Material, fitted, starting_state};
 pub use stepper::{Measured, Stepper};
 

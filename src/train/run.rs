@@ -75,6 +75,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
     }
     let options = SessionOptions { threads: by.threads, ..job.session.clone() };
     let stepper = Stepper::new(&graph, first.state, &job.library, &options)?;
+    job.folder.keep_model(job.recipe)?;
     job.folder.begin(&identity, &graph, first.step)?;
 
     let mut run = Run {

@@ -5,8 +5,10 @@ use super::teacher::Asking;
 use super::{
     Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, fitted, graph, train,
 };
-use crate::image::Triage;
-use crate::model::{Params, Recipe, read_params, shipped_params};
+use crate::export::with_model;
+use crate::image::{Frame, Triage};
+use crate::model::recipe::Tower;
+use crate::model::{BatchNorm, OnnxTower, Params, Recipe, read_params, shipped_params};
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Device, Lookup, Options};
@@ -29,15 +31,80 @@ pub struct Changes {
     pub seed: Option<u64>,
     /// The run or recipe to start from.
     pub init_from: Option<String>,
+    /// The ONNX model that is trained, and how, in place of the recipe's tower.
+    pub model: ModelChange,
+}
+
+/// An ONNX model in place of a recipe's tower, or other settings of the one that it names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelChange {
+    /// The file.
+    pub onnx: Option<PathBuf>,
+    /// As in [`OnnxTower`], where any are given.
+    pub freeze: Vec<String>,
+    /// As in [`OnnxTower`].
+    pub train_last: Option<usize>,
+    /// As in [`OnnxTower`].
+    pub batch_norm: Option<BatchNorm>,
+}
+
+/// The recipe of `siamese train --model`: what usually goes well when a trained model learns new classes.
+const FINE_TUNE: &str = include_str!("fine-tune.json");
+
+impl ModelChange {
+    /// The recipe with this model as its tower. What it said of its own tower's pictures and layers goes.
+    fn put(&self, recipe: &mut Recipe) -> Result<()> {
+        if let Some(onnx) = &self.onnx {
+            recipe.tower = Tower::Onnx(OnnxTower::new(onnx));
+            recipe.size = 0;
+            recipe.frame = Frame::Picture;
+            recipe.init_from = None;
+            recipe.init_layers.clear();
+        }
+        let asked = !self.freeze.is_empty() || self.train_last.is_some() || self.batch_norm.is_some();
+        match &mut recipe.tower {
+            Tower::Onnx(onnx) => {
+                if !self.freeze.is_empty() {
+                    onnx.freeze.clone_from(&self.freeze);
+                }
+                onnx.train_last = self.train_last.or(onnx.train_last);
+                onnx.batch_norm = self.batch_norm.unwrap_or(onnx.batch_norm);
+                Ok(())
+            }
+            Tower::Layers(_) if asked => {
+                let why = "are of ONNX models, and this recipe's tower has layers of ours; name a model with --model";
+                Err(Error::invalid("--freeze, --train-last and --batch-norm", why))
+            }
+            Tower::Layers(_) => Ok(()),
+        }
+    }
 }
 
 impl Changes {
+    /// The recipe that is trained where none is named: the usual one for the model that is.
+    ///
+    /// # Errors
+    /// As [`Changes::recipe`].
+    pub fn fine_tuning(&self) -> Result<Recipe> {
+        let mut recipe = Recipe::parse(FINE_TUNE, "the recipe of --model")?;
+        let stem = self.model.onnx.as_ref().and_then(|path| path.file_stem());
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+        let stem: String =
+            stem.map_or_else(String::new, |s| s.to_string_lossy().chars().map(plain).collect());
+        recipe.name = format!("{}-tuned", stem.trim_start_matches(['.', '-']));
+        self.to(recipe, None)
+    }
+
     /// A recipe, by name or file, with these changes.
     ///
     /// # Errors
     /// As [`Recipe::find`]; changes that do not fit it.
     pub fn recipe(&self, which: &str) -> Result<Recipe> {
-        let found = Recipe::find(which)?;
+        self.to(Recipe::find(which)?, Some(Path::new(which)))
+    }
+
+    fn to(&self, mut found: Recipe, run: Option<&Path>) -> Result<Recipe> {
+        self.model.put(&mut found)?;
         let mut recipe = self.set.iter().try_fold(found, |recipe, change| recipe.changed(change))?;
         if let Some(steps) = self.steps {
             recipe = recipe.over(steps);
@@ -45,12 +112,12 @@ impl Changes {
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.init_from = self.init_from.clone().or(recipe.init_from);
         recipe.validate()?;
-        Ok(recipe)
+        with_model(recipe, run)
     }
 
     /// Those that reach the recipe that another one starts from.
     fn of_first_stage(&self) -> Self {
-        Self { set: Vec::new(), init_from: None, ..self.clone() }
+        Self { set: Vec::new(), init_from: None, model: ModelChange::default(), ..self.clone() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a run begins with: its material and its first state.
 
 use crate::data::{self, Dataset};
-use crate::export::DataFacts;
+use crate::export::{DataFacts, with_model};
 use crate::image::Triage;
 use crate::model::recipe::{Data, Sampling};
 use crate::model::{Params, Recipe};
@@ -45,8 +45,8 @@ pub struct Fitted {
 /// # Errors
 /// Data that is missing or broken, or that cannot fill any batch.
 pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted> {
-    let mut recipe = recipe.clone();
-    let mut notes = Vec::new();
+    let mut recipe = with_model(recipe.clone(), None)?;
+    let mut notes = recipe.backbone()?.map_or_else(Vec::new, |(_, backbone)| backbone.notes().to_vec());
     if !data::has(&recipe, dir) && data::is_class_folders(dir) {
         let path = dir.canonicalize().map_err(Error::io("read the folder", dir))?;
         notes.push(format!("training on the class folders of {}", path.display()));
@@ -68,7 +68,7 @@ pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted
 /// What should be told of a recipe of colours whose data have none.
 fn word_on_colours(recipe: &Recipe) -> Option<&'static str> {
     let grey = matches!(recipe.data, Data::Mnist | Data::Omniglot { .. });
-    (grey && recipe.colour.is_some()).then_some(
+    (grey && recipe.preprocessing().channels() == 3).then_some(
         "these data have no colours: each channel is the same grey, and a recipe of ink is as good",
     )
 }

@@ -92,7 +92,7 @@ pub fn generate(spec: &GlyphSpec, size: usize) -> Result<Dataset> {
 /// the ink, they are drawn larger first; a tower that takes colours sees coloured ink on coloured paper.
 ///
 /// # Errors
-/// As [`generate`]; a foreign tower that takes colours.
+/// As [`generate`].
 pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
     let size = how.size();
     match *how {
@@ -108,12 +108,11 @@ pub fn framed(spec: &GlyphSpec, how: &Preprocessing) -> Result<Dataset> {
             )?;
             Ok(Dataset { images, ..page })
         }
-        Preprocessing::Colour { .. } => {
+        Preprocessing::Colour { .. } | Preprocessing::Rgb { .. } => {
             let page = generate(spec, size)?;
             let images = colour::coloured(&page, spec);
             Ok(Dataset { name: format!("coloured {}", page.name), images, ..page })
         }
-        Preprocessing::Rgb { .. } => Err(Error::invalid("glyphs", "are ink, and this tower takes colours")),
     }
 }
 
@@ -205,7 +204,7 @@ mod tests {
             "{longest:?}"
         );
         let colours = Preprocessing::Rgb { size: 8, filter: Default::default(), crop: 1.0 };
-        assert!(framed(&SPEC, &colours).is_err());
+        assert_eq!(framed(&SPEC, &colours).unwrap().images.shape()[1], 3);
     }
 
     #[test]

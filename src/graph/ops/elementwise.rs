@@ -4,6 +4,10 @@ use crate::graph::builder::{Flow, broadcast};
 use crate::graph::{DType, Expr, Operand};
 use crate::onnx::{AttributeProto, Operator};
 
+/// Operators whose result is a condition.
+const COMPARISONS: [Operator; 5] =
+    [Operator::Equal, Operator::Less, Operator::LessOrEqual, Operator::Greater, Operator::GreaterOrEqual];
+
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident = $op:ident,)*) => {
         impl Expr<'_> {
@@ -33,6 +37,20 @@ unary! {
     sigmoid = Sigmoid,
     /// `max(0, x)`.
     relu = Relu,
+    /// `1 / x`.
+    reciprocal = Reciprocal,
+    /// The sine of radians.
+    sin = Sin,
+    /// The cosine of radians.
+    cos = Cos,
+    /// The hyperbolic tangent.
+    tanh = Tanh,
+    /// The error function, `2/√π · ∫₀ˣ e^(−t²) dt`.
+    erf = Erf,
+    /// `ln(1 + eˣ)`.
+    softplus = Softplus,
+    /// The smallest integer not below x; no derivative.
+    ceil = Ceil,
     /// The greatest integer not above x; no derivative.
     floor = Floor,
     /// The nearest integer, ties to even; no derivative.
@@ -46,7 +64,7 @@ binary! {
     max = Max,
     /// The smaller; of equals, the derivative goes to `self`.
     min = Min,
-    /// `selfᵇ`; the derivative goes to `self` alone.
+    /// `selfᵇ`; the derivative with respect to b is for a positive base.
     pow = Pow,
     /// Whether both are equal.
     equal = Equal,
@@ -54,6 +72,14 @@ binary! {
     less = Less,
     /// Whether it is above `b`.
     greater = Greater,
+    /// Whether it is not above `b`.
+    at_most = LessOrEqual,
+    /// Whether it is not below `b`.
+    at_least = GreaterOrEqual,
+    /// Whether both conditions hold.
+    and = And,
+    /// Whether one of both conditions holds.
+    or = Or,
 }
 
 impl<'g> Expr<'g> {
@@ -123,21 +149,52 @@ impl<'g> Expr<'g> {
     }
 
     pub(in crate::graph) fn unary(self, op: Operator) -> Self {
-        self.graph().attempt(op.name(), || match self.dtype() {
-            dtype if dtype.is_float() => Ok(self.same_shape(op, &[self])),
-            dtype => Err(format!("{dtype:?} where a float is needed")),
-        })
+        self.shaped_by(op, &[self], vec![])
     }
 
     pub(in crate::graph) fn binary(self, op: Operator, other: impl Operand<'g>) -> Self {
         self.graph().attempt(op.name(), || {
             let other = other.beside(self);
             let dtype = match (op, same_type(self, other)?) {
-                (Operator::Equal | Operator::Less | Operator::Greater, _) => DType::Bool,
+                (op, _) if COMPARISONS.contains(&op) => DType::Bool,
                 (_, dtype) => dtype,
             };
             let shape = broadcast_shape(&[self, other])?;
             Ok(self.graph().node(op, &[self, other], vec![], dtype, shape))
+        })
+    }
+
+    /// `min(1, max(0, αx + β))`.
+    pub fn hard_sigmoid(self, alpha: f32, beta: f32) -> Self {
+        let attributes = vec![AttributeProto::float("alpha", alpha), AttributeProto::float("beta", beta)];
+        self.shaped_by(Operator::HardSigmoid, &[self], attributes)
+    }
+
+    /// `x`, or `α(eˣ − 1)` below 0.
+    pub fn elu(self, alpha: f32) -> Self {
+        self.shaped_by(Operator::Elu, &[self], vec![AttributeProto::float("alpha", alpha)])
+    }
+
+    /// `x`, or `αx` below 0.
+    pub fn leaky_relu(self, alpha: f32) -> Self {
+        self.shaped_by(Operator::LeakyRelu, &[self], vec![AttributeProto::float("alpha", alpha)])
+    }
+
+    /// `x`, or `slope·x` below 0; the slopes broadcast to x.
+    pub fn p_relu(self, slope: Self) -> Self {
+        self.graph().attempt("PRelu", || {
+            if broadcast_shape(&[self, slope])? != self.shape() {
+                return Err(format!("slopes {:?} do not broadcast to {:?}", slope.shape(), self.shape()));
+            }
+            Ok(self.shaped_by(Operator::PRelu, &[self, slope], vec![]))
+        })
+    }
+
+    /// A node of floats whose result has the type and shape of its first operand, which is this one.
+    fn shaped_by(self, op: Operator, inputs: &[Self], attributes: Vec<AttributeProto>) -> Self {
+        self.graph().attempt(op.name(), || match self.dtype() {
+            dtype if dtype.is_float() => Ok(self.graph().node(op, inputs, attributes, dtype, self.shape())),
+            dtype => Err(format!("{dtype:?} where a float is needed")),
         })
     }
 

@@ -1,8 +1,9 @@
 //! Matrix products and convolutions.
 
-use crate::graph::Expr;
 use crate::graph::builder::{broadcast, signed};
+use crate::graph::{Expr, Tensor};
 use crate::onnx::{AttributeProto, NodeProto, Operator};
+use ndarray::ArrayD;
 
 /// Attributes of a 2-D convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,6 +155,30 @@ impl Expr<'_> {
         })
     }
 
+    /// [`Expr::conv`] of each channel by itself, `w: [C, 1, kH, kW]`, as a product a channel: of its images of the
+    /// whole batch with the matrix `[H·W, H′·W′]` that the kernel is. For maps of few pixels, where a convolution
+    /// a channel is all overhead; the derivatives are products too.
+    pub fn conv_of_small_maps(self, w: Self, bias: Option<Self>, attrs: ConvAttrs) -> Self {
+        self.graph().attempt("Conv", || {
+            let shape = attrs.convolved(&self.shape(), &w.shape())?;
+            let ([n, c, h, width], [filters, own, kh, kw]) = (self.dims()?, w.dims()?);
+            if own != 1 || filters != c || attrs.groups != c {
+                return Err(format!("{filters} filters of {own} channels for {c} channels by themselves"));
+            }
+            let [pixels, places] = [h * width, shape[2] * shape[3]];
+            let name = format!(
+                "taps_{h}x{width}_{kh}x{kw}_{:?}_{:?}_{:?}",
+                attrs.strides, attrs.pads, attrs.dilations
+            );
+            let taps = taps([h, width], [kh, kw], [shape[2], shape[3]], attrs);
+            let taps = self.graph().initializer_once(&name.replace([' ', '[', ']'], ""), taps);
+            let matrices = w.reshape(&[c, kh * kw]).matmul(taps).reshape(&[c, pixels, places]);
+            let images = self.reshape(&[n, c, pixels]).transpose(&[1, 0, 2]);
+            let y = images.matmul(matrices).transpose(&[1, 0, 2]).reshape(&shape);
+            Ok(bias.map_or(y, |bias| y + bias.reshape(&[c, 1, 1])))
+        })
+    }
+
     /// Transposed convolution of `[N, F, H, W]` with `w: [F, C/groups, kH, kW]`; `output_padding`
     /// adds rows and columns after the result.
     pub fn conv_transpose(self, w: Self, attrs: ConvAttrs, output_padding: [usize; 2]) -> Self {
@@ -166,6 +191,25 @@ impl Expr<'_> {
             Ok(self.graph().node(Operator::ConvTranspose, &[self, w], attributes, self.dtype(), shape))
         })
     }
+}
+
+/// Which tap of the kernel connects a pixel with a place of the result: `[kH·kW, H·W·H′·W′]` of 0 and 1.
+fn taps(image: [usize; 2], kernel: [usize; 2], result: [usize; 2], attrs: ConvAttrs) -> Tensor {
+    let (pixels, places) = (image[0] * image[1], result[0] * result[1]);
+    let mut taps = ArrayD::zeros(vec![kernel[0] * kernel[1], pixels * places]);
+    let seen = |axis: usize, place: usize, tap: usize| {
+        let at = place * attrs.strides[axis] + tap * attrs.dilations[axis];
+        at.checked_sub(attrs.pads[axis]).filter(|&at| at < image[axis])
+    };
+    for place in 0..places {
+        for tap in 0..kernel[0] * kernel[1] {
+            let row = seen(0, place / result[1], tap / kernel[1]);
+            if let (Some(y), Some(x)) = (row, seen(1, place % result[1], tap % kernel[1])) {
+                taps[[tap, (y * image[1] + x) * places + place]] = 1.0;
+            }
+        }
+    }
+    Tensor::F32(taps)
 }
 
 /// The shape of a matrix product.

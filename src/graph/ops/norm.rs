@@ -1,4 +1,4 @@
-//! Batch normalisation of standard operators (Ioffe and Szegedy 2015, algorithm 1).
+//! Normalisation made of standard operators: of batches (Ioffe and Szegedy 2015, algorithm 1) and of layers.
 
 use crate::graph::Expr;
 use crate::graph::builder::Composite;
@@ -43,6 +43,18 @@ impl<'g> Expr<'g> {
         let last = AttributeProto::flag("last", channels == Channels::Last);
         let (operands, saved) = ([self, scale, shift], [centred, deviation]);
         Normalised { y: y.stands_for(Composite::BatchNorm, &operands, &saved, vec![last]), mean, var }
+    }
+
+    /// `scale·(x − mean)/√(var + ε) + shift` with the statistics over all axes from `axis` on (Ba, Kiros,
+    /// Hinton 2016). `scale` and `shift` broadcast over x. The derivative is the closed form.
+    pub fn layer_norm(self, scale: Self, shift: Self, epsilon: f32, axis: usize) -> Self {
+        let axes: Vec<i64> = (axis..self.rank()).map(|axis| axis as i64).collect();
+        let centred = self - self.mean_kept(&axes);
+        let deviation = (centred.squared().mean_kept(&axes) + epsilon).sqrt();
+        let normal = centred / deviation;
+        let y = normal * scale + shift;
+        let first = AttributeProto::int("axis", axis as i64);
+        y.stands_for(Composite::LayerNorm, &[self, scale, shift], &[normal, deviation], vec![first])
     }
 
     /// `scale·x/√(var + ε) + shift` of a centred x, and the root.

@@ -35,6 +35,16 @@ impl Expr<'_> {
         self.reduce(Operator::ReduceMax, axes, false)
     }
 
+    /// The maximum over `axes`, which stay as 1.
+    pub fn amax_kept(self, axes: &[i64]) -> Self {
+        self.reduce(Operator::ReduceMax, axes, true)
+    }
+
+    /// The Euclidean length over `axes`, which stay as 1; its derivative at the origin is 0.
+    pub fn length_kept(self, axes: &[i64]) -> Self {
+        self.reduce(Operator::ReduceL2, axes, true)
+    }
+
     /// `eˣ / Σ eˣ` along `axis`.
     pub fn softmax(self, axis: i64) -> Self {
         self.along(Operator::Softmax, axis)

@@ -14,6 +14,7 @@ use super::expr::Expr;
 use super::grad::GradOptions;
 use super::ops::Channels;
 use crate::onnx::{NodeProto, Operator};
+use std::f32::consts::FRAC_2_SQRT_PI;
 use std::fmt;
 
 /// An operator as derivatives see it.
@@ -83,9 +84,14 @@ fn standard(op: Operator) -> Derivative {
         Add => Elementwise(&[|c| c.dy, |c| c.dy]),
         Cast => Elementwise(&[|c| c.dy.cast(c.x[0].dtype())]),
         Clip => Elementwise(&[|c| masked(c.dy, c.x[0].equal(c.y))]),
+        Cos => Elementwise(&[|c| -(c.dy * c.x[0].sin())]),
         Div => Elementwise(&[|c| c.dy / c.x[1], |c| -(c.dy * (c.y / c.x[1]))]),
+        Elu => Elementwise(&[elu]),
+        Erf => Elementwise(&[|c| c.dy * ((-c.x[0].squared()).exp() * FRAC_2_SQRT_PI)]),
         Exp => Elementwise(&[|c| c.dy * c.y]),
+        HardSigmoid => Elementwise(&[hard_sigmoid]),
         Identity => Elementwise(&[|c| c.dy]),
+        LeakyRelu => Elementwise(&[leaky_relu]),
         Log => Elementwise(&[|c| c.dy / c.x[0]]),
         Max => Elementwise(&[|c| masked(c.dy, !c.x[0].less(c.x[1])), |c| masked(c.dy, c.x[0].less(c.x[1]))]),
         Min => Elementwise(&[
@@ -94,15 +100,23 @@ fn standard(op: Operator) -> Derivative {
         ]),
         Mul => Elementwise(&[|c| c.dy * c.x[1], |c| c.dy * c.x[0]]),
         Neg => Elementwise(&[|c| -c.dy]),
-        Pow => Elementwise(&[|c| c.dy * (c.x[0].pow(c.x[1] - 1.0) * c.x[1])]),
+        PRelu => Elementwise(&[p_relu, |c| c.dy * c.x[0].min(0.0)]),
+        Pow => {
+            Elementwise(&[|c| c.dy * (c.x[0].pow(c.x[1] - 1.0) * c.x[1]), |c| c.dy * (c.y * c.x[0].log())])
+        }
+        Reciprocal => Elementwise(&[|c| -(c.dy * c.y.squared())]),
         Relu => Elementwise(&[|c| masked(c.dy, c.y.greater(0.0))]),
         Sigmoid => Elementwise(&[|c| c.dy * (c.y * (1.0 - c.y))]),
+        Sin => Elementwise(&[|c| c.dy * c.x[0].cos()]),
+        Softplus => Elementwise(&[|c| c.dy * c.x[0].sigmoid()]),
         Sqrt => Elementwise(&[|c| c.dy * 0.5 / c.y]),
         Sub => Elementwise(&[|c| c.dy, |c| -c.dy]),
+        Tanh => Elementwise(&[|c| c.dy * (1.0 - c.y.squared())]),
         Where => Elementwise(&[no_number, |c| masked(c.dy, c.x[0]), |c| masked(c.dy, !c.x[0])]),
 
         // Along axes.
         LogSoftmax => Each(&[log_softmax]),
+        ReduceL2 => Each(&[length]),
         ReduceMax => Each(&[reduce_max]),
         ReduceMean => Each(&[|c| c.kept(c.dy * (1.0 / c.reduced() as f32))]),
         ReduceSum => Each(&[|c| c.kept(c.dy)]),
@@ -121,8 +135,9 @@ fn standard(op: Operator) -> Derivative {
         AveragePool => Each(&[pool::average_pool]),
         Conv => Each(&[linear::image, linear::weight, |c| c.dy.sum(&[0, 2, 3])]),
         Gemm => Each(&[linear::gemm_left, linear::gemm_right, |c| c.dy]),
-        MatMul => Each(&[|c| c.dy.matmul(c.x[1].turned()), |c| c.x[0].turned().matmul(c.dy)]),
+        MatMul => Each(&[|c| c.dy.matmul(c.x[1].turned()), linear::matmul_right]),
         MaxPool => Each(&[pool::max_pool]),
+        Resize => Each(&[pool::upsample]),
 
         // Steps, comparisons, counts and constants.
         And | ArgMax | ArgMin | Ceil | Constant | ConstantOfShape | Equal | Floor | Greater
@@ -130,49 +145,37 @@ fn standard(op: Operator) -> Derivative {
 
         BatchNormalization
         | ConvTranspose
-        | Cos
         | CumSum
         | DepthToSpace
         | Dropout
         | Einsum
-        | Elu
-        | Erf
         | GatherElements
         | GatherNd
         | Gelu
         | GroupNormalization
         | GlobalAveragePool
         | GlobalMaxPool
-        | HardSigmoid
         | HardSwish
         | InstanceNormalization
         | LayerNormalization
-        | LeakyRelu
         | LpNormalization
         | Lrn
         | Mean
         | Mish
         | Mod
-        | PRelu
         | Range
-        | Reciprocal
         | ReduceL1
-        | ReduceL2
         | ReduceLogSumExp
         | ReduceMin
         | ReduceProd
         | ReduceSumSquare
-        | Resize
         | ScatterNd
         | Selu
-        | Sin
-        | Softplus
         | Softsign
         | SpaceToDepth
         | Split
         | Squeeze
         | Sum
-        | Tanh
         | Tile
         | TopK
         | Trilu
@@ -185,6 +188,7 @@ fn composite(op: Composite) -> Derivative {
     match op {
         Composite::BatchNorm => Derivative::All(batch_norm),
         Composite::ChannelSums => Derivative::Each(&[|c| c.dy]),
+        Composite::LayerNorm => Derivative::All(layer_norm),
         Composite::ConvLast => Derivative::Each(&[last::image, last::weight, last::bias]),
     }
 }
@@ -209,6 +213,48 @@ fn no_number<'g>(c: &Call<'g>) -> Expr<'g> {
 }
 
 // Harder derivatives.
+
+/// `α·eˣ = y + α` below 0.
+fn elu<'g>(c: &Call<'g>) -> Expr<'g> {
+    let below = c.dy * (c.y + c.node.float_or("alpha", 1.0));
+    c.x[0].less(0.0).where_(below, c.dy)
+}
+
+/// `α` between the edges.
+fn hard_sigmoid<'g>(c: &Call<'g>) -> Expr<'g> {
+    let inside = c.y.greater(0.0).cast(c.dy.dtype()) * c.y.less(1.0).cast(c.dy.dtype());
+    c.dy * (inside * c.node.float_or("alpha", 0.2))
+}
+
+/// 1, or `α` below 0.
+fn leaky_relu<'g>(c: &Call<'g>) -> Expr<'g> {
+    let alpha = c.node.float_or("alpha", 0.01);
+    c.dy * (c.x[0].at_least(0.0).cast(c.dy.dtype()) * (1.0 - alpha) + alpha)
+}
+
+/// 1, or the slope below 0.
+fn p_relu<'g>(c: &Call<'g>) -> Expr<'g> {
+    c.x[0].less(0.0).where_(c.dy * c.x[1], c.dy)
+}
+
+/// Lengths below this are taken for it where something is divided by them.
+const SHORTEST: f32 = 1e-12;
+
+/// `x/‖x‖`; 0 at the origin, where there is none.
+fn length<'g>(c: &Call<'g>) -> Expr<'g> {
+    c.x[0] * (c.kept(c.dy) / c.kept(c.y).max(SHORTEST))
+}
+
+/// With `dx̂ = dy·γ` and means over the layer: `dx = (dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂))/σ`, `dγ = Σ dy·x̂`,
+/// `dβ = Σ dy`.
+fn layer_norm<'g>(c: &Call<'g>) -> Vec<Expr<'g>> {
+    let (&[x, scale, _], &[normal, deviation]) = (&c.x[..], &c.saved[..]) else { return Vec::new() };
+    let axes: Vec<i64> = (c.axis()..x.rank() as i64).collect();
+    let dn = c.dy * scale;
+    let correlation = (dn * normal).mean_kept(&axes);
+    let dx = (dn - dn.mean_kept(&axes) - normal * correlation) / deviation;
+    vec![dx, c.dy * normal, c.dy]
+}
 
 /// `dy − eʸ·Σ dy`.
 fn log_softmax<'g>(c: &Call<'g>) -> Expr<'g> {

@@ -9,7 +9,7 @@ use super::TrainingClasses;
 use super::batch::{Batch, Targets};
 use crate::graph::Expr;
 use crate::model::recipe::Loss;
-use crate::model::{ParamSpec, Recipe, Role, plan};
+use crate::model::{ParamSpec, Recipe, Role, embedding_dim};
 use crate::{Error, Result};
 use classes::Cosine;
 use pairs::Pull;
@@ -32,7 +32,7 @@ pub(super) struct Parts<'g> {
 /// # Errors
 /// As [`crate::model::param_specs`].
 pub fn head_specs(recipe: &Recipe, classes: &TrainingClasses) -> Result<Vec<ParamSpec>> {
-    let dim = plan(recipe)?.last().map_or(0, |p| p.output[0]);
+    let dim = embedding_dim(recipe)?;
     let spec = |part: &str, shape: &[usize], role| ParamSpec {
         name: format!("head.{part}"),
         shape: shape.to_vec(),
