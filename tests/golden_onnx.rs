@@ -102,7 +102,7 @@ fn inputs(golden: &Golden, k: u64) -> Inputs {
     }
     let images = Array4::from_shape_vec((batch, 3, side, side), levels).unwrap();
     let targets = Targets::Labels(labels.into_iter().map(i64::from).collect());
-    Inputs { batch: Batch { images, targets }, masks: Vec::new() }
+    Inputs { batch: Batch { images, targets, drawn: Vec::new() }, teacher: None, masks: Vec::new() }
 }
 
 fn losses(golden: &Golden, recipe: &Recipe, target: Target) -> Vec<f64> {
