@@ -2,7 +2,7 @@
 //! number, a version, sizes of types, the object, the keys of its storages), then the numbers of each storage.
 //! See `torch/serialization.py` (`_legacy_save`).
 //!
-//! A pickle is a program. Here it is not executed: [`pickle`] knows the few instructions and the four names that a
+//! A pickle is a program. Here it is not executed: `pickle` knows the few instructions and the four names that a
 //! dictionary of tensors is written with, and everything else is refused by its name, before anything of it is used.
 
 mod pickle;
