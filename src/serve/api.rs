@@ -1,10 +1,11 @@
 //! The addresses of the API, with their descriptions: each function is one, and the OpenAPI document is made of them.
 #![allow(unused_qualifications, reason = "the macros' own")]
 
+use super::answers::{Batch, Compared, Outcome, Recognised, Told};
 use super::body::{Brought, PictureForm, Pictures, PicturesForm};
 use super::limits::Arrived;
 use super::metrics;
-use super::recogniser::{Asked, Batch, Compared, Outcome, Recognised, Told};
+use super::recogniser::Asked;
 use super::refusal::{Fault, Refusal};
 use super::shared::{Client, Shared};
 use crate::gallery::{Enrolled, Limit};

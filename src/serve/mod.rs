@@ -20,6 +20,7 @@
 //! server's own one of 5xx.
 
 mod access;
+mod answers;
 mod api;
 mod body;
 mod limits;
@@ -33,11 +34,10 @@ mod shared;
 mod tests;
 
 pub use access::{Access, Token};
+pub use answers::{Batch, By, Compared, Named, Outcome, Recognised, Told};
 pub use api::MAX_BODY_BYTES;
 pub use limits::Limits;
 pub use log::Log;
-pub use recogniser::{
-    Asked, Batch, By, Compared, Named, Options, Outcome, Recognised, Recogniser, RequestError, Told,
-};
+pub use recogniser::{Asked, Options, Recogniser, RequestError};
 pub use server::{Server, Stop};
 pub use shared::Conduct;

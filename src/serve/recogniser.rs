@@ -1,19 +1,17 @@
 //! What the server does, without HTTP.
 
+use super::answers::{Batch, By, Compared, Named, Outcome, Recognised, Told};
 use crate::eval::between;
-use crate::eval::identification::Strangeness;
 use crate::gallery::{
-    Answer, Classifier, Enrolled, Example, Gallery, KnownClass, Limit, Rule, Shots, check_label, recalibrate,
+    Answer, Classifier, Enrolled, Example, Gallery, Limit, Rule, Shots, check_label, recalibrate,
 };
 use crate::report::picture;
 use crate::runtime::{Embedder, Runtime};
-use crate::tower::{TowerKind, TowerSpec};
+use crate::tower::TowerSpec;
 use crate::{Error, Result, embed, image};
 use ndarray::{Array2, Array3, ArrayView3, Axis, stack};
-use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use utoipa::ToSchema;
 
 /// How to answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,99 +55,6 @@ struct Shelf {
     stale: bool,
     /// Classes and examples; none where they must be counted (again).
     size: Option<(usize, u64)>,
-}
-
-/// What the gallery holds; no paths, which are nobody's business on a network.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Told {
-    gallery: String,
-    tower: String,
-    tower_sha256: String,
-    #[schema(value_type = String)]
-    kind: TowerKind,
-    dim: usize,
-    distance: &'static str,
-    #[schema(value_type = String)]
-    runtime: &'static Runtime,
-    /// What is stranger than that is unknown.
-    threshold: Option<f32>,
-    /// How strange a picture is.
-    #[schema(value_type = Option<String>)]
-    strangeness: Option<Strangeness>,
-    /// Why the threshold may not fit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    doubts: Option<&'static str>,
-    editable: bool,
-    classes: Vec<KnownClass>,
-}
-
-/// The answer to one picture.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Recognised {
-    /// The nearest classes.
-    #[serde(flatten)]
-    pub answer: Answer,
-    /// The ink as the tower sees it: a PNG's data URI, where it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ink: Option<String>,
-    /// By what it was decided.
-    #[serde(flatten)]
-    pub by: By,
-}
-
-/// By what answers were decided.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct By {
-    /// What is stranger than that is unknown.
-    pub threshold: Option<f32>,
-    /// Whether the gallery has changed since that was chosen.
-    pub stale: bool,
-    /// Milliseconds from the decoded pictures to the answers.
-    pub milliseconds: f64,
-}
-
-/// The answers to several pictures.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Batch {
-    /// For each picture, in their order.
-    pub answers: Vec<Named>,
-    /// By what they were decided.
-    #[serde(flatten)]
-    pub by: By,
-}
-
-/// A picture with its answer.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Named {
-    /// What the client calls it.
-    pub name: Option<String>,
-    /// Its answer, or what is wrong with it.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-}
-
-/// What came of a picture among several.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum Outcome {
-    /// It was recognised, or is unknown.
-    Answer(Answer),
-    /// It cannot be used.
-    Fault {
-        /// Why.
-        error: String,
-    },
-}
-
-/// Whether two pictures show the same.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct Compared {
-    /// Whether they do.
-    pub same: bool,
-    /// How far apart they are.
-    pub distance: f32,
-    /// They show the same if they are at most that far apart.
-    pub threshold: f32,
 }
 
 /// Why a request could not be answered.
