@@ -5,7 +5,7 @@
 //! made to count less. With W the covariance of embeddings about their classes' means, smoothed by a share of
 //! its mean variance, an embedding is multiplied by M with `MᵀM ∝ W⁻¹`.
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
 /// The covariance of rows `[N, D]` about the means of their classes; none where no class has two.
 pub fn within_class(mut rows: Array2<f64>, classes: &[Vec<usize>]) -> Option<Array2<f64>> {
@@ -26,7 +26,7 @@ pub fn within_class(mut rows: Array2<f64>, classes: &[Vec<usize>]) -> Option<Arr
 pub fn rounding_matrix(mut within: Array2<f64>, smoothing: f64) -> Option<Array2<f64>> {
     let mean = within.diag().mean().filter(|&m| m.is_normal())?;
     within.diag_mut().map_inplace(|v| *v += smoothing * mean);
-    let mut inverse = inverse_of_lower(&cholesky(&within)?);
+    let mut inverse = inverse_of_lower(cholesky(&within)?.view());
     inverse *= ((1.0 + smoothing) * mean).sqrt();
     Some(inverse)
 }
@@ -41,7 +41,7 @@ pub fn telling_matrix(mut between: Array2<f64>, within: f64) -> Option<Array2<f6
     }
     between.diag_mut().map_inplace(|v| *v += within);
     // B·(B + w)⁻¹ = 1 − w·(B + w)⁻¹; what classes do not differ in at all is left a trace, so that it has a root.
-    let inverse = inverse_of_lower(&cholesky(&between)?);
+    let inverse = inverse_of_lower(cholesky(&between)?.view());
     let mut share = inverse.t().dot(&inverse) * -within;
     share.diag_mut().map_inplace(|v| *v += 1.0 + LEAST_SHARE);
     Some(cholesky(&share)?.reversed_axes())
@@ -56,7 +56,7 @@ fn cholesky(a: &Array2<f64>) -> Option<Array2<f64>> {
     let mut l = Array2::<f64>::zeros((n, n));
     for i in 0..n {
         for j in 0..=i {
-            let rest = a[[i, j]] - l.slice(ndarray::s![i, ..j]).dot(&l.slice(ndarray::s![j, ..j]));
+            let rest = a[[i, j]] - l.slice(s![i, ..j]).dot(&l.slice(s![j, ..j]));
             l[[i, j]] = match i == j {
                 true if rest > 0.0 => rest.sqrt(),
                 true => return None,
@@ -67,12 +67,23 @@ fn cholesky(a: &Array2<f64>) -> Option<Array2<f64>> {
     Some(l)
 }
 
-/// The inverse of a lower triangular matrix, row by row: row i of `L·X = I`.
-fn inverse_of_lower(l: &Array2<f64>) -> Array2<f64> {
+/// Sides of triangles up to which rows are solved one by one.
+const SMALL: usize = 64;
+
+/// The inverse of a lower triangular matrix, by halves: that of `[[A, 0], [B, C]]` is `[[A⁻¹, 0], [−C⁻¹·B·A⁻¹, C⁻¹]]`.
+fn inverse_of_lower(l: ArrayView2<'_, f64>) -> Array2<f64> {
     let n = l.nrows();
     let mut x = Array2::<f64>::eye(n);
+    if n > SMALL {
+        let (upper, lower) = (s![..n / 2, ..n / 2], s![n / 2.., n / 2..]);
+        let (a, c) = (inverse_of_lower(l.slice(upper)), inverse_of_lower(l.slice(lower)));
+        x.slice_mut(s![n / 2.., ..n / 2]).assign(&-c.dot(&l.slice(s![n / 2.., ..n / 2]).dot(&a)));
+        x.slice_mut(upper).assign(&a);
+        x.slice_mut(lower).assign(&c);
+        return x;
+    }
     for i in 0..n {
-        let known = l.slice(ndarray::s![i, ..i]).dot(&x.slice(ndarray::s![..i, ..]));
+        let known = l.slice(s![i, ..i]).dot(&x.slice(s![..i, ..]));
         let mut row = x.row_mut(i);
         row -= &known;
         row /= l[[i, i]];
@@ -90,6 +101,21 @@ mod tests {
     fn scattered() -> (Array2<f64>, Vec<Vec<usize>>) {
         let rows = arr2(&[[3.0, 1.0], [-3.0, 1.2], [0.0, 0.8], [2.0, -1.0], [-2.0, -1.1], [0.0, -0.9]]);
         (rows, vec![vec![0, 1, 2], vec![3, 4, 5]])
+    }
+
+    #[test]
+    fn a_large_triangle_has_the_inverse_that_it_should() {
+        let n = 2 * SMALL + 37;
+        let l = Array2::from_shape_fn((n, n), |(i, j)| match i.cmp(&j) {
+            std::cmp::Ordering::Less => 0.0,
+            std::cmp::Ordering::Equal => 1.0 + (i % 3) as f64,
+            std::cmp::Ordering::Greater => ((i * 7 + j * 3) % 11) as f64 / 110.0,
+        });
+        let x = inverse_of_lower(l.view());
+        let off = (l.dot(&x) - Array2::<f64>::eye(n)).mapv(f64::abs);
+        let upper = x.indexed_iter().filter(|((i, j), _)| i < j);
+        assert!(off.iter().all(|&d| d < 1e-12), "{}", off.fold(0.0_f64, |a, &b| a.max(b)));
+        assert!(upper.into_iter().all(|(_, &v)| v == 0.0));
     }
 
     #[test]

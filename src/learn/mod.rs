@@ -108,7 +108,6 @@ struct Material {
     rows: Array2<f32>,
     /// The same of their numbers' roots, where none is below 0 and no exact tower stands beside this one.
     roots: Option<Array2<f32>>,
-    labels: Vec<u32>,
 }
 
 /// A way to learn a projection.
@@ -198,8 +197,7 @@ impl Material {
             && exact_sibling(tower).is_none()
             && embeddings.iter().all(|x| *x >= 0.0);
         let roots = rooted.then(|| Projection::seen(&spec, embeddings.view(), true));
-        let (tower, labels) = (tower.to_path_buf(), data.labels.clone());
-        Ok(Self { tower, spec, model, embeddings, rows, roots, labels })
+        Ok(Self { tower: tower.to_path_buf(), spec, model, embeddings, rows, roots })
     }
 }
 
@@ -220,12 +218,11 @@ fn told(survey: &Survey) -> String {
 fn tried(material: &Material, members: &[Vec<usize>], watch: &mut dyn Watch) -> (Vec<Way>, Vec<Candidate>) {
     let folds = folds(members, SEED);
     let (distance, of_projected) = (&material.spec.distance, Projection::distance(&material.spec));
-    let as_is =
-        measure(material, &folds, distance, |_| Some(material.embeddings.clone())).unwrap_or_default();
+    let as_is = measure(&folds, distance, |_| Some(material.embeddings.clone())).unwrap_or_default();
     let mut candidates = vec![candidate("the tower as it was".into(), &as_is, &as_is)];
     let mut ways = Vec::new();
     let attempt = |way: Way| {
-        measure(material, &folds, &of_projected, |fold: &Fold| {
+        measure(&folds, &of_projected, |fold: &Fold| {
             Some(way.learn(material, &fold.learn)?.apply(way.rows(material)?.view()))
         })
     };

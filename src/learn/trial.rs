@@ -5,9 +5,8 @@
 //! other such picture of each? And given all pictures that were learned from? Classes are the units: pictures of
 //! one class depend on each other.
 
-use super::Material;
-use crate::eval::between;
 use crate::random::{below, draw, stream};
+use crate::search::{Hit, Index};
 use crate::tower::Distance;
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -99,34 +98,35 @@ pub(super) fn folds(members: &[Vec<usize>], seed: u64) -> Vec<Fold> {
 
 /// The shares of all folds, of embeddings that `make` gives for what may be learned from in each.
 pub(super) fn measure(
-    material: &Material,
     folds: &[Fold],
     distance: &Distance,
     make: impl Fn(&Fold) -> Option<Array2<f32>> + Sync,
 ) -> Option<Shares> {
-    let each = folds.par_iter().map(|fold| Some(fold.ask(make(fold)?.view(), &material.labels, distance)));
+    let each = folds.par_iter().map(|fold| Some(fold.ask(make(fold)?.view(), distance)));
     let mut shares = Shares::default();
     each.collect::<Option<Vec<_>>>()?.into_iter().for_each(|part| shares.append(part));
     Some(shares)
 }
 
 impl Fold {
-    fn ask(&self, embeddings: ArrayView2<'_, f32>, labels: &[u32], distance: &Distance) -> Shares {
+    fn ask(&self, embeddings: ArrayView2<'_, f32>, distance: &Distance) -> Shares {
         match &self.question {
             Question::Classes(asked) => {
                 Shares { new_classes: one_shot(asked, embeddings, distance), ..Shares::default() }
             }
             Question::Examples(asked) => {
-                let known: Vec<usize> = self.learn.iter().flatten().copied().collect();
-                let share = |(class, queries): (usize, &Vec<usize>)| {
-                    let right = |&&query: &&usize| {
-                        nearest(embeddings, query, &known, distance)
-                            .is_some_and(|i| labels[i] as usize == class)
-                    };
-                    let count = queries.iter().filter(right).count();
-                    (!queries.is_empty()).then(|| (class, count as f64 / queries.len() as f64))
+                let known = places(&self.learn);
+                let queries = places(asked);
+                let mut right = vec![0_usize; asked.len()];
+                for (found, &(_, class)) in
+                    nearest(embeddings, &queries, &known, distance).iter().zip(&queries)
+                {
+                    right[class as usize] += usize::from(*found == Some(class));
+                }
+                let share = |((class, queries), right): ((usize, &Vec<usize>), usize)| {
+                    (!queries.is_empty()).then(|| (class, right as f64 / queries.len() as f64))
                 };
-                let from_all = asked.iter().enumerate().filter_map(share).collect();
+                let from_all = asked.iter().enumerate().zip(right).filter_map(share).collect();
                 let several = asked.iter().enumerate().filter(|(_, pictures)| pictures.len() > 1);
                 let several: Vec<_> = several.map(|(class, pictures)| (class, pictures.clone())).collect();
                 let new_pictures = one_shot(&several, embeddings, distance);
@@ -145,13 +145,21 @@ fn one_shot(
     let rounds = asked.iter().map(|(_, members)| members.len()).max().unwrap_or(0);
     let mut right = vec![(0_usize, 0_usize); asked.len()];
     for round in 0..rounds {
-        let known: Vec<usize> = asked.iter().map(|(_, members)| members[round % members.len()]).collect();
-        for (place, (_, members)) in asked.iter().enumerate() {
-            for &query in members.iter().filter(|&&query| query != known[place]) {
-                right[place].1 += 1;
-                right[place].0 +=
-                    usize::from(nearest(embeddings, query, &known, distance) == Some(known[place]));
-            }
+        let at_turn = |(_, members): &(usize, Vec<usize>)| vec![members[round % members.len()]];
+        let known = places(&asked.iter().map(at_turn).collect::<Vec<_>>());
+        let others = |(place, (_, members)): (usize, &(usize, Vec<usize>))| {
+            let known = known[place].0;
+            members
+                .iter()
+                .filter(|&&query| query != known)
+                .map(|&query| (query, place as u32))
+                .collect::<Vec<_>>()
+        };
+        let queries: Vec<(usize, u32)> = asked.iter().enumerate().flat_map(others).collect();
+        for (found, &(_, place)) in nearest(embeddings, &queries, &known, distance).iter().zip(&queries) {
+            let (hits, all) = &mut right[place as usize];
+            *all += 1;
+            *hits += usize::from(*found == Some(place));
         }
     }
     let share = |((class, _), (right, all)): (&(usize, Vec<usize>), (usize, usize))| {
@@ -160,24 +168,31 @@ fn one_shot(
     asked.iter().zip(right).map(share).collect()
 }
 
-/// The nearest of `known`; none where two are equally near.
+/// Each picture with the place of the group that it is in.
+fn places(groups: &[Vec<usize>]) -> Vec<(usize, u32)> {
+    let with_place = |(place, pictures): (usize, &Vec<usize>)| {
+        pictures.iter().map(|&picture| (picture, place as u32)).collect::<Vec<_>>()
+    };
+    groups.iter().enumerate().flat_map(with_place).collect()
+}
+
+/// The group of the nearest known picture, for each query; none where two groups are equally near.
 fn nearest(
     embeddings: ArrayView2<'_, f32>,
-    query: usize,
-    known: &[usize],
+    queries: &[(usize, u32)],
+    known: &[(usize, u32)],
     distance: &Distance,
-) -> Option<usize> {
-    let row = embeddings.index_axis(Axis(0), query);
-    let mut best: (f32, Option<usize>) = (f32::INFINITY, None);
-    for &candidate in known {
-        let apart = between(distance, row, embeddings.index_axis(Axis(0), candidate));
-        if apart < best.0 {
-            best = (apart, Some(candidate));
-        } else if apart == best.0 && best.1.is_some_and(|other| other != candidate) {
-            best.1 = None;
-        }
-    }
-    best.1
+) -> Vec<Option<u32>> {
+    let rows = |of: &[(usize, u32)]| {
+        embeddings.select(Axis(0), &of.iter().map(|(picture, _)| *picture).collect::<Vec<_>>())
+    };
+    let index = Index::new(rows(known), known.iter().map(|(_, group)| *group).collect(), distance.clone());
+    let one = |hits: Vec<Hit>| match hits.as_slice() {
+        [first, second, ..] if first.distance == second.distance => None,
+        [first, ..] => Some(first.group),
+        [] => None,
+    };
+    index.search(rows(queries).view(), 2).into_iter().map(one).collect()
 }
 
 /// Resamples of classes for an interval.
