@@ -513,9 +513,10 @@ impl<'a> Emitter<'a> {
         let limited = self.writer.limited(&shifted, &[0.0], &[2.0 * three], rank);
         let name = self.writer.node(Operator::Mul, &[&name, &limited], vec![]);
         let channels = self.channels(place);
-        let factor = unit * unit / 6.0 / self.units[place][0];
+        let factor = |c: usize| unit * unit / 6.0 / at(&self.units[place], c);
         let reach = reach * (2.0 * three).min(three + reach);
-        let mut added = Added { name, factor: vec![factor; channels], reach: vec![reach; channels] };
+        let mut added =
+            Added { name, factor: (0..channels).map(factor).collect(), reach: vec![reach; channels] };
         self.narrowed(&mut added, rank);
         self.rounded(place, planned, Vec::new(), vec![added], &vec![0.0; channels], false)
     }

@@ -129,7 +129,9 @@ impl Ties {
             Make::Mean { .. } => {}
             Make::Scaled { a, b } => [a, b].into_iter().for_each(|view| together(self, view)),
             Make::Leaky { x, .. } => self.apart[*x] = false,
-            Make::Table { x, .. } | Make::HardSwish { x } => self.one[*x] = true,
+            Make::HardSwish { x } => self.one[*x] = true,
+            // One table serves all channels.
+            Make::Table { x, .. } => [*x, place].into_iter().for_each(|p| self.one[p] = true),
             Make::Moved { inputs, moved } => {
                 let marks: Vec<Vec<f64>> = inputs
                     .iter()

@@ -50,12 +50,11 @@ fn random_towers_are_proven_keep_their_bits_and_stay_near_the_float_ones() {
         let float = truth(&model, &images);
         for (a, b) in float.outer_iter().zip(exact.outer_iter()) {
             let alike = cosine(a, b);
-            // Networks of random weights and few channels may give embeddings that are hardly above a step.
-            assert!(alike > 0.5, "seed {seed}: {alike}");
+            assert!(alike > 0.95, "seed {seed}: {alike}");
             sum += alike / 160.0;
         }
     }
-    assert!(sum > 0.96, "{sum}");
+    assert!(sum > 0.99, "{sum}");
 }
 
 #[test]
