@@ -15,6 +15,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod weights;
+#[cfg(test)]
+mod whole_tests;
 
 pub use settings::{BatchNorm, OnnxTower};
 
