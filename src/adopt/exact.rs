@@ -299,32 +299,19 @@ fn spread_in_runs(places: Vec<usize>, most: usize) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn data(classes: usize, each: usize) -> Dataset {
-        let count = classes * each;
-        Dataset {
-            name: "test".into(),
-            images: Array4::zeros((count, 1, 1, 1)),
-            labels: (0..count).map(|i| (i / each) as u32).collect(),
-            classes: (0..classes).map(|c| Class { name: c.to_string(), alphabet: 0 }).collect(),
-            alphabets: vec!["a".into()],
-            drawers: vec![0; count],
-            sources: vec![String::new(); count],
-        }
-    }
-
     #[test]
     fn many_classes_are_held_out_whole_and_few_by_their_pictures() {
-        let many = data(40, 5);
+        let many = Dataset::blank(40, 5);
         let (known, held) = parted(&many, 60, 90);
         assert!(known.len() <= 60 && held.len() <= 90 && !known.is_empty(), "{} {}", known.len(), held.len());
         let classes = |places: &[usize]| {
             places.iter().map(|i| many.labels[*i]).collect::<std::collections::BTreeSet<_>>()
         };
         assert!(classes(&known).is_disjoint(&classes(&held)));
-        let few = data(3, 10);
+        let few = Dataset::blank(3, 10);
         let (known, held) = parted(&few, 60, 90);
         assert!(known.iter().all(|i| !held.contains(i)) && known.len() + held.len() == 30);
-        let (known, held) = parted(&data(4, 1), 60, 90);
+        let (known, held) = parted(&Dataset::blank(4, 1), 60, 90);
         assert_eq!((known.len(), held.len()), (2, 2));
     }
 }

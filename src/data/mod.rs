@@ -73,6 +73,23 @@ pub struct Class {
     pub alphabet: u32,
 }
 
+#[cfg(test)]
+impl Dataset {
+    /// Pictures of one pixel without ink: so many classes of one alphabet, with so many pictures each.
+    pub(crate) fn blank(classes: usize, each: usize) -> Self {
+        let count = classes * each;
+        Self {
+            name: "test".into(),
+            images: Array4::zeros((count, 1, 1, 1)),
+            labels: (0..count).map(|i| (i / each) as u32).collect(),
+            classes: (0..classes).map(|c| Class { name: c.to_string(), alphabet: 0 }).collect(),
+            alphabets: vec!["all".into()],
+            drawers: vec![0; count],
+            sources: vec![String::new(); count],
+        }
+    }
+}
+
 impl Dataset {
     /// The number of images.
     pub fn len(&self) -> usize {

@@ -116,22 +116,9 @@ pub fn nearest_truth(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::data::{Class, Dataset};
+    use crate::data::Dataset;
     use crate::sample::{EpisodeSpec, episodes};
-    use ndarray::{Array4, array};
-
-    fn data(classes: usize, each: usize) -> Dataset {
-        let count = classes * each;
-        Dataset {
-            name: "test".into(),
-            images: Array4::zeros((count, 1, 1, 1)),
-            labels: (0..count).map(|i| (i / each) as u32).collect(),
-            classes: (0..classes).map(|c| Class { name: c.to_string(), alphabet: 0 }).collect(),
-            alphabets: vec!["all".into()],
-            drawers: vec![0; count],
-            sources: vec![String::new(); count],
-        }
-    }
+    use ndarray::array;
 
     const SPEC: EpisodeSpec =
         EpisodeSpec { way: 5, shot: 1, queries: 2, within: false, different_drawers: false };
@@ -149,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_perfect_embedding_is_always_right_and_a_collapsed_one_never_looks_so() {
-        let data = data(8, 4);
+        let data = Dataset::blank(8, 4);
         let perfect = Array2::from_shape_fn((32, 8), |(i, j)| f32::from(u8::from(i / 4 == j)));
         let sampler = episodes(&data, &SPEC, 1).unwrap();
         let score = one_shot(perfect.view(), &Unit::of(&data), &Distance::L2, &sampler, 100);
@@ -161,7 +148,7 @@ mod tests {
 
     #[test]
     fn noise_around_one_point_scores_as_guessing_does_and_is_called_collapsed() {
-        let data = data(10, 20);
+        let data = Dataset::blank(10, 20);
         let mut rng = crate::random::stream(1, "noise", 0, 0);
         let noise = Array2::from_shape_fn((200, 16), |_| 1.0 + 1e-5 * crate::random::either(&mut rng));
         let sampler = episodes(&data, &SPEC, 2).unwrap();
