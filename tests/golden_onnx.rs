@@ -142,8 +142,11 @@ fn losses_of_onnx_models_are_pytorchs() {
         let both = case.name == "mobilenet_v2-sgd-frozen" || case.name == "resnet18-adamw-batch";
         for target in [Target::Cpu, Target::Cuda].into_iter().take(1 + usize::from(both)) {
             let found = losses(&golden, &recipe, target);
-            // Normalised by few pictures, these two multiply rounding from step to step.
-            let steady = if case.batch_norm == "batch" && case.model != "resnet18" { 4 } else { found.len() };
+            // Normalised by few pictures, these two multiply rounding: after 20 steps PyTorch's own float32 is 2 % and
+            // 1 % from its float64 (`fixtures/golden_onnx.py --check`).
+            let unsteady =
+                ["mobilenet_v2-sgd-batch", "efficientnet_lite0-sgd-batch"].contains(&case.name.as_str());
+            let steady = if unsteady { 4 } else { found.len() };
             let off = departure(&found[..steady], &case.losses[..steady]);
             eprintln!("{}, graph for {target:?}: {off:.1e}", case.name);
             // A loss that is no number is not near.
