@@ -26,7 +26,7 @@ pub fn within_class(mut rows: Array2<f64>, classes: &[Vec<usize>]) -> Option<Arr
 pub fn rounding_matrix(mut within: Array2<f64>, smoothing: f64) -> Option<Array2<f64>> {
     let mean = within.diag().mean().filter(|&m| m.is_normal())?;
     within.diag_mut().map_inplace(|v| *v += smoothing * mean);
-    let mut inverse = inverse_of_lower(cholesky(&within)?.view());
+    let mut inverse = inverse_of_lower(cholesky(within.view())?.view());
     inverse *= ((1.0 + smoothing) * mean).sqrt();
     Some(inverse)
 }
@@ -41,19 +41,33 @@ pub fn telling_matrix(mut between: Array2<f64>, within: f64) -> Option<Array2<f6
     }
     between.diag_mut().map_inplace(|v| *v += within);
     // B·(B + w)⁻¹ = 1 − w·(B + w)⁻¹; what classes do not differ in at all is left a trace, so that it has a root.
-    let inverse = inverse_of_lower(cholesky(&between)?.view());
+    let inverse = inverse_of_lower(cholesky(between.view())?.view());
     let mut share = inverse.t().dot(&inverse) * -within;
     share.diag_mut().map_inplace(|v| *v += 1.0 + LEAST_SHARE);
-    Some(cholesky(&share)?.reversed_axes())
+    Some(cholesky(share.view())?.reversed_axes())
 }
 
 /// What counts of a direction in which classes do not differ.
 const LEAST_SHARE: f64 = 1e-6;
 
-/// L with `L·Lᵀ = a`; none where `a` is not positive definite.
-fn cholesky(a: &Array2<f64>) -> Option<Array2<f64>> {
+/// Sides of triangles up to which rows are solved one by one.
+const SMALL: usize = 64;
+
+/// L with `L·Lᵀ = a`, by halves: that of `[[A, ·], [B, C]]` is `[[L, 0], [X, Y]]` with `L·Lᵀ = A`, `X = B·L⁻ᵀ` and
+/// `Y·Yᵀ = C − X·Xᵀ`. None where `a` is not positive definite.
+fn cholesky(a: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
     let n = a.nrows();
     let mut l = Array2::<f64>::zeros((n, n));
+    if n > SMALL {
+        let (upper, below, lower) = (s![..n / 2, ..n / 2], s![n / 2.., ..n / 2], s![n / 2.., n / 2..]);
+        let first = cholesky(a.slice(upper))?;
+        let x = a.slice(below).dot(&inverse_of_lower(first.view()).t());
+        let second = cholesky((&a.slice(lower) - &x.dot(&x.t())).view())?;
+        l.slice_mut(upper).assign(&first);
+        l.slice_mut(below).assign(&x);
+        l.slice_mut(lower).assign(&second);
+        return Some(l);
+    }
     for i in 0..n {
         for j in 0..=i {
             let rest = a[[i, j]] - l.slice(s![i, ..j]).dot(&l.slice(s![j, ..j]));
@@ -66,9 +80,6 @@ fn cholesky(a: &Array2<f64>) -> Option<Array2<f64>> {
     }
     Some(l)
 }
-
-/// Sides of triangles up to which rows are solved one by one.
-const SMALL: usize = 64;
 
 /// The inverse of a lower triangular matrix, by halves: that of `[[A, 0], [B, C]]` is `[[A⁻¹, 0], [−C⁻¹·B·A⁻¹, C⁻¹]]`.
 fn inverse_of_lower(l: ArrayView2<'_, f64>) -> Array2<f64> {
@@ -116,6 +127,21 @@ mod tests {
         let upper = x.indexed_iter().filter(|((i, j), _)| i < j);
         assert!(off.iter().all(|&d| d < 1e-12), "{}", off.fold(0.0_f64, |a, &b| a.max(b)));
         assert!(upper.into_iter().all(|(_, &v)| v == 0.0));
+    }
+
+    #[test]
+    fn a_large_matrix_has_the_factor_that_it_should_and_one_that_is_not_positive_none() {
+        let n = 2 * SMALL + 37;
+        let root = Array2::from_shape_fn((n, n), |(i, j)| ((i * 7 + j * 3) % 11) as f64 / 11.0);
+        let a = root.dot(&root.t()) + Array2::<f64>::eye(n);
+        let l = cholesky(a.view()).unwrap();
+        let off = (l.dot(&l.t()) - &a).mapv(f64::abs);
+        assert!(off.iter().all(|&d| d < 1e-10), "{}", off.fold(0.0_f64, |a, &b| a.max(b)));
+        assert!(l.indexed_iter().all(|((i, j), &v)| i >= j || v == 0.0));
+        // A direction in the second half along which it is below 0.
+        let mut bent = a;
+        bent[[n - 1, n - 1]] = -1.0;
+        assert!(cholesky(bent.view()).is_none());
     }
 
     #[test]

@@ -4,24 +4,33 @@ use crate::embed::{rounding_matrix, telling_matrix, within_class};
 use crate::export::Projection;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-/// The map that makes the smoothed within-class covariance of these rows `[N, D]` round, about the mean of the
-/// classes' means; none where no class has two pictures, or they do not vary.
-pub(super) fn closed(
-    rows: ArrayView2<'_, f32>,
-    classes: &[Vec<usize>],
-    smoothing: f64,
-) -> Option<Projection> {
-    let means = means(rows, classes);
-    let mean = means.mean_axis(Axis(0))?;
-    let learned: Vec<usize> = classes.iter().flatten().copied().collect();
-    let mut place = vec![usize::MAX; rows.nrows()];
-    learned.iter().enumerate().for_each(|(at, &image)| place[image] = at);
-    let placed: Vec<Vec<usize>> =
-        classes.iter().map(|members| members.iter().map(|&image| place[image]).collect()).collect();
-    let within = within_class(rows.select(Axis(0), &learned).mapv(f64::from), &placed)?;
-    let matrix: Array2<f64> = rounding_matrix(within, smoothing)?;
-    let (mean, matrix) = (mean.mapv(|x| x as f32), matrix.mapv(|x| x as f32));
-    Some(Projection { root: false, mean, matrix })
+/// How the rows of some classes lie: what every smoothing begins with.
+#[derive(Debug)]
+pub(super) struct Spread {
+    /// The mean of the classes' means, `[D]`.
+    mean: Array1<f32>,
+    /// The within-class covariance, `[D, D]`.
+    within: Array2<f64>,
+}
+
+impl Spread {
+    /// That of rows `[N, D]`; none where no class has two pictures.
+    pub fn of(rows: ArrayView2<'_, f32>, classes: &[Vec<usize>]) -> Option<Self> {
+        let mean = means(rows, classes).mean_axis(Axis(0))?.mapv(|x| x as f32);
+        let learned: Vec<usize> = classes.iter().flatten().copied().collect();
+        let mut place = vec![usize::MAX; rows.nrows()];
+        learned.iter().enumerate().for_each(|(at, &image)| place[image] = at);
+        let placed: Vec<Vec<usize>> =
+            classes.iter().map(|members| members.iter().map(|&image| place[image]).collect()).collect();
+        let within = within_class(rows.select(Axis(0), &learned).mapv(f64::from), &placed)?;
+        Some(Self { mean, within })
+    }
+
+    /// The map that makes the smoothed covariance round, about the mean; none where nothing varies within classes.
+    pub fn rounded(&self, smoothing: f64) -> Option<Projection> {
+        let matrix = rounding_matrix(self.within.clone(), smoothing)?.mapv(|x| x as f32);
+        Some(Projection { root: false, mean: self.mean.clone(), matrix })
+    }
 }
 
 /// The same map with each direction weighed by how far these classes differ in it, beside how pictures of one class do;

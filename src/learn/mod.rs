@@ -24,11 +24,13 @@ use crate::report::html::Page;
 use crate::runtime::{Embedder, Runner};
 use crate::tower::{self, Shipped, TowerKind, TowerSpec};
 use crate::{Error, Result, files};
+use closed::Spread;
 use contrast::Contrast;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use trial::{Fold, Shares, folds, gain, measure, surely_worse};
+use std::sync::OnceLock;
+use trial::{Shares, folds, gain, measure, surely_worse};
 
 /// The share of the mean variance that is added to the within-class covariance, and others that are tried.
 const USUAL: f64 = 1.0;
@@ -128,14 +130,14 @@ impl Way {
         if self.root { material.roots.as_ref() } else { Some(&material.rows) }
     }
 
-    fn learn(&self, material: &Material, classes: &[Vec<usize>]) -> Option<Projection> {
-        let rows = self.rows(material)?;
-        let mut map = Projection { root: self.root, ..closed::closed(rows.view(), classes, self.smoothing)? };
+    fn learn(&self, material: &Material, lesson: &Lesson<'_>) -> Option<Projection> {
+        let rows = self.rows(material)?.view();
+        let mut map = Projection { root: self.root, ..lesson.spread(self, rows)?.rounded(self.smoothing)? };
         if self.telling {
-            map = closed::telling(rows.view(), classes, &map)?;
+            map = closed::telling(rows, lesson.classes, &map)?;
         }
         Some(match &self.contrast {
-            Some(contrast) => contrast.learn(rows.view(), classes, map),
+            Some(contrast) => contrast.learn(rows, lesson.classes, map),
             None => map,
         })
     }
@@ -145,6 +147,23 @@ impl Way {
         let weighed = if self.telling { ", between" } else { "" };
         let then = if self.contrast.is_some() { ", then contrast" } else { "" };
         format!("{of}within-class covariance, smoothed by {}{weighed}{then}", self.smoothing)
+    }
+}
+
+/// Pictures to learn from, by class, with what several ways begin with.
+struct Lesson<'a> {
+    classes: &'a [Vec<usize>],
+    /// How they lie, as they are and with their numbers' roots.
+    spreads: [OnceLock<Option<Spread>>; 2],
+}
+
+impl<'a> Lesson<'a> {
+    fn of(classes: &'a [Vec<usize>]) -> Self {
+        Self { classes, spreads: Default::default() }
+    }
+
+    fn spread(&self, way: &Way, rows: ArrayView2<'_, f32>) -> Option<&Spread> {
+        self.spreads[usize::from(way.root)].get_or_init(|| Spread::of(rows, self.classes)).as_ref()
     }
 }
 
@@ -221,9 +240,10 @@ fn tried(material: &Material, members: &[Vec<usize>], watch: &mut dyn Watch) -> 
     let as_is = measure(&folds, distance, |_| Some(material.embeddings.clone())).unwrap_or_default();
     let mut candidates = vec![candidate("the tower as it was".into(), &as_is, &as_is)];
     let mut ways = Vec::new();
+    let lessons: Vec<Lesson<'_>> = folds.iter().map(|fold| Lesson::of(&fold.learn)).collect();
     let attempt = |way: Way| {
-        measure(&folds, &of_projected, |fold: &Fold| {
-            Some(way.learn(material, &fold.learn)?.apply(way.rows(material)?.view()))
+        measure(&folds, &of_projected, |place| {
+            Some(way.learn(material, &lessons[place])?.apply(way.rows(material)?.view()))
         })
     };
     let mut add = |way: Way| {
@@ -285,7 +305,7 @@ fn exact_sibling(tower: &Path) -> Option<PathBuf> {
 fn write(material: &Material, way: Option<Way>, members: &[Vec<usize>], out: &Path) -> Result<PathBuf> {
     let exact = material.spec.kind == TowerKind::Exact;
     let file = out.join(if exact { "tower.exact.onnx" } else { "tower.onnx" });
-    let learned = way.and_then(|way| Some((way.learn(material, members)?, way.rows(material)?)));
+    let learned = way.and_then(|way| Some((way.learn(material, &Lesson::of(members))?, way.rows(material)?)));
     let Some((map, rows)) = learned else {
         files::replace(&file, &tower::read_bytes(&material.tower)?)?;
         return Ok(file);

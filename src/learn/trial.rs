@@ -96,13 +96,14 @@ pub(super) fn folds(members: &[Vec<usize>], seed: u64) -> Vec<Fold> {
     of_classes.chain(of_examples).collect()
 }
 
-/// The shares of all folds, of embeddings that `make` gives for what may be learned from in each.
+/// The shares of all folds, of embeddings that `make` gives for what may be learned from in the fold of a place.
 pub(super) fn measure(
     folds: &[Fold],
     distance: &Distance,
-    make: impl Fn(&Fold) -> Option<Array2<f32>> + Sync,
+    make: impl Fn(usize) -> Option<Array2<f32>> + Sync,
 ) -> Option<Shares> {
-    let each = folds.par_iter().map(|fold| Some(fold.ask(make(fold)?.view(), distance)));
+    let each =
+        folds.par_iter().enumerate().map(|(place, fold)| Some(fold.ask(make(place)?.view(), distance)));
     let mut shares = Shares::default();
     each.collect::<Option<Vec<_>>>()?.into_iter().for_each(|part| shares.append(part));
     Some(shares)
