@@ -34,7 +34,7 @@ pub use survey::Survey;
 
 use crate::image::{Preprocessing, Triage};
 use crate::model::{Recipe, recipe};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use glyphs::GlyphSpec;
 use ndarray::{Array3, Array4, ArrayView3, Axis};
 use rayon::prelude::*;
@@ -306,7 +306,7 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
 
 /// Where `siamese data get` puts data sets unless told otherwise.
 pub fn cache_dir() -> Result<PathBuf> {
-    dirs::cache_dir().map(|cache| cache.join("siamese").join("data")).ok_or_else(|| {
+    files::cache_dir().map(|cache| cache.join("data")).ok_or_else(|| {
         Error::missing("this user has no cache folder", "name a data folder with --data DIR or SIAMESE_DATA")
     })
 }
