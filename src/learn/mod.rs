@@ -3,7 +3,8 @@
 //!
 //! What can be learned: a projection of the embeddings of any tower, or of their roots where they lie behind a
 //! rectifier, by the within-class covariance and how far classes differ (`closed`), and by a contrastive step after it
-//! (`contrast`). It becomes part of the tower's graph.
+//! (`contrast`). It becomes part of the tower's graph. Where there is ONNX Runtime and the tower is small enough, its
+//! layers are tuned too, below the same projection (`tune`).
 //! Whatever is not better, beyond what chance explains, leaves the tower as it was.
 
 mod closed;
@@ -11,17 +12,20 @@ mod contrast;
 mod page;
 mod survey;
 mod trial;
+#[cfg(feature = "ort")]
+mod tune;
 
 pub use survey::Survey;
 
+use crate::adopt::{self, Exactly, FloatTower, Proving};
 use crate::data::{self, Dataset};
 use crate::embed;
-use crate::export::{self, Projection, project};
+use crate::export::{self, ImportOptions, Projection, project};
 use crate::gallery::{self, Enrolment, Gallery, Location};
 use crate::image::Triage;
 use crate::onnx::ModelProto;
 use crate::report::html::Page;
-use crate::runtime::{Embedder, Runner};
+use crate::runtime::{Embedder, Runner, Runtime};
 use crate::tower::{self, Shipped, TowerKind, TowerSpec};
 use crate::{Error, Result, files};
 use closed::Spread;
@@ -30,7 +34,7 @@ use ndarray::{Array2, ArrayView2};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use trial::{Shares, folds, gain, measure, surely_worse};
+use trial::{Fold, Shares, folds, gain, measure, surely_worse};
 
 /// The share of the mean variance that is added to the within-class covariance, and others that are tried.
 const USUAL: f64 = 1.0;
@@ -39,6 +43,9 @@ const SMOOTHINGS: [f64; 3] = [0.1, 0.3, 3.0];
 const LEAST_GAIN: f64 = 0.005;
 /// The seed of folds.
 const SEED: u64 = 0;
+/// The most pictures by which the scales of a tuned tower's exact form are chosen, and others that it is compared on.
+const CALIBRATED: usize = 256;
+const COMPARED: usize = 200;
 
 /// What to learn from.
 pub struct Task<'a> {
@@ -100,8 +107,8 @@ pub struct Learned {
 
 /// A tower with what it makes of the pictures.
 struct Material {
-    /// Its file, or its name where it is a shipped one.
-    tower: PathBuf,
+    /// Its file's bytes.
+    bytes: Vec<u8>,
     spec: TowerSpec,
     model: ModelProto,
     /// Embeddings `[N, D]`.
@@ -186,15 +193,21 @@ pub fn learn(task: &Task<'_>, watch: &mut dyn Watch) -> Result<Learned> {
     watch.say(&told(&survey));
     let material = Material::of(task.tower, task.runner, &data)?;
     let members = data.by_class();
-    let (ways, candidates) = tried(&material, &members, watch);
-    let kept = best(&candidates);
+    let folds = folds(&members, SEED);
+    let (ways, mut candidates) = tried(&material, &folds, watch);
+    let mut kept = best(&candidates);
     let way = kept.checked_sub(1).map(|place| ways[place]);
+    let tuned = tuned(task, &Trials { material: &material, data: &data, folds: &folds, way }, watch);
+    let better = tuned.and_then(|(candidate, tower)| {
+        candidates.push(candidate);
+        tower
+    });
+    if better.is_some() {
+        kept = candidates.len() - 1;
+    }
     std::fs::create_dir_all(task.out).map_err(Error::io("create", task.out))?;
     watch.say(&format!("keeping {}", candidates[kept].name));
-    let mut towers = vec![write(&material, way, &members, task.out)?];
-    if let Some(exact) = exact_sibling(task.tower) {
-        towers.push(write(&Material::of(&exact, task.runner, &data)?, way, &members, task.out)?);
-    }
+    let towers = towers(task, &data, &members, (&material, better), way)?;
     watch.say("enrolling all pictures");
     let last = &towers[towers.len() - 1];
     let mut embedder = task.runner.load(last)?;
@@ -206,17 +219,81 @@ pub fn learn(task: &Task<'_>, watch: &mut dyn Watch) -> Result<Learned> {
     Ok(learned)
 }
 
+/// What is tried on which pictures.
+struct Trials<'a> {
+    material: &'a Material,
+    data: &'a Dataset,
+    folds: &'a [Fold],
+    /// The best way so far; none where the tower as it was is.
+    way: Option<Way>,
+}
+
+/// What tuning the tower's layers came to, where it was tried, and the tower where that is better than what there is.
+#[cfg(feature = "ort")]
+fn tuned(
+    task: &Task<'_>,
+    trials: &Trials<'_>,
+    watch: &mut dyn Watch,
+) -> Option<(Candidate, Option<Material>)> {
+    tune::tuned(task, trials, watch).unwrap_or_else(|error| {
+        watch.say(&format!("the layers are not tuned: {:#}", anyhow::Error::from(error)));
+        None
+    })
+}
+
+#[cfg(not(feature = "ort"))]
+fn tuned(_: &Task<'_>, _: &Trials<'_>, _: &mut dyn Watch) -> Option<(Candidate, Option<Material>)> {
+    None
+}
+
+/// Writes the towers, the float one and the exact one where there is one beside it.
+fn towers(
+    task: &Task<'_>,
+    data: &Dataset,
+    members: &[Vec<usize>],
+    (as_was, tuned): (&Material, Option<Material>),
+    way: Option<Way>,
+) -> Result<Vec<PathBuf>> {
+    let mut towers = vec![write(tuned.as_ref().unwrap_or(as_was), way, members, task.out)?];
+    let Some(sibling) = exact_sibling(task.tower) else { return Ok(towers) };
+    towers.push(match tuned {
+        Some(_) => recalibrated(task, &towers[0])?,
+        None => write(&Material::of(&sibling, task.runner, data)?, way, members, task.out)?,
+    });
+    Ok(towers)
+}
+
+/// The exact tower of a float one whose layers are others than those of any exact one.
+fn recalibrated(task: &Task<'_>, float: &Path) -> Result<PathBuf> {
+    let runners = Runtime::built_in().filter_map(|r| r.with(task.runner.options().clone()).ok()).collect();
+    let proving = Proving { runners, progress: &|_| () };
+    let triage = &Triage::lenient(drop);
+    let (calibrate, compare) = (CALIBRATED, COMPARED);
+    let how = Exactly { pictures: task.pictures, calibrate, compare, triage, proving: &proving };
+    let float = FloatTower::read(float, &ImportOptions::default(), &proving)?;
+    Ok(adopt::exact(&float, &task.out.join(name(TowerKind::Exact)), &how)?.file)
+}
+
 impl Material {
     fn of(tower: &Path, runner: &Runner, data: &Dataset) -> Result<Self> {
-        let (spec, model) = TowerSpec::read(tower)?;
-        let mut embedder: Box<dyn Embedder> = runner.load(tower)?;
+        let alone = exact_sibling(tower).is_none();
+        Self::made(tower::read_bytes(tower)?, &tower.display().to_string(), alone, runner, data)
+    }
+
+    /// Of a tower's bytes; whether it stands alone, without an exact one.
+    fn made(bytes: Vec<u8>, name: &str, alone: bool, runner: &Runner, data: &Dataset) -> Result<Self> {
+        let (spec, model) = TowerSpec::from_bytes(&bytes, name)?;
+        let mut embedder: Box<dyn Embedder> = runner.load_bytes(&bytes, name)?;
         let embeddings = embed::images(data.images.view(), embedder.as_mut(), |_| ())?;
         let rows = Projection::seen(&spec, embeddings.view(), false);
-        let rooted = spec.kind == TowerKind::Float
-            && exact_sibling(tower).is_none()
-            && embeddings.iter().all(|x| *x >= 0.0);
+        let rooted = spec.kind == TowerKind::Float && alone && embeddings.iter().all(|x| *x >= 0.0);
         let roots = rooted.then(|| Projection::seen(&spec, embeddings.view(), true));
-        Ok(Self { tower: tower.to_path_buf(), spec, model, embeddings, rows, roots })
+        Ok(Self { bytes, spec, model, embeddings, rows, roots })
+    }
+
+    /// What a way learns of a lesson makes of all pictures, `[N, E]`; none where it learns nothing.
+    fn seen_by(&self, way: Way, lesson: &Lesson<'_>) -> Option<Array2<f32>> {
+        Some(way.learn(self, lesson)?.apply(way.rows(self)?.view()))
     }
 }
 
@@ -234,18 +311,14 @@ fn told(survey: &Survey) -> String {
 }
 
 /// The ways that were tried, and what came of each, the tower as it was first.
-fn tried(material: &Material, members: &[Vec<usize>], watch: &mut dyn Watch) -> (Vec<Way>, Vec<Candidate>) {
-    let folds = folds(members, SEED);
+fn tried(material: &Material, folds: &[Fold], watch: &mut dyn Watch) -> (Vec<Way>, Vec<Candidate>) {
     let (distance, of_projected) = (&material.spec.distance, Projection::distance(&material.spec));
-    let as_is = measure(&folds, distance, |_| Some(material.embeddings.clone())).unwrap_or_default();
+    let as_is = measure(folds, distance, |_| Some(material.embeddings.clone())).unwrap_or_default();
     let mut candidates = vec![candidate("the tower as it was".into(), &as_is, &as_is)];
     let mut ways = Vec::new();
     let lessons: Vec<Lesson<'_>> = folds.iter().map(|fold| Lesson::of(&fold.learn)).collect();
-    let attempt = |way: Way| {
-        measure(&folds, &of_projected, |place| {
-            Some(way.learn(material, &lessons[place])?.apply(way.rows(material)?.view()))
-        })
-    };
+    let attempt =
+        |way: Way| measure(folds, &of_projected, |place| material.seen_by(way, &lessons[place]));
     let mut add = |way: Way| {
         if let Some(shares) = attempt(way) {
             candidates.push(candidate(way.name(), &as_is, &shares));
@@ -301,13 +374,20 @@ fn exact_sibling(tower: &Path) -> Option<PathBuf> {
     Shipped::find(&exact).map(|_| exact)
 }
 
+/// What a tower's file is called.
+fn name(kind: TowerKind) -> &'static str {
+    match kind {
+        TowerKind::Exact => "tower.exact.onnx",
+        TowerKind::Float => "tower.onnx",
+    }
+}
+
 /// Writes the tower with what was learned of all pictures.
 fn write(material: &Material, way: Option<Way>, members: &[Vec<usize>], out: &Path) -> Result<PathBuf> {
-    let exact = material.spec.kind == TowerKind::Exact;
-    let file = out.join(if exact { "tower.exact.onnx" } else { "tower.onnx" });
+    let file = out.join(name(material.spec.kind));
     let learned = way.and_then(|way| Some((way.learn(material, &Lesson::of(members))?, way.rows(material)?)));
     let Some((map, rows)) = learned else {
-        files::replace(&file, &tower::read_bytes(&material.tower)?)?;
+        files::replace(&file, &material.bytes)?;
         return Ok(file);
     };
     let largest = map.apply(rows.view()).iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));

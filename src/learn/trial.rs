@@ -110,6 +110,14 @@ pub(super) fn measure(
 }
 
 impl Fold {
+    /// The pictures that are asked.
+    pub fn held(&self) -> Vec<usize> {
+        match &self.question {
+            Question::Classes(asked) => asked.iter().flat_map(|(_, pictures)| pictures).copied().collect(),
+            Question::Examples(asked) => asked.iter().flatten().copied().collect(),
+        }
+    }
+
     fn ask(&self, embeddings: ArrayView2<'_, f32>, distance: &Distance) -> Shares {
         match &self.question {
             Question::Classes(asked) => {
@@ -249,16 +257,11 @@ mod tests {
         let (mut classes, mut pictures) = (Vec::new(), Vec::new());
         for fold in &folds {
             let learned: Vec<usize> = fold.learn.iter().flatten().copied().collect();
-            let held: Vec<usize> = match &fold.question {
-                Question::Classes(asked) => {
-                    classes.extend(asked.iter().map(|(class, _)| *class));
-                    asked.iter().flat_map(|(_, pictures)| pictures).copied().collect()
-                }
-                Question::Examples(asked) => {
-                    pictures.extend(asked.iter().flatten().copied());
-                    asked.iter().flatten().copied().collect()
-                }
-            };
+            let held = fold.held();
+            match &fold.question {
+                Question::Classes(asked) => classes.extend(asked.iter().map(|(class, _)| *class)),
+                Question::Examples(_) => pictures.extend(&held),
+            }
             assert!(held.iter().all(|picture| !learned.contains(picture)));
         }
         classes.sort_unstable();
