@@ -40,7 +40,9 @@ pub use pool::{Extent, Windows};
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod i8mm;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
 
 /// The sets of kernels beside the portable one, the fastest first: module, where it is compiled, level,
@@ -52,7 +54,8 @@ macro_rules! sets {
             [$($arguments)*]
             { avx512 (target_arch = "x86_64") Avx512 "avx512f,avx512bw,avx512vl,avx2,fma" }
             { avx2 (target_arch = "x86_64") Avx2 "avx2,fma" }
-            { neon (target_arch = "aarch64") }
+            { i8mm (all(target_arch = "aarch64", target_endian = "little")) }
+            { neon (all(target_arch = "aarch64", target_endian = "little")) }
         }
     };
 }
