@@ -16,6 +16,7 @@ mod golden;
 mod golden_onnx;
 mod guide;
 mod hostile;
+mod kernels;
 mod learn;
 #[cfg(feature = "ort")]
 mod onnx_training;

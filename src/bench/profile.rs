@@ -1,7 +1,7 @@
 //! Where the time of a tower on tract goes: the steps of the lowered program, timed one by one.
 
 use crate::compare::sample::Images;
-use crate::edge::{self, kernels::Kernels};
+use crate::edge;
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub struct Profile {
     /// The tower's name and kind.
     pub tower: String,
-    /// The kernels of this CPU.
+    /// The kernels in use.
     pub kernels: &'static str,
     /// In their order.
     pub steps: Vec<Timed>,
@@ -32,14 +32,15 @@ pub struct Timed {
 /// Times each step for so long in all.
 ///
 /// # Errors
-/// A file that is no tower, or a tower of which a part is left to tract's own operators.
+/// A file that is no tower, a tower of which a part is left to tract's own operators, or kernels that
+/// are not there.
 pub fn profile(tower: &Path, seed: u64, time: Duration) -> Result<Profile> {
     /// Runs between two looks at the clock.
     const REPEATS: usize = 8;
     let (spec, model) = TowerSpec::read(tower)?;
     let how = &spec.preprocessing;
     let size = [how.channels(), how.size(), how.size()];
-    let kernels = Kernels::best();
+    let kernels = edge::kernels()?;
     let program = edge::program(&model, size, kernels).map_err(|left| {
         let first = left.first().map_or(String::new(), |refusal| format!(" ({refusal})"));
         let why = format!(

@@ -79,7 +79,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize)) -> Result<
     Ok(Benchmark {
         format: FORMAT,
         siamese: env!("CARGO_PKG_VERSION").into(),
-        machine: machine(),
+        machine: machine()?,
         method: Method { rounds, ..plan.method },
         program_bytes: length(&plan.program)?,
         onnx_runtime: libraries.iter().flatten().next().map(facts).transpose()?,
@@ -135,18 +135,18 @@ fn length(file: &Path) -> Result<u64> {
     std::fs::metadata(file).map(|m| m.len()).map_err(Error::io("read", file))
 }
 
-fn machine() -> MachineFacts {
+fn machine() -> Result<MachineFacts> {
     let found = Machine::this();
     #[cfg(feature = "tract")]
-    let kernels = crate::edge::kernels::Kernels::best().name;
+    let kernels = crate::edge::kernels()?.name;
     #[cfg(not(feature = "tract"))]
     let kernels = "not built in";
-    MachineFacts {
+    Ok(MachineFacts {
         processor: found.processor.unwrap_or_else(|| "unknown processor".into()),
         cores: found.cores,
         system: format!("{} {}", found.system, found.architecture),
         kernels: kernels.into(),
-    }
+    })
 }
 
 /// One process, from its start to its end.

@@ -39,6 +39,12 @@ fn text(report: &Report) -> String {
         machine.system, machine.architecture, machine.cores
     );
     text += &format!("  features    {}\n", machine.features.join(" "));
+    #[cfg(feature = "tract")]
+    {
+        let doctor::Kernels { in_use, available } = &report.kernels;
+        let (has, variable) = (available.join(", "), crate::edge::VARIABLE);
+        text += &format!("  kernels     {in_use} (this processor has {has}; {variable} chooses)\n");
+    }
     for cache in &report.caches {
         let state = if cache.writable { "" } else { ", CANNOT BE WRITTEN" };
         let size = cache.bytes as f64 / 1e6;

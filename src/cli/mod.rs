@@ -41,10 +41,17 @@ use crate::{Error, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// What stands at the end of `--help`.
+const ENVIRONMENT: &str = "\
+Environment:
+  SIAMESE_DATA     The folder of data sets
+  SIAMESE_CACHE    The folder of what is fetched once and kept
+  SIAMESE_KERNELS  The kernels that tract's towers run on instead of this processor's fastest (`doctor` lists them)";
+
 /// Trains one-shot image recognisers on ONNX Runtime, runs them with tract on any CPU, and proves
 /// that both agree.
 #[derive(Debug, Parser)]
-#[command(name = "siamese", version, propagate_version = true)]
+#[command(name = "siamese", version, propagate_version = true, after_help = ENVIRONMENT)]
 struct Cli {
     #[command(flatten)]
     context: Context,

@@ -29,6 +29,7 @@
 
 #[cfg(test)]
 mod backbone_tests;
+mod choice;
 mod copy;
 mod coverage;
 mod draft;
@@ -47,6 +48,7 @@ mod tract;
 mod view;
 mod winograd;
 
+pub use choice::{VARIABLE, kernels};
 pub use coverage::{Coverage, Refusal, Why};
 pub use program::Program;
 pub use run::Scratch;

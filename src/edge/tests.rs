@@ -82,7 +82,7 @@ pub(super) fn plan(model: &ModelProto, size: [usize; 3], lower: bool) -> (Arc<Ty
         .unwrap()
         .into_typed()
         .unwrap();
-    let typed = if lower { super::lower(typed, model).unwrap() } else { typed };
+    let typed = if lower { super::lower(typed, model, Kernels::best()).unwrap() } else { typed };
     let optimised = typed.into_optimized().unwrap();
     let has = optimised.nodes().iter().any(|node| node.op_is::<LoweredOp>());
     (optimised.into_runnable().unwrap(), has)

@@ -15,7 +15,11 @@ use tract_onnx::tract_core::internal::*;
 ///
 /// # Errors
 /// If tract refuses the replacement.
-pub fn lower(mut typed: TypedModel, model: &ModelProto) -> TractResult<TypedModel> {
+pub fn lower(
+    mut typed: TypedModel,
+    model: &ModelProto,
+    kernels: &'static Kernels,
+) -> TractResult<TypedModel> {
     let input = typed.input_outlets()?[0];
     let image = typed.outlet_fact(input)?.clone();
     let shape = image.shape.as_concrete().map(<[usize]>::to_vec);
@@ -23,7 +27,7 @@ pub fn lower(mut typed: TypedModel, model: &ModelProto) -> TractResult<TypedMode
     if typed.input_outlets()?.len() != 1 || image.datum_type != u8::datum_type() {
         return Ok(typed);
     }
-    let Ok(compiled) = compile(model, [*channels, *height, *width], Kernels::best()) else {
+    let Ok(compiled) = compile(model, [*channels, *height, *width], kernels) else {
         return Ok(typed);
     };
     let Compiled { program, outputs, .. } = compiled;

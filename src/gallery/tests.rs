@@ -241,6 +241,17 @@ fn kills() -> u64 {
     std::env::var("SIAMESE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
 }
 
+/// These tests as a command; behind the words of `SIAMESE_TEST_RUNNER` where they are for another processor.
+fn this_program() -> Command {
+    let program = std::env::current_exe().unwrap();
+    let runner = std::env::var("SIAMESE_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(first) = words.next() else { return Command::new(program) };
+    let mut command = Command::new(first);
+    command.args(words).arg(program);
+    command
+}
+
 #[test]
 fn a_kill_leaves_exactly_what_was_committed() {
     let dir = tempfile::tempdir().unwrap();
@@ -248,7 +259,7 @@ fn a_kill_leaves_exactly_what_was_committed() {
     let mut rng = crate::random::stream(11, "kills", 0, 0);
     let (mut before, mut halves) = (0, 0);
     for kill in 0..kills() {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = this_program()
             .args(["--exact", "gallery::tests::enrolling_child", "--ignored", "--nocapture"])
             .env("SIAMESE_TEST_GALLERY", &path)
             .stdout(Stdio::piped())

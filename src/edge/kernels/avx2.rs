@@ -1,6 +1,6 @@
 //! Kernels for x86-64 with AVX2, with and without VNNI.
 
-use super::{DepthwiseKernels, Element, Kernels, Level, MicroKernels, Walk};
+use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
 use std::arch::x86_64::*;
 
 /// What this CPU has, the fastest first.
@@ -36,7 +36,7 @@ depthwise_kernel! {
 
 static FLOAT_256: MicroKernels<f32> = MicroKernels {
     lanes: 8,
-    grouped: true,
+    layout: Layout::EACH,
     widths: &[
         &[(12, float_256::<1, 12>), (4, float_256::<1, 4>), (1, float_256::<1, 1>)],
         &[(6, float_256::<2, 6>), (4, float_256::<2, 4>), (1, float_256::<2, 1>)],
@@ -46,7 +46,7 @@ static FLOAT_256: MicroKernels<f32> = MicroKernels {
 
 static VNNI_256: MicroKernels<u8> = MicroKernels {
     lanes: 8,
-    grouped: true,
+    layout: Layout::GROUPS,
     widths: &[
         &[(12, vnni_256::<1, 12>), (4, vnni_256::<1, 4>), (1, vnni_256::<1, 1>)],
         &[(6, vnni_256::<2, 6>), (4, vnni_256::<2, 4>), (1, vnni_256::<2, 1>)],
@@ -57,7 +57,7 @@ static VNNI_256: MicroKernels<u8> = MicroKernels {
 /// Of any CPU with AVX2, VNNI or not; for inputs up to 127.
 pub static INT_256: MicroKernels<u8> = MicroKernels {
     lanes: 8,
-    grouped: true,
+    layout: Layout::GROUPS,
     widths: &[
         &[(8, int_256::<1, 8>), (4, int_256::<1, 4>), (1, int_256::<1, 1>)],
         &[(4, int_256::<2, 4>), (1, int_256::<2, 1>)],
@@ -68,7 +68,7 @@ pub static INT_256: MicroKernels<u8> = MicroKernels {
 /// For inputs up to 255.
 pub static WIDE_256: MicroKernels<u8> = MicroKernels {
     lanes: 8,
-    grouped: true,
+    layout: Layout::GROUPS,
     widths: &[
         &[(4, wide_256::<1, 4>), (1, wide_256::<1, 1>)],
         &[(2, wide_256::<2, 2>), (1, wide_256::<2, 1>)],

@@ -1,7 +1,7 @@
 //! Kernels for x86-64 with AVX-512, with and without VNNI.
 
 use super::avx2::{INT_256, WIDE_256};
-use super::{DepthwiseKernels, Element, Kernels, Level, MicroKernels, Walk};
+use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
 use std::arch::x86_64::*;
 
 /// What this CPU has, the fastest first.
@@ -41,7 +41,7 @@ depthwise_kernel! {
 
 static FLOAT_512: MicroKernels<f32> = MicroKernels {
     lanes: 16,
-    grouped: true,
+    layout: Layout::EACH,
     widths: &[
         &[(12, float_512::<1, 12>), (4, float_512::<1, 4>), (1, float_512::<1, 1>)],
         &[(12, float_512::<2, 12>), (4, float_512::<2, 4>), (1, float_512::<2, 1>)],
@@ -52,7 +52,7 @@ static FLOAT_512: MicroKernels<f32> = MicroKernels {
 
 static VNNI_512: MicroKernels<u8> = MicroKernels {
     lanes: 16,
-    grouped: true,
+    layout: Layout::GROUPS,
     widths: &[
         &[(12, vnni_512::<1, 12>), (4, vnni_512::<1, 4>), (1, vnni_512::<1, 1>)],
         &[(12, vnni_512::<2, 12>), (4, vnni_512::<2, 4>), (1, vnni_512::<2, 1>)],

@@ -3,19 +3,19 @@
 
 /// The level of each set's passes, and the sets that this CPU can run.
 macro_rules! levels {
-    ([] $({ $module:ident ($($cfg:tt)*) $level:ident $features:literal })*) => {
+    ([] $({ $module:ident ($cfg:meta) $($level:ident $features:literal)? })*) => {
         /// What element-wise passes are compiled for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         enum Level {
             Portable,
-            $(#[cfg($($cfg)*)] $level,)*
+            $($(#[cfg($cfg)] $level,)?)*
         }
 
         impl Kernels {
             /// All that this CPU can run, the fastest first, the portable ones last.
             pub fn all() -> Vec<&'static Self> {
                 let mut all = Vec::new();
-                $(#[cfg($($cfg)*)] all.extend($module::available());)*
+                $(#[cfg($cfg)] all.extend($module::available());)*
                 all.push(&portable::KERNELS);
                 all
             }
@@ -46,14 +46,14 @@ macro_rules! passes {
 macro_rules! at_level {
     (
         [$level:expr, $body:ident $generics:tt $parameters:tt $arguments:tt]
-        $({ $module:ident ($($cfg:tt)*) $variant:ident $features:literal })*
+        $({ $module:ident ($cfg:meta) $($variant:ident $features:literal)? })*
     ) => {
         match $level {
             super::Level::Portable => $body $arguments,
-            $(
-                #[cfg($($cfg)*)]
+            $($(
+                #[cfg($cfg)]
                 super::Level::$variant => with_features!($features $body $generics $parameters $arguments),
-            )*
+            )?)*
         }
     };
 }

@@ -40,15 +40,22 @@ pub use pool::{Extent, Windows};
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod i8mm;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 
 /// The sets of kernels beside the portable one, the fastest first: module, where it is compiled, level,
-/// and the CPU features that the level's passes are compiled for.
+/// and the CPU features that the level's passes are compiled for; no level where the target has all that
+/// passes can use.
 macro_rules! sets {
     ($then:ident $($arguments:tt)*) => {
         $then! {
             [$($arguments)*]
             { avx512 (target_arch = "x86_64") Avx512 "avx512f,avx512bw,avx512vl,avx2,fma" }
             { avx2 (target_arch = "x86_64") Avx2 "avx2,fma" }
+            { i8mm (all(target_arch = "aarch64", target_endian = "little")) }
+            { neon (all(target_arch = "aarch64", target_endian = "little")) }
         }
     };
 }
@@ -80,7 +87,7 @@ impl Element for u8 {
 ///
 /// # Safety
 /// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus all of the walk is inside;
-/// `w` holds runs × steps lines of V vectors, aligned to 64 bytes; `out` takes P × V vectors.
+/// `w`, aligned to 64 bytes, holds what the set's [`Layout`] says for V vectors; `out` takes P × V vectors.
 type MicroKernel<T> = unsafe fn(
     x: *const T,
     offsets: *const u32,
@@ -92,11 +99,37 @@ type MicroKernel<T> = unsafe fn(
 /// The micro-kernels of one number of vectors: pixels at once, the most first, 1 last.
 type Heights<T> = &'static [(usize, MicroKernel<T>)];
 
+/// In which order a set's kernels read the weights of a vector of channels.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// Neighbours along the sum whose weights are one line: a multiple of [`Element::GROUP`].
+    neighbours: usize,
+    /// So many of them lie together: a line is `[neighbours / beside, lanes, beside]`.
+    beside: usize,
+    /// What the kernels take from each input. So many times the sum of its weights is what each channel's
+    /// sum begins with; a vector of these lies before the weights. 0: sums begin with nothing.
+    offset: i32,
+}
+
+impl Layout {
+    /// Each weight by itself.
+    const EACH: Self = Self { neighbours: 1, beside: 1, offset: 0 };
+    /// Groups of four: `[lanes, 4]`.
+    const GROUPS: Self = Self { neighbours: 4, beside: 4, offset: 0 };
+    /// Groups of four: `[4, lanes]`.
+    const ACROSS: Self = Self { neighbours: 4, beside: 1, offset: 0 };
+
+    /// The lane and the neighbour of a weight of a line.
+    fn place(self, within: usize, lanes: usize) -> (usize, usize) {
+        let (part, within) = (within / (lanes * self.beside), within % (lanes * self.beside));
+        (within / self.beside, part * self.beside + within % self.beside)
+    }
+}
+
 /// The micro-kernels of a kind of product on one kind of CPU.
 struct MicroKernels<T: Element> {
     lanes: usize,
-    /// Weights of a group lie together, `[lanes, GROUP]`; otherwise `[GROUP, lanes]`.
-    grouped: bool,
+    layout: Layout,
     /// `widths[i]` computes i + 1 vectors of output channels.
     widths: &'static [Heights<T>],
 }

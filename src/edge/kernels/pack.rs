@@ -1,6 +1,6 @@
 //! Weights in the order in which the kernels read them, and the safe way into a kernel.
 
-use super::{Element, Heights, Kernels, MAX_SUMS, MicroKernel, MicroKernels};
+use super::{Element, Heights, Kernels, Layout, MAX_SUMS, MicroKernel, MicroKernels};
 use std::ops::Range;
 
 /// The way over an image `[H, W, C]` that the window of one output pixel takes.
@@ -114,6 +114,9 @@ pub trait Choice: Element {
     /// The bytes of a weight, in the order of this CPU.
     #[doc(hidden)]
     fn bytes(weight: Self::Weight) -> impl AsRef<[u8]>;
+    /// The bytes of a sum's beginning, where so much is taken from each input.
+    #[doc(hidden)]
+    fn beginning(weights: impl Iterator<Item = Self::Weight>, offset: i32) -> impl AsRef<[u8]>;
 }
 
 /// Hides the set from the trait's callers.
@@ -126,6 +129,9 @@ impl Choice for f32 {
     fn bytes(weight: f32) -> impl AsRef<[u8]> {
         weight.to_ne_bytes()
     }
+    fn beginning(weights: impl Iterator<Item = f32>, offset: i32) -> impl AsRef<[u8]> {
+        (weights.sum::<f32>() * offset as f32).to_ne_bytes()
+    }
 }
 
 impl Choice for u8 {
@@ -134,6 +140,9 @@ impl Choice for u8 {
     }
     fn bytes(weight: i8) -> impl AsRef<[u8]> {
         weight.to_ne_bytes()
+    }
+    fn beginning(weights: impl Iterator<Item = i8>, offset: i32) -> impl AsRef<[u8]> {
+        weights.fold(0i32, |sum, w| sum.wrapping_add(i32::from(w) * offset)).to_ne_bytes()
     }
 }
 
@@ -148,31 +157,36 @@ impl<T: Choice> Packed<T> {
         weight: impl Fn(usize, usize, usize) -> T::Weight,
     ) -> Self {
         let set = T::micro_kernels(kernels, highest).0;
-        let steps = run.div_ceil(T::GROUP);
+        let Layout { neighbours, offset, .. } = set.layout;
         let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
         for (channels, width, heights) in blocks_of(set, channels) {
             let first = channels.start;
             blocks.push(Block { heights, channels: channels.clone(), width, at: bytes.len() });
-            for (row, step) in (0..runs).flat_map(|row| (0..steps).map(move |step| (row, step))) {
-                // One line a vector: its lanes and the members of their groups.
-                for j in 0..width * T::GROUP {
-                    let (vector, within) = (j / (set.lanes * T::GROUP), j % (set.lanes * T::GROUP));
-                    let (lane, i) = if set.grouped {
-                        (within / T::GROUP, within % T::GROUP)
-                    } else {
-                        (within % set.lanes, within / set.lanes)
-                    };
-                    let (channel, place) = (first + vector * set.lanes + lane, step * T::GROUP + i);
-                    // What a group reads beyond its run, it multiplies by nothing.
-                    let inside = channels.contains(&channel) && place < run;
-                    let w = if inside { weight(channel, row, place) } else { T::Weight::default() };
+            // What a line reaches beyond its run or the last channel, it multiplies by nothing.
+            let each = |channel: usize, row: usize, place: usize| {
+                let inside = channels.contains(&channel) && place < run;
+                if inside { weight(channel, row, place) } else { T::Weight::default() }
+            };
+            if offset != 0 {
+                let places = (0..runs).flat_map(|row| (0..run).map(move |place| (row, place)));
+                for channel in first..first + width {
+                    let all = places.clone().map(|(row, place)| each(channel, row, place));
+                    bytes.extend_from_slice(T::beginning(all, offset).as_ref());
+                }
+            }
+            let lines = run.div_ceil(neighbours);
+            for (row, line) in (0..runs).flat_map(|row| (0..lines).map(move |line| (row, line))) {
+                for j in 0..width * neighbours {
+                    let (vector, within) = (j / (set.lanes * neighbours), j % (set.lanes * neighbours));
+                    let (lane, i) = set.layout.place(within, set.lanes);
+                    let w = each(first + vector * set.lanes + lane, row, line * neighbours + i);
                     bytes.extend_from_slice(T::bytes(w).as_ref());
                 }
             }
             bytes.resize(bytes.len().next_multiple_of(64), 0);
         }
         let lines = bytes.as_chunks::<64>().0.iter().map(|chunk| Line(*chunk)).collect();
-        Self { blocks, lines, runs, steps }
+        Self { blocks, lines, runs, steps: run.div_ceil(T::GROUP) }
     }
 
     /// Sums the products for all pixels, by where their windows begin; `each` takes them tile by tile.
@@ -255,8 +269,8 @@ impl<T: Choice> Packed<T> {
         assert_eq!(sums.len(), pixels.len() * block.width);
         let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
         // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel, and
-        // `for_tiles` gives each kernel its pixels; `new` packed runs × steps × width groups of weights at
-        // the block's aligned place; `sums` holds pixels × width sums.
+        // `for_tiles` gives each kernel its pixels; `new` packed the block's weights at its aligned place
+        // as the set's layout asks; `sums` holds pixels × width sums.
         unsafe { kernel(x.as_ptr(), pixels.as_ptr(), walk, weights, sums.as_mut_ptr()) };
     }
 }

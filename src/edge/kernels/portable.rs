@@ -1,6 +1,6 @@
 //! Kernels in plain Rust, for any CPU; the compiler vectorises them as far as the target allows.
 
-use super::{DepthwiseKernels, Element, Kernels, Level, MicroKernels, Walk};
+use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
 
 const LANES: usize = 8;
 
@@ -100,10 +100,10 @@ static DEPTHWISE: DepthwiseKernels =
     DepthwiseKernels { lanes: LANES, heights: &[(4, depthwise::<4>), (1, depthwise::<1>)] };
 
 static FLOAT: MicroKernels<f32> =
-    MicroKernels { lanes: LANES, grouped: false, widths: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
+    MicroKernels { lanes: LANES, layout: Layout::EACH, widths: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
 
 static INT: MicroKernels<u8> =
-    MicroKernels { lanes: LANES, grouped: false, widths: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };
+    MicroKernels { lanes: LANES, layout: Layout::ACROSS, widths: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };
 
 /// They are there on every CPU.
 pub static KERNELS: Kernels = Kernels {

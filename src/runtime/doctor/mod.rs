@@ -22,6 +22,9 @@ pub struct Report {
     pub siamese: &'static str,
     /// The machine.
     pub machine: Machine,
+    /// The inner loops of tract's towers.
+    #[cfg(feature = "tract")]
+    pub kernels: Kernels,
     /// The version of each runtime, by its name; none where it is not built in.
     #[serde(flatten)]
     pub runtimes: BTreeMap<&'static str, Option<&'static str>>,
@@ -34,6 +37,29 @@ pub struct Report {
     pub tower: Option<TowerReport>,
     /// What is missing, each with what to do.
     pub missing: Vec<String>,
+}
+
+/// The inner loops of tract's towers, a set for each kind of processor.
+#[cfg(feature = "tract")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kernels {
+    /// The set in use.
+    pub in_use: &'static str,
+    /// What this processor can run, the fastest first.
+    pub available: Vec<&'static str>,
+}
+
+#[cfg(feature = "tract")]
+impl Kernels {
+    /// Of this processor, as the environment chooses.
+    ///
+    /// # Errors
+    /// When it names a set that the processor does not have.
+    pub fn find() -> Result<Self> {
+        let available =
+            crate::edge::kernels::Kernels::all().into_iter().map(|kernels| kernels.name).collect();
+        Ok(Self { in_use: crate::edge::kernels()?.name, available })
+    }
 }
 
 /// ONNX Runtime on this machine.
@@ -113,7 +139,7 @@ impl Cuda {
 /// Looks at everything, and at a tower if one is named.
 ///
 /// # Errors
-/// When the tower cannot be read; what is missing is in the report instead.
+/// When the tower cannot be read, or `SIAMESE_KERNELS` names what this processor lacks; what is missing is in the report instead.
 pub fn examine(lookup: &Lookup, tower: Option<&Path>) -> Result<Report> {
     let lookup = &Lookup { offline: true, ..lookup.clone() };
     let mut missing = Vec::new();
@@ -136,6 +162,8 @@ pub fn examine(lookup: &Lookup, tower: Option<&Path>) -> Result<Report> {
     Ok(Report {
         siamese: env!("CARGO_PKG_VERSION"),
         machine: Machine::this(),
+        #[cfg(feature = "tract")]
+        kernels: Kernels::find()?,
         runtimes: RUNTIMES.into_iter().map(|runtime| (runtime.name, runtime.version())).collect(),
         #[cfg(feature = "ort")]
         onnx_runtime,

@@ -74,13 +74,14 @@ impl TractEmbedder {
     fn open(options: &Options, tower: ReadTower<'_>) -> Result<Self> {
         support::check_opset(NAME, &tower, NEWEST_OPSET)?;
         faults::check(tower.model, tower.name)?;
-        if let Some(program) = program(&tower) {
+        let kernels = edge::kernels()?;
+        if let Some(program) = program(&tower, kernels) {
             let most = program.images;
             let worker = || Ok(Worker::Program(program.clone(), Box::new(program.scratch())));
             let workers = Workers::new(options.threads(), worker)?;
             return Ok(Self { spec: tower.spec, most, workers });
         }
-        let plan = plan(&tower)?;
+        let plan = plan(&tower, kernels)?;
         let failed = |e: TractError| Error::Runtime {
             runtime: NAME,
             action: format!("start {}", tower.name),
@@ -151,17 +152,16 @@ fn run(
 }
 
 /// A tower that can be lowered whole; there is then nothing to read and plan for tract.
-fn program(tower: &ReadTower<'_>) -> Option<Arc<edge::Program>> {
+fn program(tower: &ReadTower<'_>, kernels: &'static Kernels) -> Option<Arc<edge::Program>> {
     let how = &tower.spec.preprocessing;
     let size = [how.channels(), how.size(), how.size()];
-    let made = caught(|| -> std::result::Result<_, Cause> {
-        Ok(edge::program(tower.model, size, Kernels::best()).ok())
-    });
+    let made =
+        caught(|| -> std::result::Result<_, Cause> { Ok(edge::program(tower.model, size, kernels).ok()) });
     made.ok().flatten().filter(|program| program.output_size(0) == tower.spec.dim).map(Arc::new)
 }
 
 /// The optimised plan of a tower for one image.
-fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
+fn plan(tower: &ReadTower<'_>, kernels: &'static Kernels) -> Result<Arc<TypedSimplePlan>> {
     // Intermediate shapes in the file speak of N images; the plan is for one.
     let onnx = onnx().with_ignore_value_info(true);
     let lacking = support::lacking(tower.model, |operator| {
@@ -170,7 +170,7 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
     if !lacking.is_empty() {
         return Err(support::refusal(NAME, tower, &lacking, support::advice(&lacking), None));
     }
-    caught(|| build(&onnx, tower)).map_err(|source| {
+    caught(|| build(&onnx, tower, kernels)).map_err(|source| {
         let advice = if tower.model.opset().is_some_and(|opset| opset > TESTED_OPSET) {
             format!(
                 "it is tested up to opset {TESTED_OPSET}: export the model again with opset 17, or run it with ONNX Runtime"
@@ -182,7 +182,11 @@ fn plan(tower: &ReadTower<'_>) -> Result<Arc<TypedSimplePlan>> {
     })
 }
 
-fn build(onnx: &tract_onnx::Onnx, tower: &ReadTower<'_>) -> TractResult<Arc<TypedSimplePlan>> {
+fn build(
+    onnx: &tract_onnx::Onnx,
+    tower: &ReadTower<'_>,
+    kernels: &'static Kernels,
+) -> TractResult<Arc<TypedSimplePlan>> {
     let how = &tower.spec.preprocessing;
     let image = u8::fact([1, how.channels(), how.size(), how.size()]);
     let bytes = match mend::mended(tower.model) {
@@ -194,7 +198,7 @@ fn build(onnx: &tract_onnx::Onnx, tower: &ReadTower<'_>) -> TractResult<Arc<Type
         .with_outputs_by_name([OUTPUT])?
         .with_input_fact(0, image.into())?
         .into_typed()?;
-    optimised(edge::lower(typed, tower.model)?)?.into_runnable()
+    optimised(edge::lower(typed, tower.model, kernels)?)?.into_runnable()
 }
 
 /// tract's optimised form of a model, whose recurrences begin anew in each run. One of its passes moves axes of
