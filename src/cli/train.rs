@@ -188,7 +188,7 @@ fn train(
     if !training.team.leads() {
         // Who leads says when to stop.
         on_interrupt(|| ())?;
-        return training.follow(recipe).map(|()| Outcome::Yes);
+        return training.follow(recipe).map(|_| Outcome::Yes);
     }
     stop_on_signal(Arc::clone(&stop))?;
     let mut watch = TrainingBar { bar: ProgressBar::hidden(), steps: 0, told: None };

@@ -3,7 +3,7 @@
 use super::feed::Feed;
 use super::identity::Identity;
 use super::ranks::Team;
-use super::workers::{State, Workers};
+use super::workers::{Heard, State, Workers};
 use super::{Job, graph};
 use crate::runtime::ort;
 use crate::{Error, Result};
@@ -35,12 +35,13 @@ impl Beginning {
     }
 }
 
-/// Computes this process's micro-batches of each step until rank 0 ends the run. Nothing is written.
+/// Computes this process's micro-batches of each step until rank 0 ends the run. Nothing is written. Whether the run
+/// is finished, and not stopped.
 ///
 /// # Errors
 /// Another recipe, other data or another ONNX Runtime than rank 0 has; a failure of the runtime; a process that is
 /// gone.
-pub fn follow(job: &Job) -> Result<()> {
+pub fn follow(job: &Job) -> Result<bool> {
     let team = job.team.fit(job.recipe, job.session.device)?;
     let graph = graph(job.recipe, job.material, job.session.device)?;
     let onnx_runtime = ort::library(&job.library)?.version.to_string();
@@ -52,12 +53,16 @@ pub fn follow(job: &Job) -> Result<()> {
         return Err(Error::invalid(format!("process {}", team.ranks.rank()), why));
     }
     let Some(mut workers) = Workers::of(&graph, &team, &job.library, &job.options(begin.threads))? else {
-        return Ok(());
+        return Ok(true);
     };
     let mut feed = Feed::start(job.material, job.recipe, &graph, &team, begin.step..job.recipe.steps)?;
-    while let Some(params) = workers.hear()? {
-        let state: State = params.iter().map(|(name, value)| (name.as_str(), value)).collect();
-        workers.sums(feed.next()?, &state)?;
+    loop {
+        match workers.hear()? {
+            Heard::Step(params) => {
+                let state: State = params.iter().map(|(name, value)| (name.as_str(), value)).collect();
+                workers.sums(feed.next()?, &state)?;
+            }
+            Heard::End { finished } => return Ok(finished),
+        }
     }
-    Ok(())
 }

@@ -9,7 +9,7 @@
 //!
 //! The micro-batches of a step may be shared by a [`Team`]: workers, which are threads with sessions of their own, in
 //! one process or several. What they give is summed in one order (`tree`), so that the bits do not depend on how many
-//! they are; one thread a session, for ONNX Runtime's own sums do depend on its threads.
+//! they are. A session has one thread unless told: ONNX Runtime promises no bits across numbers of threads.
 
 mod device;
 mod evaluate;

@@ -99,7 +99,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
     };
     let done = run.steps(first.step, observer);
     if matches!(done, Ok(()) | Err(Error::Interrupted(_))) {
-        run.stepper.end()?;
+        run.stepper.end(done.is_ok())?;
     }
     done?;
     let params = run.evaluated.take().map_or_else(|| run.params(), Ok)?;
@@ -142,7 +142,7 @@ fn first_state(
 }
 
 /// Where this job computes; threads that were not asked for are those of the run's earlier part. Of workers each has
-/// one, for the last bits depend on how many share a node, and must not depend on the machine.
+/// one: the last bits may depend on how many share a node, and must not depend on the machine.
 fn surroundings(job: &Job, earlier: Option<&Surroundings>) -> Result<Surroundings> {
     let usual = || match job.recipe.micro_batch {
         Some(_) => 1,

@@ -209,18 +209,20 @@ impl Training<'_> {
         Ok(finished)
     }
 
-    /// What [`Training::run`] is at the team's other processes, which neither read nor write runs.
+    /// What [`Training::run`] is at the team's other processes, which neither read nor write runs. Whether the run is
+    /// finished, and not stopped.
     ///
     /// # Errors
     /// As [`follow`].
-    pub fn follow(&self, recipe: &Recipe) -> Result<()> {
+    pub fn follow(&self, recipe: &Recipe) -> Result<bool> {
         let Fitted { recipe, mut material, .. } = fitted(recipe, self.data, self.triage)?;
         self.team.fit(&recipe, self.device)?;
         material.teacher = self.taught(&recipe, &material, None)?;
         if let Some(from) = &recipe.init_from
             && self.team.agree(false)?
+            && !self.follow(&self.changes.of_first_stage().recipe(from)?)?
         {
-            self.follow(&self.changes.of_first_stage().recipe(from)?)?;
+            return Ok(false);
         }
         follow(&self.job(&recipe, &material, Folder::new("")))
     }

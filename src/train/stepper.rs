@@ -84,12 +84,12 @@ impl Stepper {
         }
     }
 
-    /// Ends the work of the team's other processes.
+    /// Ends the work of the team's other processes, because the run is finished or the user wants to stop.
     ///
     /// # Errors
     /// Where one of them is gone.
-    pub fn end(&self) -> Result<()> {
-        self.workers.as_ref().map_or(Ok(()), |workers| workers.tell(None))
+    pub fn end(&self, finished: bool) -> Result<()> {
+        self.workers.as_ref().map_or(Ok(()), |workers| workers.end(finished))
     }
 
     /// What the graph takes of a batch: the batch itself, or the sums over its micro-batches.
@@ -97,7 +97,7 @@ impl Stepper {
         if let Some(workers) = &mut self.workers {
             let names = self.graph.state.iter().map(|spec| spec.input.as_str());
             let state: State = names.zip(&self.state).collect();
-            workers.tell(Some(&state))?;
+            workers.tell(&state)?;
             return workers.sums(inputs, &state);
         }
         let whole = inputs.parts.into_iter().next();

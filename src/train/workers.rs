@@ -32,6 +32,22 @@ pub(super) struct Workers {
     span: Option<Span>,
 }
 
+/// What rank 0 says before each step, or after the last one.
+pub(super) enum Heard {
+    /// The parameters of the next step.
+    Step(Named),
+    /// There is no further step.
+    End {
+        /// Whether the run came to its end.
+        finished: bool,
+    },
+}
+
+/// The first number of such a message; the parameters follow.
+const GO_ON: f32 = 1.0;
+const FINISHED: f32 = 0.0;
+const STOP: f32 = -1.0;
+
 /// What a loss over the whole batch needs.
 struct Span {
     embed: Pool,
@@ -141,35 +157,44 @@ impl Workers {
         embedding.and_then(|spec| spec.shape.last().copied()).unwrap_or_default()
     }
 
-    /// At rank 0: gives the others the parameters of the next step; without a state ends their work.
-    pub fn tell(&self, state: Option<&State<'_>>) -> Result<()> {
+    /// At rank 0: gives the others the parameters of the next step.
+    pub fn tell(&self, state: &State<'_>) -> Result<()> {
         if self.team.ranks.count() == 1 {
             return Ok(());
         }
-        let mut words = vec![f32::from(state.is_some())];
-        for spec in &self.shared {
-            match state.and_then(|state| state.get(spec.input.as_str())) {
-                Some(value) => words.extend(to_host(value, self.device)?),
-                None => words.resize(words.len() + count(&spec.shape), 0.0),
-            }
+        let mut words = vec![GO_ON];
+        for name in self.shared.iter().map(|spec| spec.input.as_str()) {
+            let value = state.get(name).ok_or_else(|| Error::invalid(name, "is missing in the state"))?;
+            words.extend(to_host(value, self.device)?);
         }
         self.team.ranks.broadcast(&mut words)
     }
 
-    /// At other ranks: the parameters of the next step, or none at the end.
-    pub fn hear(&self) -> Result<Option<Named>> {
-        let length: usize = self.shared.iter().map(|spec| count(&spec.shape)).sum();
-        let mut words = vec![0.0; 1 + length];
+    /// At rank 0: ends the others' work, because the run is finished or the user wants to stop.
+    pub fn end(&self, finished: bool) -> Result<()> {
+        let mut words = vec![0.0; self.words()];
+        words[0] = if finished { FINISHED } else { STOP };
+        self.team.ranks.broadcast(&mut words)
+    }
+
+    /// Numbers of a message from rank 0.
+    fn words(&self) -> usize {
+        1 + self.shared.iter().map(|spec| count(&spec.shape)).sum::<usize>()
+    }
+
+    /// At other ranks: what rank 0 says next.
+    pub fn hear(&self) -> Result<Heard> {
+        let mut words = vec![0.0; self.words()];
         self.team.ranks.broadcast(&mut words)?;
-        if words[0] == 0.0 {
-            return Ok(None);
+        if words[0] != GO_ON {
+            return Ok(Heard::End { finished: words[0] == FINISHED });
         }
         let mut rest = &words[1..];
         let named = self.shared.iter().map(|spec| {
             let values = rest.split_off(..count(&spec.shape)).unwrap_or_default();
             Ok((spec.input.clone(), tensor(spec.shape.clone(), values.to_vec())?))
         });
-        named.collect::<Result<_>>().map(Some)
+        named.collect::<Result<_>>().map(Heard::Step)
     }
 }
 

@@ -121,7 +121,7 @@ impl Setup {
     }
 
     /// What another process than the first one does.
-    fn follow(&self) -> Result<()> {
+    fn follow(&self) -> Result<bool> {
         follow(&self.job(Path::new("nowhere"), &AtomicBool::new(false)))
     }
 

@@ -27,7 +27,7 @@ fn train_by(ranks: usize, workers: usize, spans: bool, dir: &Path, resume: bool,
                 let team = Team { ranks: Rc::new(rank), workers };
                 let setup = Setup { team, ..by_micro_batches(spans) };
                 if !leads {
-                    return setup.follow().unwrap();
+                    return assert_eq!(setup.follow().unwrap(), stop_after.is_none());
                 }
                 let mut seen = Seen { stop_after, ..Seen::default() };
                 match (setup.train(dir, resume, &mut seen), stop_after) {
@@ -62,8 +62,9 @@ fn any_number_of_workers_and_processes_trains_the_same_bits() {
         }
         // Stopped twice, and each time continued by another team.
         let parts = dir.path().join("parts");
+        // Where a line of the log ends, for a line's means begin anew with a process.
         train_by(1, 3, spans, &parts, false, Some(5));
-        train_by(4, 1, spans, &parts, true, Some(8));
+        train_by(4, 1, spans, &parts, true, Some(10));
         train_by(1, 2, spans, &parts, true, None);
         assert!(computed(&parts) == expected, "stopped and continued");
     }
