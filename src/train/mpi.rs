@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use mpi::Threading;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
+use mpi::traits::{Communicator, Destination, Root, Source};
 
 /// Numbers in one message; MPI counts in 32 bits.
 const MOST: usize = 1 << 28;
