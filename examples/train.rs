@@ -10,7 +10,7 @@ use siamese::image::Triage;
 use siamese::model::Recipe;
 use siamese::runtime::Lookup;
 use siamese::runtime::ort::SessionOptions;
-use siamese::train::{self, Checkpoints, FinishedRun, Folder, Job, Material, Observer, Progress};
+use siamese::train::{self, Checkpoints, FinishedRun, Folder, Job, Material, Observer, Progress, Team};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub fn train(run: &Path, steps: u64, library: Lookup) -> siamese::Result<Finishe
         folder: folder.clone(),
         library,
         session: SessionOptions::default(),
+        team: Team::default(),
         start: None,
         resume: folder.has_checkpoint(),
         evaluator: None,

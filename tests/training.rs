@@ -126,6 +126,30 @@ fn killed_at_ten_moments_a_run_ends_with_the_bits_of_an_undisturbed_one() {
     assert!(computed(&place.path("whole")) == computed(&place.path("parts")));
 }
 
+/// Each part of the run by another number of workers.
+#[test]
+fn killed_and_continued_by_other_workers_a_run_ends_with_the_same_bits() {
+    let mut by_micro_batches = recipe();
+    by_micro_batches["micro_batch"] = 3.into();
+    let place = Place::new(&by_micro_batches);
+    let by = |workers: &'static str| [EVERY_3, &["--workers", workers]].concat();
+    let whole = place.train("whole", &by("1"));
+    assert!(whole.status.success(), "{}", stderr(&whole));
+    for (workers, lines) in [("2", 40), ("4", 30)] {
+        let resumed = [by(workers), vec!["--resume"]].concat();
+        let (status, told) = place.ended("parts", &resumed, lines, |child| child.kill().unwrap());
+        assert_eq!(status.code(), None, "{told}");
+        assert!(told.contains(&format!("on Cpu, {workers} workers, into")), "{told}");
+    }
+    let last = place.train("parts", &[by("3"), vec!["--resume"]].concat());
+    assert!(last.status.success(), "{}", stderr(&last));
+    assert!(computed(&place.path("whole")) == computed(&place.path("parts")));
+    for name in ["gradient.onnx", "update.onnx"] {
+        assert!(place.path("parts").join(name).is_file(), "{name}");
+    }
+    assert!(!place.path("parts/train.onnx").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_finishes_the_step_saves_and_exits_with_130() {
@@ -201,6 +225,21 @@ fn what_cannot_be_trained_exits_with_2_and_says_why() {
             },
             arguments: &[],
             told: &["sampling", "a teacher has not seen"],
+        },
+        Case {
+            change: |r| r["micro_batch"] = 5.into(),
+            arguments: &[],
+            told: &["micro_batch: 5 must divide the batch's 12 images; 4 would do"],
+        },
+        Case {
+            change: same,
+            arguments: &["--workers", "2"],
+            told: &["--workers: share a step's micro-batches", "--set micro_batch=N", "12 images"],
+        },
+        Case {
+            change: |r| r["micro_batch"] = 6.into(),
+            arguments: &["--workers", "3"],
+            told: &["--workers: 3 are more than the 2 micro-batches"],
         },
         Case { change: same, arguments: &["--steps", "0"], told: &["steps: 0 must be from 1"] },
         Case {

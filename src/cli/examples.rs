@@ -30,6 +30,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "siamese train recipe.json --model MODEL.onnx --train-last 4 --batch-norm batch",
                 "its last products alone, by a loss and batches of your own",
             ),
+            (
+                "siamese train omniglot-edge-base --set micro_batch=32 --workers 2",
+                "sums over micro-batches, the same bits by any number of workers",
+            ),
         ],
     ),
     (

@@ -23,6 +23,8 @@ mod man;
 #[cfg(feature = "ort")]
 mod model;
 mod output;
+#[cfg(feature = "ort")]
+mod processes;
 mod progress;
 mod recipes;
 #[cfg(feature = "ort")]

@@ -2,18 +2,21 @@
 
 use super::interrupt::on_interrupt;
 use super::output::{note, show};
+use super::processes::Processes;
 use super::shared::PictureArgs;
 use super::{Context, Outcome, progress};
 use crate::error::shown;
-use crate::model::BatchNorm;
+use crate::image::Triage;
+use crate::model::{BatchNorm, Recipe};
 use crate::runtime::Device;
 use crate::train::{
-    Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, ModelChange, Observer, Progress, Stage,
-    Training, Validation, run_folder, write_graph,
+    Changes, Checkpoints, DeviceChoice, FinishedRun, Folder, GraphFile, ModelChange, Observer, Progress,
+    Ranks, Stage, Team, Training, Validation, run_folder, write_graph,
 };
 use crate::{Error, Result, data};
 use indicatif::{HumanDuration, ProgressBar};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -70,9 +73,14 @@ pub struct Arguments {
     /// [default: SIAMESE_DATA, else the cache].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Threads of ONNX Runtime; 0 for one a core, or with --resume as many as before.
+    /// Threads of ONNX Runtime, with micro-batches of each worker; 0 for one a core, or one a worker, or with --resume
+    /// as many as before.
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// Workers that share the micro-batches of a recipe that has some (`micro_batch`), each with a session of its own;
+    /// 0 for one a core. How many there are changes no bit. Under mpirun each process has so many, one unless told.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: usize,
     /// Steps between lines of metrics.jsonl.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     log_every: u64,
@@ -105,16 +113,55 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     };
     let (which, run) = arguments.what()?;
     let recipe = which.map_or_else(|| changes.fine_tuning(), |which| changes.recipe(&which))?;
+    if arguments.graph_only {
+        return only_write(context, arguments, &recipe, run.as_deref());
+    }
+    let processes = Processes::join()?;
+    let folder = Folder::new(run.unwrap_or_else(|| run_folder(&recipe)));
+    processes.end(train(context, arguments, changes, &recipe, &folder, processes.ranks()))
+}
+
+fn only_write(
+    context: &Context,
+    arguments: &Arguments,
+    recipe: &Recipe,
+    out: Option<&Path>,
+) -> Result<Outcome> {
     let dir = data::data_dir(arguments.data.as_deref())?;
     let triage = arguments.pictures.triage();
-    if arguments.graph_only {
-        let graph = write_graph(&recipe, &dir, &triage, arguments.device.of_graph(), run.as_deref())?;
-        show(context, &graph, |g| format!("{}\n", shown(&g.graph)))?;
-        triage.end()?;
-        return Ok(Outcome::Yes);
-    }
+    let graph = write_graph(recipe, &dir, &triage, arguments.device.of_graph(), out)?;
+    let lines = |g: &GraphFile| {
+        let files = std::iter::once(&g.graph).chain(&g.parts);
+        files.map(|file| format!("{}\n", shown(file))).collect::<String>()
+    };
+    show(context, &graph, lines)?;
+    triage.end()?;
+    Ok(Outcome::Yes)
+}
+
+/// Trains by this process and those beside it.
+fn train(
+    context: &Context,
+    arguments: &Arguments,
+    changes: Changes,
+    recipe: &Recipe,
+    folder: &Folder,
+    ranks: Rc<dyn Ranks>,
+) -> Result<Outcome> {
+    let team = Team { ranks, workers: arguments.workers };
+    let dir = data::data_dir(arguments.data.as_deref())?;
+    // All processes read the same pictures: one tells of those that cannot be used.
+    let triage = match team.leads() || arguments.pictures.strict {
+        true => arguments.pictures.triage(),
+        false => Triage::lenient(drop),
+    };
     let library = context.library(false);
-    let device = arguments.device.device(&library, |text| note(text))?;
+    let tell = |text: &str| {
+        if team.leads() {
+            note(text)
+        }
+    };
+    let device = arguments.device.device(&library, tell)?;
     if arguments.tf32 && device != Device::Cuda {
         return Err(Error::invalid(
             "--tf32",
@@ -129,6 +176,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         device,
         tf32: arguments.tf32,
         threads: arguments.threads,
+        team,
         log_every: arguments.log_every,
         checkpoints: Checkpoints {
             every: Duration::from_secs(arguments.checkpoint_every.into()),
@@ -137,10 +185,14 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         triage: &triage,
         stop: &stop,
     };
+    if !training.team.leads() {
+        // Who leads says when to stop.
+        on_interrupt(|| ())?;
+        return training.follow(recipe).map(|_| Outcome::Yes);
+    }
     stop_on_signal(Arc::clone(&stop))?;
-    let folder = Folder::new(run.unwrap_or_else(|| run_folder(&recipe)));
     let mut watch = TrainingBar { bar: ProgressBar::hidden(), steps: 0, told: None };
-    let finished = training.run(&recipe, &folder, arguments.resume.is_some(), &mut watch);
+    let finished = training.run(recipe, folder, arguments.resume.is_some(), &mut watch);
     watch.bar.finish_and_clear();
     show(context, &finished?, text)?;
     triage.end()?;

@@ -5,7 +5,7 @@ use crate::export::{self, Calibration, DataFacts};
 use crate::image::Triage;
 use crate::model::Recipe;
 use crate::runtime::ort::SessionOptions;
-use crate::train::{self, Checkpoints, Folder, Job, Material, Observer, Progress};
+use crate::train::{self, Checkpoints, Folder, Job, Material, Observer, Progress, Team};
 use crate::{Result, data};
 use std::path::Path;
 use std::time::Duration;
@@ -29,6 +29,7 @@ pub(super) fn towers(demo: &Demo, watch: &mut dyn Watch) -> Result<Towers> {
         folder: folder.clone(),
         library: demo.library.clone(),
         session: SessionOptions { spinning: true, ..SessionOptions::default() },
+        team: Team::default(),
         start: None,
         resume: folder.has_checkpoint(),
         evaluator: None,

@@ -39,8 +39,26 @@ pub struct Forward<'g> {
     pub parts: Vec<Expr<'g>>,
     /// The masks that became graph inputs ([`Mode::Train`] only), in the order of the layers.
     pub masks: Vec<MaskSpec>,
-    /// `bn1.mean` → its value after this step ([`Mode::Train`] only).
-    pub next_stats: Vec<(String, Expr<'g>)>,
+    /// Statistics of the batch ([`Mode::Train`] only).
+    pub stats: Vec<Statistic<'g>>,
+}
+
+/// A statistic of the batch, which moves a running one.
+#[derive(Clone, Debug)]
+pub struct Statistic<'g> {
+    /// The running one: `bn1.mean`.
+    pub name: String,
+    /// Of this batch, `[C]`.
+    pub batch: Expr<'g>,
+    /// The share of the way that the running one goes towards it.
+    pub share: f32,
+}
+
+impl<'g> Statistic<'g> {
+    /// The running one after this step: `old + share·(batch − old)`.
+    pub fn next(&self, old: Expr<'g>) -> Expr<'g> {
+        old + (self.batch - old) * self.share
+    }
 }
 
 /// Builds the tower: `image` is `uint8 [N, C, S, S]`; it is cast to float32 and multiplied by 1/255
@@ -72,7 +90,7 @@ pub fn forward_with<'g>(
     if let Some((how, backbone)) = recipe.backbone()? {
         return backbone.forward(how, image, values, mode, channels);
     }
-    let mut builder = Builder { image, values, mode, channels, masks: Vec::new(), next_stats: Vec::new() };
+    let mut builder = Builder { image, values, mode, channels, masks: Vec::new(), stats: Vec::new() };
     let mut parts: Vec<Expr<'g>> = Vec::new();
     for part in plan(recipe)? {
         let inputs: Vec<Expr<'g>> = part.inputs.iter().map(|&place| parts[place]).collect();
@@ -80,7 +98,7 @@ pub fn forward_with<'g>(
     }
     image.graph().check()?;
     let embedding = parts.last().copied().unwrap_or(image);
-    Ok(Forward { embedding, parts, masks: builder.masks, next_stats: builder.next_stats })
+    Ok(Forward { embedding, parts, masks: builder.masks, stats: builder.stats })
 }
 
 struct Builder<'a, 'g> {
@@ -89,7 +107,7 @@ struct Builder<'a, 'g> {
     mode: Mode,
     channels: Channels,
     masks: Vec<MaskSpec>,
-    next_stats: Vec<(String, Expr<'g>)>,
+    stats: Vec<Statistic<'g>>,
 }
 
 impl<'g> Builder<'_, 'g> {
@@ -166,20 +184,19 @@ impl<'g> Builder<'_, 'g> {
             return Ok((x - mean).over_deviation(var, scale, shift, BATCH_NORM_EPSILON).0);
         }
         let normalised = x.batch_norm(scale, shift, BATCH_NORM_EPSILON, self.channels);
-        self.next_stat(name, "mean", mean, normalised.mean, 1.0);
+        self.stat(name, "mean", mean, normalised.mean, 1.0);
         // The running variance is the unbiased estimate, as everyone's implementation has it.
         let count = x.count() / mean.count();
         let unbiased = count as f32 / (count.max(2) - 1) as f32;
-        self.next_stat(name, "var", var, normalised.var, unbiased);
+        self.stat(name, "var", var, normalised.var, unbiased);
         Ok(normalised.y)
     }
 
-    /// `old + momentum·(factor·batch − old)`, `[C]`.
-    fn next_stat(&mut self, layer: &str, part: &str, old: Expr<'g>, batch: Expr<'g>, factor: f32) {
-        let batch = batch.reshape(&old.shape()).stop_gradient();
-        let momentum = old.graph().scalar(BATCH_NORM_MOMENTUM);
-        let next = old + (batch * factor - old) * momentum;
-        self.next_stats.push((format!("{layer}.{part}"), next));
+    /// Keeps `factor·batch`, `[C]`, for the running statistic `old`.
+    fn stat(&mut self, layer: &str, part: &str, old: Expr<'g>, batch: Expr<'g>, factor: f32) {
+        let batch = batch.reshape(&old.shape()).stop_gradient() * factor;
+        let name = format!("{layer}.{part}");
+        self.stats.push(Statistic { name, batch, share: BATCH_NORM_MOMENTUM });
     }
 
     /// The mask has the channels first whatever the graph does: what is drawn does not depend on it.

@@ -44,6 +44,13 @@ pub struct Recipe {
     pub loss: Loss,
     /// How batches are drawn.
     pub sampling: Sampling,
+    /// Images of a micro-batch: a step is then the sum over micro-batches of this size, in an order that is fixed, so
+    /// that any number of workers computes the same bits (`--workers`, `mpirun`). It divides the batch's images, and is
+    /// even for pairs. Batch normalisation normalises each micro-batch by its own statistics, and the running ones move
+    /// towards the mean of the micro-batches' means and (unbiased) variances, once a step. Dropout draws a mask for
+    /// each. Losses that compare all images of a batch still do, by a second pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
     /// Random distortion of training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,

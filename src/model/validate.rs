@@ -35,6 +35,7 @@ impl Recipe {
         self.check_colour()?;
         self.check_loss()?;
         self.check_sampling()?;
+        self.check_micro_batch()?;
         self.check_pairing()?;
         self.check_optimiser()?;
         self.check_schedule()?;

@@ -41,6 +41,18 @@ pub struct Batch {
     pub drawn: Vec<usize>,
 }
 
+impl Targets {
+    /// What the loss is told about the images at these places; of pairs both images must be there, left ones first.
+    #[must_use]
+    pub fn of(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::Same(same) => Self::Same(rows[..rows.len() / 2].iter().map(|&row| same[row]).collect()),
+            Self::Labels(labels) => Self::Labels(rows.iter().map(|&row| labels[row]).collect()),
+            Self::Episode => Self::Episode,
+        }
+    }
+}
+
 /// What the loss is told about a batch of B images.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
@@ -55,7 +67,12 @@ pub enum Targets {
 /// An endless source of batches.
 pub trait Sampler: Send + Sync {
     /// Batch `k`, the same whenever and from whatever thread it is asked for.
-    fn batch(&self, k: u64) -> Batch;
+    fn batch(&self, k: u64) -> Batch {
+        self.part(k, &(0..self.batch_images()).collect::<Vec<_>>())
+    }
+    /// Batch `k` with the images at these places alone, in this order, the same as in the whole; what is known of the
+    /// others is there too.
+    fn part(&self, k: u64, rows: &[usize]) -> Batch;
     /// B, the images of a batch.
     fn batch_images(&self) -> usize;
     /// The number of classes, turns and flips counted.
@@ -96,14 +113,8 @@ pub fn sampler(
             (Box::new(Episodes { classes, shot }), variants)
         }
     };
-    let batch_images = match *sampling {
-        Sampling::ZippedPairs { batch } | Sampling::ListedPairs { batch, .. } => 2 * batch,
-        Sampling::Images { batch, .. } => batch,
-        Sampling::Classes { classes, drawings, .. } => classes * drawings,
-        Sampling::Episodes { way, shot, queries, .. } => way * (shot + queries),
-    };
     let distortion = augment.map(|a| Distortion::new(a, data.images.shape()[1], data.size())).transpose()?;
-    Ok(Box::new(Painter { plan, variants, distortion, batch_images, data, seed }))
+    Ok(Box::new(Painter { plan, variants, distortion, batch_images: sampling.images(), data, seed }))
 }
 
 /// Makes the pixels of a plan.
@@ -117,16 +128,15 @@ struct Painter {
 }
 
 impl Sampler for Painter {
-    fn batch(&self, k: u64) -> Batch {
+    fn part(&self, k: u64, rows: &[usize]) -> Batch {
         let (picks, targets) = self.plan.plan(k);
         let (_, channels, side, _) = self.data.images.dim();
-        let mut images = Array4::zeros((picks.len(), channels, side, side));
+        let mut images = Array4::zeros((rows.len(), channels, side, side));
         if let Some(pixels) = images.as_slice_mut() {
             pixels
                 .par_chunks_mut((channels * side * side).max(1))
-                .zip(&picks)
-                .enumerate()
-                .for_each(|(i, (to, &pick))| self.paint(k, i as u64, pick, to));
+                .zip(rows)
+                .for_each(|(to, &row)| self.paint(k, row as u64, picks[row], to));
         }
         let drawn = picks.iter().map(|pick| pick.image).collect();
         Batch { images, targets, drawn }

@@ -5,19 +5,15 @@ use crate::graph::{DType, Expr, Graph};
 use crate::model::Recipe;
 use crate::model::recipe::Sampling;
 
-/// The batch as graph values.
-pub(super) struct Batch<'g> {
-    /// `uint8 [B, C, S, S]`.
-    pub images: Expr<'g>,
-    /// What is known about them.
+/// What is known about the images of a batch.
+pub(super) struct Known<'g> {
+    /// For the loss.
     pub targets: Targets<'g>,
     /// What the teacher makes of them, `float32 [B, T]`; none where the loss has no teacher.
     pub teacher: Option<Expr<'g>>,
-    /// The same inputs, described.
-    pub specs: Vec<TensorSpec>,
 }
 
-/// What is known about the images of a batch.
+/// What the loss is told about the images of a batch.
 #[derive(Clone, Copy)]
 pub(super) enum Targets<'g> {
     /// `float32 [B/2]`: 1 where image i and image i + B/2 are of one class, else 0.
@@ -35,37 +31,44 @@ pub(super) enum Targets<'g> {
     },
 }
 
-/// Declares the inputs that the recipe's sampling fills.
-pub(super) fn inputs<'g>(g: &'g Graph, recipe: &Recipe) -> Batch<'g> {
-    let mut specs = Vec::new();
-    let images = image_count(&recipe.sampling);
-    let mut declare = |name: &str, dtype: DType, shape: &[usize]| {
-        specs.push(TensorSpec { name: name.into(), dtype, shape: shape.to_vec() });
-        g.input(name, dtype, shape)
-    };
-    let [channels, height, width] = recipe.image();
-    let shape = [images, channels, height, width];
-    let images = declare("batch.images", DType::U8, &shape);
-    let targets = match recipe.sampling {
-        Sampling::ZippedPairs { batch } | Sampling::ListedPairs { batch, .. } => {
-            Targets::Same(declare("batch.same", DType::F32, &[batch]))
-        }
-        Sampling::Images { .. } | Sampling::Classes { .. } => {
-            Targets::Labels(declare("batch.labels", DType::I64, &shape[..1]))
-        }
-        Sampling::Episodes { way, shot, queries, .. } => Targets::Episode { way, shot, queries },
-    };
-    let teacher =
-        recipe.loss.distil().map(|distil| declare("batch.teacher", DType::F32, &[shape[0], distil.dim]));
-    Batch { images, targets, teacher, specs }
+/// Declares the inputs that a recipe's sampling fills, for `count` images.
+pub(super) struct Inputs<'g, 'r> {
+    graph: &'g Graph,
+    recipe: &'r Recipe,
+    count: usize,
+    /// Those declared so far.
+    pub specs: Vec<TensorSpec>,
 }
 
-/// Images in one batch.
-fn image_count(sampling: &Sampling) -> usize {
-    match *sampling {
-        Sampling::ZippedPairs { batch } | Sampling::ListedPairs { batch, .. } => 2 * batch,
-        Sampling::Images { batch, .. } => batch,
-        Sampling::Classes { classes, drawings, .. } => classes * drawings,
-        Sampling::Episodes { way, shot, queries, .. } => way * (shot + queries),
+impl<'g, 'r> Inputs<'g, 'r> {
+    pub(super) fn new(graph: &'g Graph, recipe: &'r Recipe, count: usize) -> Self {
+        Self { graph, recipe, count, specs: Vec::new() }
+    }
+
+    /// `uint8 [B, C, S, S]`.
+    pub(super) fn images(&mut self) -> Expr<'g> {
+        let [channels, height, width] = self.recipe.image();
+        self.declare("batch.images", DType::U8, &[self.count, channels, height, width])
+    }
+
+    pub(super) fn known(&mut self) -> Known<'g> {
+        let count = self.count;
+        let targets = match self.recipe.sampling {
+            Sampling::ZippedPairs { .. } | Sampling::ListedPairs { .. } => {
+                Targets::Same(self.declare("batch.same", DType::F32, &[count / 2]))
+            }
+            Sampling::Images { .. } | Sampling::Classes { .. } => {
+                Targets::Labels(self.declare("batch.labels", DType::I64, &[count]))
+            }
+            Sampling::Episodes { way, shot, queries, .. } => Targets::Episode { way, shot, queries },
+        };
+        let distil = self.recipe.loss.distil();
+        let teacher = distil.map(|distil| self.declare("batch.teacher", DType::F32, &[count, distil.dim]));
+        Known { targets, teacher }
+    }
+
+    fn declare(&mut self, name: &str, dtype: DType, shape: &[usize]) -> Expr<'g> {
+        self.specs.push(TensorSpec { name: name.into(), dtype, shape: shape.to_vec() });
+        self.graph.input(name, dtype, shape)
     }
 }

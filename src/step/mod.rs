@@ -4,23 +4,31 @@
 //! `stat.*` (running statistics of batch normalisation), the optimiser's, `ema.*`. Outputs: `loss`,
 //! `metric.*`, and for every state input `X` the output `next.X`. The metadata key
 //! [`UPDATES_KEY`] lists these pairs. Nothing random happens inside.
+//!
+//! A recipe with micro-batches has several graphs instead (see [`MicroGraphs`]): what each micro-batch gives, and the
+//! update by their sums.
 
 mod batch;
 mod loss;
+mod micro;
 mod optimiser;
 mod schedule;
 mod state;
 
 use crate::graph::{Channels, ConvWeightGrad, DType, Expr, GradOptions, Graph, gradients};
 use crate::model::recipe::LayerFactor;
-use crate::model::{Kind, Mode, ParamSpec, Part, Recipe, Role, forward_with, param_specs, plan};
+use crate::model::{Kind, Mode, ParamSpec, Part, Recipe, Role, Statistic, forward_with, param_specs, plan};
 use crate::onnx::ModelProto;
 use crate::{Error, Result};
+use batch::Inputs;
+use loss::Metric;
 use optimiser::Updates;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 pub use crate::model::MaskSpec;
 pub use loss::head_specs;
+pub use micro::{COTANGENT, EMBEDDING, MicroGraphs, PartGraph, SpanGraphs};
 pub use schedule::learning_rate;
 pub use state::{exported_params, initial_state};
 
@@ -73,11 +81,14 @@ pub enum Target {
 /// A training step.
 #[derive(Clone, Debug)]
 pub struct StepGraph {
-    /// The graph, with its metadata.
+    /// The graph, with its metadata: the whole step (`train.onnx`), or with micro-batches its end, the update by their
+    /// sums (`update.onnx`).
     pub model: ModelProto,
-    /// The inputs `batch.*`.
+    /// What gives the sums, where the recipe has micro-batches.
+    pub micro: Option<MicroGraphs>,
+    /// The inputs `batch.*`, of a micro-batch where there are any.
     pub batch: Vec<TensorSpec>,
-    /// The inputs `mask.*`, in the order in which their random streams are numbered.
+    /// The inputs `mask.*`, likewise, in the order in which their random streams are numbered.
     pub masks: Vec<MaskSpec>,
     /// The state.
     pub state: Vec<StateSpec>,
@@ -85,6 +96,18 @@ pub struct StepGraph {
     pub metrics: Vec<String>,
     /// The parameters and statistics behind the state: the tower's, then the loss's own (`head.*`).
     pub params: Vec<ParamSpec>,
+}
+
+impl StepGraph {
+    /// The graphs with the names of their files; the first is [`StepGraph::model`].
+    pub fn files(&self) -> Vec<(&'static str, &ModelProto)> {
+        let Some(micro) = &self.micro else { return vec![("train.onnx", &self.model)] };
+        let mut files = vec![("update.onnx", &self.model), ("gradient.onnx", &micro.gradient.model)];
+        if let Some(span) = &micro.span {
+            files.extend([("embed.onnx", &span.embed.model), ("loss.onnx", &span.loss.model)]);
+        }
+        files
+    }
 }
 
 /// Name, type and shape of an input.
@@ -117,38 +140,94 @@ pub fn build(recipe: &Recipe, classes: &TrainingClasses, target: Target) -> Resu
     check_classes(recipe, classes)?;
     let mut params = param_specs(recipe)?;
     params.extend(head_specs(recipe, classes)?);
-    let g = &Graph::new(&format!("{}-train", recipe.name));
+    let making = Making { recipe, classes, target, params: &params };
+    match recipe.micro_batches() {
+        None => making.whole(),
+        Some(plan) => making.micro(plan),
+    }
+}
 
-    let batch = batch::inputs(g, recipe);
-    let lr = g.input("lr", DType::F32, &[]);
-    let step = g.input("step", DType::F32, &[]);
-    let values = parameter_inputs(g, &params);
+/// What the graphs of a step are made of.
+struct Making<'a> {
+    recipe: &'a Recipe,
+    classes: &'a TrainingClasses,
+    target: Target,
+    /// The tower's, then the loss's own.
+    params: &'a [ParamSpec],
+}
 
-    let channels = channels(recipe, target)?;
-    let built = forward_with(recipe, batch.images, &values, Mode::Train, channels)?;
-    let (parts, total) = g.within("loss", || {
-        let parts = loss::build(recipe, classes, &batch, built.embedding, &values)?;
-        let total = with_penalties(recipe, &params, &values, parts.loss);
-        Ok::<_, Error>((parts, total))
-    })?;
+/// What the update takes.
+struct Taken<'g, 'm> {
+    /// The loss, without penalties.
+    loss: Expr<'g>,
+    /// `metric.*`.
+    metrics: Vec<(&'m str, Expr<'g>)>,
+    /// The gradients of what is learned, in order.
+    grads: Vec<Expr<'g>>,
+    /// The statistics of the batch.
+    stats: Vec<Statistic<'g>>,
+}
 
-    let learned: Vec<&ParamSpec> = params.iter().filter(|s| !s.role.is_statistic()).collect();
-    let wrt: Vec<Expr> = learned.iter().map(|s| values[&s.name]).collect();
-    let grads = gradients(total, &wrt, grad_options(target));
-    let mut updates = Updates::new(recipe, lr, step);
-    updates.learn(&learned, &wrt, grads);
-    for (name, next) in built.next_stats {
-        updates.push(format!("stat.{name}"), next);
+impl Making<'_> {
+    /// The whole step in one graph.
+    fn whole(&self) -> Result<StepGraph> {
+        let recipe = self.recipe;
+        let g = &Graph::new(&format!("{}-train", recipe.name));
+        let mut inputs = Inputs::new(g, recipe, recipe.sampling.images());
+        let (images, known) = (inputs.images(), inputs.known());
+        let updates = Updates::new(recipe, g);
+        let values = parameter_inputs(g, self.params);
+        let built = forward_with(recipe, images, &values, Mode::Train, channels(recipe, self.target)?)?;
+        let (parts, total) = g.within("loss", || {
+            let parts = loss::build(recipe, self.classes, &known, built.embedding, &values)?;
+            let total = with_penalties(recipe, self.params, &values, parts.loss);
+            Ok::<_, Error>((parts, total))
+        })?;
+        let wrt: Vec<Expr> = learned(self.params).map(|spec| values[&spec.name]).collect();
+        let grads = gradients(total, &wrt, self.grad_options());
+        let metrics = parts.metrics.into_iter().map(|Metric { name, value, .. }| (name, value)).collect();
+        let taken = Taken { loss: total, metrics, grads, stats: built.stats };
+        let ended = self.end(g, updates, &values, taken)?;
+        Ok(StepGraph { batch: inputs.specs, masks: built.masks, ..ended })
     }
 
-    g.output("loss", total);
-    let metrics = parts.metrics.iter().map(|(name, _)| format!("metric.{name}")).collect();
-    for (name, value) in parts.metrics {
-        g.output(&format!("metric.{name}"), value);
+    /// Ends a graph with the update and the outputs; the rest of the step is left empty.
+    fn end<'g>(
+        &self,
+        g: &'g Graph,
+        mut updates: Updates<'g, '_>,
+        values: &BTreeMap<String, Expr<'g>>,
+        taken: Taken<'g, '_>,
+    ) -> Result<StepGraph> {
+        let specs: Vec<&ParamSpec> = learned(self.params).collect();
+        let wrt: Vec<Expr> = specs.iter().map(|spec| values[&spec.name]).collect();
+        updates.learn(&specs, &wrt, taken.grads);
+        for stat in taken.stats {
+            updates.push(format!("stat.{}", stat.name), stat.next(values[&stat.name]));
+        }
+        g.output("loss", taken.loss);
+        let metrics = taken.metrics.iter().map(|(name, _)| format!("metric.{name}")).collect();
+        for (name, value) in taken.metrics {
+            g.output(&format!("metric.{name}"), value);
+        }
+        let state = updates.finish();
+        let model = with_metadata(g.to_model()?, self.recipe, &state)?;
+        let params = self.params.to_vec();
+        Ok(StepGraph { model, micro: None, batch: Vec::new(), masks: Vec::new(), state, metrics, params })
     }
-    let state = updates.finish();
-    let model = with_metadata(g.to_model()?, recipe, &state)?;
-    Ok(StepGraph { model, batch: batch.specs, masks: built.masks, state, metrics, params })
+
+    fn grad_options(&self) -> GradOptions {
+        let conv_weight = match self.target {
+            Target::Cpu => ConvWeightGrad::Cpu,
+            Target::Cuda => ConvWeightGrad::Swapped,
+        };
+        GradOptions { conv_weight }
+    }
+}
+
+/// The parameters that are learned.
+fn learned(params: &[ParamSpec]) -> impl Iterator<Item = &ParamSpec> {
+    params.iter().filter(|spec| !spec.role.is_statistic())
 }
 
 fn check_classes(recipe: &Recipe, classes: &TrainingClasses) -> Result<()> {
@@ -187,22 +266,17 @@ fn channels(recipe: &Recipe, target: Target) -> Result<Channels> {
     Ok(if last { Channels::Last } else { Channels::First })
 }
 
-fn grad_options(target: Target) -> GradOptions {
-    let conv_weight = match target {
-        Target::Cpu => ConvWeightGrad::Cpu,
-        Target::Cuda => ConvWeightGrad::Swapped,
-    };
-    GradOptions { conv_weight }
-}
-
 /// Name of the state tensor that holds a parameter.
 fn state_name(spec: &ParamSpec) -> String {
     let prefix = if spec.role.is_statistic() { "stat" } else { "param" };
     format!("{prefix}.{}", spec.name)
 }
 
-fn parameter_inputs<'g>(g: &'g Graph, params: &[ParamSpec]) -> BTreeMap<String, Expr<'g>> {
-    params.iter().map(|s| (s.name.clone(), g.input(&state_name(s), DType::F32, &s.shape))).collect()
+fn parameter_inputs<'g, 'p>(
+    g: &'g Graph,
+    params: impl IntoIterator<Item = &'p ParamSpec>,
+) -> BTreeMap<String, Expr<'g>> {
+    params.into_iter().map(|s| (s.name.clone(), g.input(&state_name(s), DType::F32, &s.shape))).collect()
 }
 
 /// Adds `λ · Σ w²` for the weights of the recipe's chosen layers.
@@ -212,9 +286,13 @@ fn with_penalties<'g>(
     values: &BTreeMap<String, Expr<'g>>,
     loss: Expr<'g>,
 ) -> Expr<'g> {
-    let weights = params.iter().filter(|s| s.role == Role::Weight);
-    let chosen = weights.filter_map(|s| Some((values[&s.name], layer_factor(&recipe.l2, s)?)));
+    let chosen = params.iter().filter_map(|s| Some((values[&s.name], penalty(recipe, s)?)));
     chosen.fold(loss, |total, (w, lambda)| total + w.squared().total() * lambda)
+}
+
+/// λ of a parameter, if it is penalised.
+fn penalty(recipe: &Recipe, spec: &ParamSpec) -> Option<f32> {
+    layer_factor(&recipe.l2, spec).filter(|_| spec.role == Role::Weight)
 }
 
 /// The value for a parameter's layer; of several prefixes that fit, the longest counts.
@@ -226,16 +304,14 @@ fn layer_factor(factors: &[LayerFactor], spec: &ParamSpec) -> Option<f32> {
         .map(|f| f.value)
 }
 
-fn with_metadata(mut model: ModelProto, recipe: &Recipe, state: &[StateSpec]) -> Result<ModelProto> {
+fn with_metadata(model: ModelProto, recipe: &Recipe, state: &[StateSpec]) -> Result<ModelProto> {
     let pairs: Vec<[&str; 2]> = state.iter().map(|s| [s.input.as_str(), s.output.as_str()]).collect();
-    for (key, json) in
-        [(UPDATES_KEY, serde_json::to_string(&pairs)), (RECIPE_KEY, serde_json::to_string(recipe))]
-    {
-        model.set_metadata(
-            key,
-            json.map_err(|e| Error::invalid_because(key, "cannot be written as JSON", e))?,
-        );
-    }
+    with_json(with_json(model, UPDATES_KEY, &pairs)?, RECIPE_KEY, recipe)
+}
+
+fn with_json(mut model: ModelProto, key: &str, value: &impl Serialize) -> Result<ModelProto> {
+    let json = serde_json::to_string(value);
+    model.set_metadata(key, json.map_err(|e| Error::invalid_because(key, "cannot be written as JSON", e))?);
     Ok(model)
 }
 

@@ -1,7 +1,7 @@
 //! The update: clipping, the optimisers, the moving average; all as graph operations.
 
 use super::{StateSpec, layer_factor};
-use crate::graph::{DType, Expr};
+use crate::graph::{DType, Expr, Graph};
 use crate::model::recipe::Optimiser;
 use crate::model::{ParamSpec, Recipe, Role};
 
@@ -23,7 +23,9 @@ pub(super) struct Updates<'g, 'r> {
 }
 
 impl<'g, 'r> Updates<'g, 'r> {
-    pub(super) fn new(recipe: &'r Recipe, lr: Expr<'g>, step: Expr<'g>) -> Self {
+    /// Declares the inputs `lr` and `step`.
+    pub(super) fn new(recipe: &'r Recipe, g: &'g Graph) -> Self {
+        let [lr, step] = ["lr", "step"].map(|name| g.input(name, DType::F32, &[]));
         Self { recipe, lr, step, next: Vec::new() }
     }
 

@@ -135,7 +135,9 @@ impl Folder {
         let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
         files::replace(&self.path.join("recipe.json"), &pretty(&identity.recipe))?;
         files::replace(&self.path.join(DATA_FILE), &pretty(&identity.data))?;
-        files::replace(&self.path.join("train.onnx"), &graph.model.encode_to_vec())?;
+        for (name, model) in graph.files() {
+            files::replace(&self.path.join(name), &model.encode_to_vec())?;
+        }
         if step == 0 {
             let _ = fs::remove_file(self.path.join(BEST));
         }

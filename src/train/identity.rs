@@ -6,6 +6,7 @@ use crate::model::recipe::Schedule;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -47,6 +48,13 @@ impl Identity {
             steps: recipe.steps,
             steps_matter: !matches!(recipe.schedule, Schedule::Constant | Schedule::Exponential { .. }),
         })
+    }
+
+    /// What must be the same at every process that trains the run, and each version of ONNX Runtime.
+    pub(super) fn digest(&self, onnx_runtime: &str) -> Result<[u8; 32]> {
+        let unwritable = |e| Error::invalid_because("recipe", "cannot be written as JSON", e);
+        let text = serde_json::to_string(&(self, onnx_runtime)).map_err(unwritable)?;
+        Ok(Sha256::digest(text.as_bytes()).into())
     }
 
     /// Steps in all.

@@ -6,26 +6,41 @@
 //! `params.safetensors`, which `siamese export` reads. A run that is stopped at any moment continues
 //! from its checkpoint to the same bits: step k draws its batch and masks from (seed, k) alone, and
 //! the graph holds nothing random.
+//!
+//! The micro-batches of a step may be shared by a [`Team`]: workers, which are threads with sessions of their own, in
+//! one process or several. What they give is summed in one order (`tree`), so that the bits do not depend on how many
+//! they are. A session has one thread unless told: ONNX Runtime promises no bits across numbers of threads.
 
 mod device;
 mod evaluate;
 mod events;
 mod feed;
 mod folder;
+mod follow;
 mod identity;
 mod log;
+#[cfg(feature = "mpi")]
+mod mpi;
+mod ranks;
 mod run;
 mod stages;
 mod start;
 mod stepper;
 mod teacher;
+mod tensors;
+mod tree;
 mod wccn;
+mod workers;
 
 pub use device::DeviceChoice;
 pub use evaluate::Evaluator;
-pub use feed::Inputs;
+pub use feed::{Inputs, Known, StepInputs};
 pub use folder::{Checkpoint, Folder, Line};
+pub use follow::follow;
 pub use identity::{Identity, Surroundings};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
+pub use ranks::{Alone, Ranks, Team};
 pub use run::{FinishedRun, graph, train};
 pub use stages::{Changes, GraphFile, ModelChange, Stage, Training, run_folder, write_graph};
 pub use start::{Fitted, Material, fitted, starting_state};
@@ -48,8 +63,10 @@ pub struct Job<'a> {
     pub folder: Folder,
     /// The library.
     pub library: Lookup,
-    /// Device and threads; 0 threads: those of the checkpoint, else one a core.
+    /// Device and threads; 0 threads: those of the checkpoint, else one a core, or one a worker.
     pub session: SessionOptions,
+    /// Who shares the micro-batches, where the recipe has some.
+    pub team: Team,
     /// Layers that start this run (`init_from`).
     pub start: Option<Params>,
     /// Continue from the folder's checkpoint.
@@ -62,6 +79,14 @@ pub struct Job<'a> {
     pub checkpoints: Checkpoints,
     /// Set from outside to stop after the step at hand.
     pub stop: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    /// How the sessions of this process are made.
+    fn options(&self, threads: usize) -> SessionOptions {
+        let ordinal = self.team.ranks.on_machine() as i32;
+        SessionOptions { threads, ordinal, ..self.session.clone() }
+    }
 }
 
 /// When checkpoints are due.

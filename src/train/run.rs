@@ -3,13 +3,15 @@
 use super::events::Events;
 use super::feed::Feed;
 use super::folder::{Checkpoint, Folder, Line};
+use super::follow::Beginning;
 use super::identity::{Identity, Surroundings};
 use super::log::{Log, Took};
+use super::ranks::Team;
 use super::start::{Material, starting_state};
 use super::stepper::Stepper;
 use super::{Job, Observer, Progress, Validation, wccn};
 use crate::model::{Params, Recipe};
-use crate::runtime::ort::{self, SessionOptions};
+use crate::runtime::ort;
 use crate::runtime::{Device, Options};
 use crate::step::{StepGraph, Target, build, exported_params, learning_rate};
 use crate::tower::Accuracy;
@@ -65,6 +67,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
         let why = "learns from a teacher, whose embeddings the material lacks";
         return Err(Error::invalid(format!("recipe {}", job.recipe.name), why));
     }
+    let team = job.team.fit(job.recipe, job.session.device)?;
     let graph = graph(job.recipe, job.material, job.session.device)?;
     let identity = Identity::new(job.recipe, &job.material.facts)?;
     let _lock = job.folder.lock()?;
@@ -73,8 +76,10 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
     if let Some(difference) = first.by.as_ref().and_then(|earlier| by.difference(earlier)) {
         observer.note(&difference);
     }
-    let options = SessionOptions { threads: by.threads, ..job.session.clone() };
-    let stepper = Stepper::new(&graph, first.state, &job.library, &options)?;
+    let options = job.options(by.threads);
+    Beginning { step: first.step, threads: by.threads, digest: identity.digest(&by.onnx_runtime)? }
+        .tell(&team)?;
+    let stepper = Stepper::with_team(&graph, first.state, &job.library, &options, &team)?;
     job.folder.keep_model(job.recipe)?;
     job.folder.begin(&identity, &graph, first.step)?;
 
@@ -84,6 +89,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
         identity: &identity,
         by: &by,
         stepper,
+        team,
         log: Log::new(job.material.sampler.batch_images()),
         events: Events::create(job.folder.path(), first.step)?,
         saved: (Instant::now(), first.step),
@@ -91,7 +97,11 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
         validation: None,
         evaluated: None,
     };
-    run.steps(first.step, observer)?;
+    let done = run.steps(first.step, observer);
+    if matches!(done, Ok(()) | Err(Error::Interrupted(_))) {
+        run.stepper.end(done.is_ok())?;
+    }
+    done?;
     let params = run.evaluated.take().map_or_else(|| run.params(), Ok)?;
     let params_step = job.folder.finish(job.recipe.steps, &params)?;
     Ok(FinishedRun {
@@ -131,11 +141,15 @@ fn first_state(
     }
 }
 
-/// Where this job computes; threads that were not asked for are those of the run's earlier part.
+/// Where this job computes; threads that were not asked for are those of the run's earlier part. Of workers each has
+/// one: the last bits may depend on how many share a node, and must not depend on the machine.
 fn surroundings(job: &Job, earlier: Option<&Surroundings>) -> Result<Surroundings> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let usual = || match job.recipe.micro_batch {
+        Some(_) => 1,
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
     let threads = match job.session.threads {
-        0 => earlier.map_or_else(cores, |e| e.threads),
+        0 => earlier.map_or_else(usual, |e| e.threads),
         asked => asked,
     };
     let onnx_runtime = ort::library(&job.library)?.version.to_string();
@@ -149,6 +163,7 @@ struct Run<'a> {
     identity: &'a Identity,
     by: &'a Surroundings,
     stepper: Stepper,
+    team: Team,
     log: Log,
     events: Events,
     /// When the last checkpoint was written, and after which step.
@@ -169,7 +184,7 @@ impl Run<'_> {
 
     fn steps(&mut self, done: u64, observer: &mut dyn Observer) -> Result<()> {
         let recipe = self.job.recipe;
-        let mut feed = Feed::start(self.job.material, recipe, &self.graph.masks, done..recipe.steps)?;
+        let mut feed = Feed::start(self.job.material, recipe, self.graph, &self.team, done..recipe.steps)?;
         for step in done + 1..=recipe.steps {
             let begin = Instant::now();
             let inputs = feed.next()?;

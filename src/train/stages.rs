@@ -3,12 +3,14 @@
 
 use super::teacher::Asking;
 use super::{
-    Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, fitted, graph, train,
+    Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, Team, fitted, follow,
+    graph, train,
 };
 use crate::export::with_model;
 use crate::image::{Frame, Triage};
 use crate::model::recipe::Tower;
 use crate::model::{BatchNorm, OnnxTower, Params, Recipe, read_params, shipped_params};
+use crate::onnx::ModelProto;
 use crate::report::plot::{Chart, Series, Style};
 use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Device, Lookup, Options};
@@ -133,8 +135,10 @@ pub struct Training<'a> {
     pub device: Device,
     /// As in [`SessionOptions`].
     pub tf32: bool,
-    /// Threads of ONNX Runtime; 0: those of the checkpoint, else one a core.
+    /// Threads of ONNX Runtime; 0: those of the checkpoint, else one a core, or one a worker.
     pub threads: usize,
+    /// Who shares the micro-batches of recipes that have some.
+    pub team: Team,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,
     /// When checkpoints are due.
@@ -153,7 +157,7 @@ pub struct Stage<'a> {
     pub images: usize,
     /// Classes, as the loss numbers them.
     pub classes: usize,
-    /// Where it is trained, in words.
+    /// Where it is trained and by whom, in words.
     pub place: &'a str,
     /// Its run folder.
     pub folder: &'a Path,
@@ -175,16 +179,56 @@ impl Training<'_> {
         let Fitted { recipe, mut material, notes } = fitted(recipe, self.data, self.triage)?;
         let recipe = &recipe;
         notes.iter().for_each(|text| observer.note(text));
+        let team = self.team.fit(recipe, self.device)?;
         if !resume {
             folder.refuse_to_overwrite()?;
         }
-        material.teacher = self.teacher(recipe, &material, folder, observer)?.map(Arc::new);
+        let rows = self.teacher(recipe, &material, folder, observer)?;
+        material.teacher = self.taught(recipe, &material, rows)?;
         let start = match &recipe.init_from {
             Some(from) if !(resume && folder.has_checkpoint()) => {
                 Some(self.first_stage(from, folder.path(), observer)?)
             }
-            _ => None,
+            Some(_) => self.team.agree(false).map(|_| None)?,
+            None => None,
         };
+        let job = self.job(recipe, &material, folder.clone());
+        observer.begins(&Stage {
+            recipe,
+            images: material.training.len(),
+            classes: material.classes.count,
+            place: &team.told(&job.session.place()),
+            folder: folder.path(),
+        });
+        let evaluator = self.evaluator(recipe, &material, observer);
+        let job = Job { start, resume, evaluator: evaluator.as_ref(), ..job };
+        let finished = train(&job, observer)?;
+        if let Err(error) = draw_loss(folder) {
+            observer.note(&format!("no loss.png: {:#}", anyhow::Error::from(error)));
+        }
+        Ok(finished)
+    }
+
+    /// What [`Training::run`] is at the team's other processes, which neither read nor write runs. Whether the run is
+    /// finished, and not stopped.
+    ///
+    /// # Errors
+    /// As [`follow`].
+    pub fn follow(&self, recipe: &Recipe) -> Result<bool> {
+        let Fitted { recipe, mut material, .. } = fitted(recipe, self.data, self.triage)?;
+        self.team.fit(&recipe, self.device)?;
+        material.teacher = self.taught(&recipe, &material, None)?;
+        if let Some(from) = &recipe.init_from
+            && self.team.agree(false)?
+            && !self.follow(&self.changes.of_first_stage().recipe(from)?)?
+        {
+            return Ok(false);
+        }
+        follow(&self.job(&recipe, &material, Folder::new("")))
+    }
+
+    /// A run from its beginning, not evaluated.
+    fn job<'a>(&'a self, recipe: &'a Recipe, material: &'a Material, folder: Folder) -> Job<'a> {
         let session = SessionOptions {
             device: self.device,
             tf32: self.tf32,
@@ -192,32 +236,36 @@ impl Training<'_> {
             spinning: true,
             ..SessionOptions::default()
         };
-        observer.begins(&Stage {
+        Job {
             recipe,
-            images: material.training.len(),
-            classes: material.classes.count,
-            place: &session.place(),
-            folder: folder.path(),
-        });
-        let evaluator = self.evaluator(recipe, &material, observer);
-        let job = Job {
-            recipe,
-            material: &material,
-            folder: folder.clone(),
+            material,
+            folder,
             library: self.library.clone(),
             session,
-            start,
-            resume,
-            evaluator: evaluator.as_ref(),
+            team: self.team.clone(),
+            start: None,
+            resume: false,
+            evaluator: None,
             log_every: self.log_every,
             checkpoints: self.checkpoints,
             stop: self.stop,
-        };
-        let finished = train(&job, observer)?;
-        if let Err(error) = draw_loss(folder) {
-            observer.note(&format!("no loss.png: {:#}", anyhow::Error::from(error)));
         }
-        Ok(finished)
+    }
+
+    /// The teacher's rows that rank 0 has, at every process.
+    fn taught(
+        &self,
+        recipe: &Recipe,
+        material: &Material,
+        rows: Option<Array2<f32>>,
+    ) -> Result<Option<Arc<Array2<f32>>>> {
+        let Some(distil) = recipe.loss.distil() else { return Ok(None) };
+        let shape = [material.training.len(), distil.dim];
+        let mut rows = rows.map_or_else(|| vec![0.0; shape[0] * shape[1]], |rows| rows.into_iter().collect());
+        self.team.ranks.broadcast(&mut rows)?;
+        let rows = Array2::from_shape_vec(shape, rows);
+        rows.map(|rows| Some(Arc::new(rows)))
+            .map_err(|e| Error::invalid_because("loss.distil", "the teacher's rows have another shape", e))
     }
 
     /// What the recipe's teacher makes of the training pictures, where it has one.
@@ -256,15 +304,18 @@ impl Training<'_> {
     /// one, which is trained now, beside the folder `main` of the run that starts from it, unless it has been.
     fn first_stage(&self, from: &str, main: &Path, observer: &mut dyn Observer) -> Result<Params> {
         let given = Folder::new(from);
-        if given.params().exists() {
-            return Ok(read_params(&given.params())?.0);
-        }
-        if let Some(shipped) = shipped_params(from) {
-            return shipped;
+        let found = match given.params().exists() {
+            true => Some(read_params(&given.params()).map(|(params, _)| params)),
+            false => shipped_params(from),
+        };
+        if let Some(params) = found.transpose()? {
+            return self.team.agree(false).map(|_| params);
         }
         let recipe = self.changes.of_first_stage().recipe(from)?;
         let folder = Folder::new(main.parent().unwrap_or(Path::new("")).join(&recipe.name));
-        if folder.params().exists() {
+        let trained = folder.params().exists();
+        self.team.agree(!trained)?;
+        if trained {
             must_be_trained_by(&fitted(&recipe, self.data, self.triage)?.recipe, &folder)?;
         } else {
             self.run(&recipe, &folder, folder.has_checkpoint(), observer)?;
@@ -301,8 +352,11 @@ fn draw_loss(folder: &Folder) -> Result<()> {
 pub struct GraphFile {
     /// The recipe's name.
     pub recipe: String,
-    /// The file.
+    /// The file: the whole step, or its end.
     pub graph: PathBuf,
+    /// Where the recipe has micro-batches, the files of what comes before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PathBuf>,
 }
 
 /// Writes a recipe's training graph: into `out`, else its folder of the repository, else its run folder.
@@ -322,9 +376,12 @@ pub fn write_graph(
     let shipped = Some(shipped).filter(|folder| folder.join("recipe.json").exists());
     let folder = out.map(Path::to_path_buf).or(shipped).unwrap_or_else(|| run_folder(&recipe));
     std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    let path = folder.join("train.onnx");
-    files::replace(&path, &graph.model.encode_to_vec())?;
-    Ok(GraphFile { recipe: recipe.name.clone(), graph: path })
+    let write = |(name, model): (&str, &ModelProto)| {
+        let path = folder.join(name);
+        files::replace(&path, &model.encode_to_vec()).map(|()| path)
+    };
+    let mut parts = graph.files().into_iter().map(write).collect::<Result<Vec<_>>>()?;
+    Ok(GraphFile { recipe: recipe.name.clone(), graph: parts.remove(0), parts })
 }
 
 /// Where a recipe is trained unless told otherwise.

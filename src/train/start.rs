@@ -59,6 +59,13 @@ pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted
         let (large, small) = (told(&recipe.sampling), told(&sampling));
         notes.push(format!("the data are too few for the batches {large}; they are {small}"));
         recipe.sampling = sampling;
+        let fitting = recipe.clone().with_fitting_micro_batch();
+        if let (Some(large), Some(small)) = (recipe.micro_batch, fitting.micro_batch)
+            && large != small
+        {
+            notes.push(format!("micro-batches of {large} images do not divide them; they have {small}"));
+        }
+        recipe = fitting;
     }
     notes.extend(word_on_colours(&recipe).map(String::from));
     let material = Material::new(&recipe, all)?;

@@ -1,16 +1,18 @@
 //! One training step after another on a session, the state handed from each to the next.
 
-use super::feed::Inputs;
+use super::feed::{Named, StepInputs};
+use super::ranks::Team;
+use super::tensors::{failed, flat, output, session, tensor, to_host};
+use super::workers::{State, Workers};
 use crate::model::Params;
-use crate::runtime::ort::{NAME, SessionOptions, builder};
-use crate::runtime::{Device, Lookup, OptLevel};
-use crate::sample::Targets;
+use crate::runtime::ort::SessionOptions;
+use crate::runtime::{Device, Lookup};
 use crate::step::StepGraph;
 use crate::{Error, Result};
-use ndarray::{Array, ArrayD, IxDyn};
+use ndarray::{ArrayD, IxDyn};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
-use ort::value::{DynValue, Tensor};
+use ort::value::DynValue;
 use prost::Message;
 use std::borrow::Cow;
 
@@ -29,21 +31,33 @@ pub struct Stepper {
     graph: StepGraph,
     /// Values of the state, in the graph's order. They never leave the device until asked for.
     state: Vec<DynValue>,
-    device: Device,
+    options: SessionOptions,
+    /// Who computes the sums of a step by micro-batches.
+    workers: Option<Workers>,
 }
 
 impl Stepper {
-    /// A session for `graph` that begins with `state` (keyed by state input).
+    /// A session for `graph` that begins with `state` (keyed by state input). A step by micro-batches has one worker.
     ///
     /// # Errors
-    /// Those of `session`; a state that lacks a tensor of the graph.
-    pub fn new(
+    /// Those of the session; a state that lacks a tensor of the graph.
+    pub fn new(graph: &StepGraph, state: Params, library: &Lookup, options: &SessionOptions) -> Result<Self> {
+        Self::with_team(graph, state, library, options, &Team::default())
+    }
+
+    /// The same, with a team to share micro-batches.
+    ///
+    /// # Errors
+    /// As [`Stepper::new`].
+    pub fn with_team(
         graph: &StepGraph,
         mut state: Params,
         library: &Lookup,
         options: &SessionOptions,
+        team: &Team,
     ) -> Result<Self> {
         let session = session(&graph.model.encode_to_vec(), library, options)?;
+        let workers = Workers::of(graph, team, library, options)?;
         let values = graph.state.iter().map(|spec| {
             let array = state.remove(&spec.input).filter(|a| a.shape() == spec.shape);
             let array = array.ok_or_else(|| {
@@ -52,19 +66,43 @@ impl Stepper {
             tensor(spec.shape.clone(), flat(array))
         });
         let state = values.collect::<Result<_>>()?;
-        Ok(Self { session, graph: graph.clone(), state, device: options.device })
+        Ok(Self { session, graph: graph.clone(), state, options: options.clone(), workers })
     }
 
     /// Runs step `step` (1 is the first) with the learning rate `lr`.
     ///
     /// # Errors
-    /// Inputs that do not fit the graph; a failure of the runtime.
-    pub fn step(&mut self, inputs: Inputs, lr: f32, step: u64) -> Result<Measured> {
-        let own = self.own_inputs(inputs, lr, step)?;
-        match self.device {
+    /// Inputs that do not fit the graph; a failure of the runtime, or of another process of the team.
+    pub fn step(&mut self, inputs: impl Into<StepInputs>, lr: f32, step: u64) -> Result<Measured> {
+        let mut own = self.taken(inputs.into())?;
+        own.push(("lr".into(), tensor(vec![], vec![lr])?));
+        // Inputs that the graph does not use (the step number under SGD) are still its inputs.
+        own.push(("step".into(), tensor(vec![], vec![step as f32])?));
+        match self.options.device {
             Device::Cpu => self.step_on_host(own),
             Device::Cuda => self.step_on_device(own),
         }
+    }
+
+    /// Ends the work of the team's other processes, because the run is finished or the user wants to stop.
+    ///
+    /// # Errors
+    /// Where one of them is gone.
+    pub fn end(&self, finished: bool) -> Result<()> {
+        self.workers.as_ref().map_or(Ok(()), |workers| workers.end(finished))
+    }
+
+    /// What the graph takes of a batch: the batch itself, or the sums over its micro-batches.
+    fn taken(&mut self, inputs: StepInputs) -> Result<Named> {
+        if let Some(workers) = &mut self.workers {
+            let names = self.graph.state.iter().map(|spec| spec.input.as_str());
+            let state: State = names.zip(&self.state).collect();
+            workers.tell(&state)?;
+            return workers.sums(inputs, &state);
+        }
+        let whole = inputs.parts.into_iter().next();
+        let whole = whole.ok_or_else(|| Error::invalid("a step", "has no batch"))?;
+        whole.named(&self.graph.batch, &self.graph.masks)
     }
 
     /// The state as arrays, keyed by state input.
@@ -73,7 +111,7 @@ impl Stepper {
     /// A failure of the runtime to hand it over.
     pub fn state(&self) -> Result<Params> {
         let pairs = self.graph.state.iter().zip(&self.state).map(|(spec, value)| {
-            let values = to_host(value, self.device)?;
+            let values = to_host(value, self.options.device)?;
             let array = ArrayD::from_shape_vec(IxDyn(&spec.shape), values);
             Ok((
                 spec.input.clone(),
@@ -83,31 +121,8 @@ impl Stepper {
         pairs.collect()
     }
 
-    /// Batch, masks, learning rate and step number, by name.
-    fn own_inputs(&self, inputs: Inputs, lr: f32, step: u64) -> Result<Vec<(String, DynValue)>> {
-        let images = inputs.batch.images;
-        let mut own = vec![
-            ("batch.images".into(), tensor(images.shape().to_vec(), flat(images))?),
-            ("lr".into(), tensor(vec![], vec![lr])?),
-            ("step".into(), tensor(vec![], vec![step as f32])?),
-        ];
-        match inputs.batch.targets {
-            Targets::Same(same) => own.push(("batch.same".into(), tensor(vec![same.len()], same)?)),
-            Targets::Labels(labels) => own.push(("batch.labels".into(), tensor(vec![labels.len()], labels)?)),
-            Targets::Episode => {}
-        }
-        if let Some(rows) = inputs.teacher {
-            own.push(("batch.teacher".into(), tensor(rows.shape().to_vec(), flat(rows))?));
-        }
-        for (spec, mask) in self.graph.masks.iter().zip(inputs.masks) {
-            own.push((spec.name.clone(), tensor(spec.shape.clone(), flat(mask))?));
-        }
-        // Inputs that the graph does not use (the step number under SGD) are still its inputs.
-        Ok(own)
-    }
-
     /// The outputs of one run are the inputs of the next; nothing is copied.
-    fn step_on_host(&mut self, own: Vec<(String, DynValue)>) -> Result<Measured> {
+    fn step_on_host(&mut self, own: Named) -> Result<Measured> {
         let mut feed: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
             own.into_iter().map(|(name, value)| (Cow::Owned(name), SessionInputValue::from(value))).collect();
         for (spec, value) in self.graph.state.iter().zip(&self.state) {
@@ -122,10 +137,15 @@ impl Stepper {
 
     /// New state tensors are bound anew before every run: a buffer bound once would be written while
     /// it is read.
-    fn step_on_device(&mut self, own: Vec<(String, DynValue)>) -> Result<Measured> {
+    fn step_on_device(&mut self, own: Named) -> Result<Measured> {
         let bound = |e| failed("bind the state to the device", e);
-        let device = MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default)
-            .map_err(bound)?;
+        let device = MemoryInfo::new(
+            AllocationDevice::CUDA,
+            self.options.ordinal,
+            AllocatorType::Device,
+            MemoryType::Default,
+        )
+        .map_err(bound)?;
         let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)
             .map_err(bound)?;
         let mut binding = self.session.create_binding().map_err(bound)?;
@@ -147,28 +167,10 @@ impl Stepper {
     }
 }
 
-/// A session for the graph. On CUDA a node that would go to the CPU is an error, for it would copy its
-/// operands over the bus at every step.
-fn session(model: &[u8], library: &Lookup, options: &SessionOptions) -> Result<Session> {
-    // The last level's blocked layout is for weights that are constants: here it gains nothing, and moves
-    // of tensors in and out of it took a tenth of a step.
-    let options = SessionOptions { level: options.level.min(OptLevel::Extended), ..options.clone() };
-    let mut builder = builder(library, &options)?;
-    if options.device == Device::Cuda {
-        let strict = builder.with_disable_cpu_fallback();
-        builder = strict.map_err(|e| failed("configure a session", ort::Error::<()>::from(e)))?;
-    }
-    builder.commit_from_memory(model).map_err(|e| failed("load the training graph", e))
-}
-
 /// Takes the measurements and the new state out of a run's outputs.
 fn collect(graph: &StepGraph, outputs: &mut SessionOutputs) -> Result<(Measured, Vec<DynValue>)> {
     let scalar = |name: &str| -> Result<f32> {
-        let value =
-            outputs.get(name).ok_or_else(|| Error::invalid(name, "is no output of the training graph"))?;
-        let (_, data) =
-            value.try_extract_tensor::<f32>().map_err(|e| failed("hand over a measurement", e))?;
-        data.first().copied().ok_or_else(|| Error::invalid(name, "is empty"))
+        output(outputs, name)?.first().copied().ok_or_else(|| Error::invalid(name, "is empty"))
     };
     let loss = scalar("loss")?;
     let own_name = |name: &String| name.strip_prefix("metric.").unwrap_or(name).to_string();
@@ -181,40 +183,4 @@ fn collect(graph: &StepGraph, outputs: &mut SessionOutputs) -> Result<(Measured,
     });
     let state = state.collect::<Result<_>>()?;
     Ok((Measured { loss, metrics }, state))
-}
-
-fn tensor<T>(shape: Vec<usize>, data: Vec<T>) -> Result<DynValue>
-where
-    T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
-{
-    Tensor::from_array((shape, data)).map(Tensor::into_dyn).map_err(|e| failed("take over a tensor", e))
-}
-
-/// The elements in order of the shape; not copied where they lie so already.
-fn flat<T: Clone, D: ndarray::Dimension>(array: Array<T, D>) -> Vec<T> {
-    if !array.is_standard_layout() {
-        return array.iter().cloned().collect();
-    }
-    let length = array.len();
-    match array.into_raw_vec_and_offset() {
-        (elements, offset) if offset.unwrap_or(0) == 0 && elements.len() == length => elements,
-        (elements, offset) => elements[offset.unwrap_or(0)..][..length].to_vec(),
-    }
-}
-
-fn to_host(value: &DynValue, device: Device) -> Result<Vec<f32>> {
-    let told = |e| failed("hand over the state", e);
-    let read =
-        |value: &DynValue| value.try_extract_tensor::<f32>().map(|(_, data)| data.to_vec()).map_err(told);
-    match device {
-        Device::Cpu => read(value),
-        Device::Cuda => {
-            let on_device = value.view().downcast::<ort::value::TensorValueType<f32>>().map_err(told)?;
-            read(&on_device.to(AllocationDevice::CPU, 0).map_err(told)?.into_dyn())
-        }
-    }
-}
-
-fn failed(action: &str, source: ort::Error) -> Error {
-    Error::Runtime { runtime: NAME, action: action.into(), source: Box::new(source) }
 }

@@ -8,7 +8,7 @@ use super::node::{Made, Node, Value};
 use super::products::Convolution;
 use super::{elementwise, layout, norms, pools, products};
 use crate::graph::{Channels, DType, Expr, Graph};
-use crate::model::forward::{Forward, MaskSpec, Mode};
+use crate::model::forward::{Forward, MaskSpec, Mode, Statistic};
 use crate::onnx::{DType as Element, GraphProto, ModelProto, NodeProto, Operator, numbers};
 use crate::op::{self, Call, Type, highest_opset};
 use crate::{Error, Result};
@@ -235,7 +235,7 @@ pub(super) fn lower<'a, 'g>(
     let last = graph.output.first().and_then(|output| lower.values.get(output.name()));
     let last = last.ok_or_else(|| Error::invalid("the model", "no node gives its output"))?;
     let embedding = last.expr(g);
-    Ok(Forward { embedding, parts: Vec::new(), masks: lower.masks, next_stats: lower.stats })
+    Ok(Forward { embedding, parts: Vec::new(), masks: lower.masks, stats: lower.stats })
 }
 
 struct Lower<'a, 'g> {
@@ -251,8 +251,8 @@ struct Lower<'a, 'g> {
     convolutions: HashMap<&'a str, Convolution<'g>>,
     faults: Faults,
     masks: Vec<MaskSpec>,
-    /// Running statistics after the step.
-    stats: Vec<(String, Expr<'g>)>,
+    /// What moves running statistics.
+    stats: Vec<Statistic<'g>>,
 }
 
 impl<'a, 'g> Lower<'a, 'g> {
@@ -364,11 +364,11 @@ impl<'a, 'g> Lower<'a, 'g> {
         let stored = |i: usize| n.proto.input.get(i).and_then(|name| (self.learned)(name));
         match (self.mode, stored(3), stored(4)) {
             (Mode::Train, Some((mean, old_mean)), Some((var, old_var))) => {
-                let (y, next) = norms::by_batch(n, old_mean, old_var)?;
-                for (name, next) in [mean, var].into_iter().zip(next) {
+                let (y, stats) = norms::by_batch(n, (mean, old_mean), (var, old_var))?;
+                for stat in stats {
                     // Where layers share their statistics, the last step counts.
-                    self.stats.retain(|(known, _)| known != name);
-                    self.stats.push((name.into(), next));
+                    self.stats.retain(|known| known.name != stat.name);
+                    self.stats.push(stat);
                 }
                 Ok(y)
             }

@@ -3,6 +3,7 @@
 use super::node::{Made, Node};
 use super::products::Convolution;
 use crate::graph::{Channels, Expr};
+use crate::model::forward::Statistic;
 
 /// A reduction that keeps the axes, brought to the node's own shape.
 pub(super) fn reduce<'g>(n: &Node<'_, 'g>, keeping: fn(Expr<'g>, &[i64]) -> Expr<'g>) -> Made<'g> {
@@ -104,23 +105,23 @@ pub(super) fn by_file<'g>(n: &Node<'_, 'g>, behind: Option<&Convolution<'g>>) ->
     }
 }
 
-/// The same by the statistics of the batch, and the running ones after it. Like everyone's, the running variance
-/// is the unbiased estimate.
+/// The same by the statistics of the batch, and what moves the running ones of these names. Like everyone's, the
+/// running variance is the unbiased estimate.
 pub(super) fn by_batch<'g>(
     n: &Node<'_, 'g>,
-    mean: Expr<'g>,
-    var: Expr<'g>,
-) -> Result<(Expr<'g>, [Expr<'g>; 2]), String> {
+    mean: (&str, Expr<'g>),
+    var: (&str, Expr<'g>),
+) -> Result<(Expr<'g>, [Statistic<'g>; 2]), String> {
     let x = n.x(0)?;
     let (scale, shift) = (per_channel(n.x(1)?, x)?, per_channel(n.x(2)?, x)?);
     let normal = x.batch_norm(scale, shift, n.proto.float_or("epsilon", 1e-5), Channels::First);
-    let count = x.count() / mean.count();
+    let count = x.count() / mean.1.count();
     let unbiased = count as f32 / (count.max(2) - 1) as f32;
     // The file's momentum is the share of the old.
     let share = 1.0 - n.proto.float_or("momentum", 0.9);
-    let next = |old: Expr<'g>, batch: Expr<'g>, factor: f32| {
-        let batch = batch.reshape(&old.shape()).stop_gradient();
-        old + (batch * factor - old) * share
+    let stat = |(name, old): (&str, Expr<'g>), batch: Expr<'g>, factor: f32| {
+        let batch = batch.reshape(&old.shape()).stop_gradient() * factor;
+        Statistic { name: name.into(), batch, share }
     };
-    Ok((normal.y, [next(mean, normal.mean, 1.0), next(var, normal.var, unbiased)]))
+    Ok((normal.y, [stat(mean, normal.mean, 1.0), stat(var, normal.var, unbiased)]))
 }

@@ -119,7 +119,7 @@ fn built(backbone: &Backbone, how: &OnnxTower, mode: Mode) -> (Vec<String>, Vec<
     g.output("y", made.embedding);
     let model = g.to_model().unwrap();
     let masks = made.masks.iter().map(|m| format!("{} {:?} {}", m.name, m.shape, m.keep)).collect();
-    let stats = made.next_stats.into_iter().map(|(name, _)| name).collect();
+    let stats = made.stats.into_iter().map(|stat| stat.name).collect();
     (masks, stats, model.graph.unwrap().node.iter().filter_map(NodeProto::operator).collect())
 }
 

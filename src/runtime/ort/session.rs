@@ -14,6 +14,8 @@ use std::path::Path;
 pub struct SessionOptions {
     /// Where it runs.
     pub device: Device,
+    /// Which of the machine's devices, from 0.
+    pub ordinal: i32,
     /// On CUDA, whether products and convolutions may round their operands to TF32, which has 10 bits of
     /// mantissa: some times faster, equal to about three digits.
     pub tf32: bool,
@@ -30,6 +32,7 @@ impl From<&Options> for SessionOptions {
     fn from(options: &Options) -> Self {
         Self {
             device: options.device,
+            ordinal: 0,
             tf32: false,
             threads: options.threads,
             level: options.level.unwrap_or_default(),
@@ -83,7 +86,7 @@ pub fn builder(lookup: &Lookup, options: &SessionOptions) -> Result<SessionBuild
     })?;
     match options.device {
         Device::Cpu => Ok(configured),
-        Device::Cuda => with_cuda(configured, options.tf32),
+        Device::Cuda => with_cuda(configured, options),
     }
 }
 
@@ -110,7 +113,8 @@ fn configure(
 }
 
 /// CUDA or an error: without `error_on_failure` the session would run on the CPU in silence.
-fn with_cuda(builder: SessionBuilder, tf32: bool) -> Result<SessionBuilder> {
-    let cuda = ep::CUDA::default().with_tf32(tf32).build().error_on_failure();
+fn with_cuda(builder: SessionBuilder, options: &SessionOptions) -> Result<SessionBuilder> {
+    let cuda = ep::CUDA::default().with_device_id(options.ordinal).with_tf32(options.tf32);
+    let cuda = cuda.build().error_on_failure();
     builder.with_execution_providers([cuda]).map_err(|source| cannot(ort::Error::<()>::from(source)))
 }

@@ -1,7 +1,7 @@
 //! Losses on classes: a softmax over a classifier's rows, proxies, other drawings, or means of supports.
 
-use super::Parts;
 use super::related::{Related, equality};
+use super::{Metric, Parts};
 use crate::graph::{DType, Expr};
 use crate::model::unit_length;
 use crate::step::TrainingClasses;
@@ -19,7 +19,7 @@ pub(super) fn softmax<'g>(
     let logits = embedding.linear(weight, Some(bias));
     let truth = labels.one_hot(logits.dim(1));
     let accuracy = accuracy(logits, truth);
-    Parts { loss: cross_entropy(logits, truth), metrics: vec![("accuracy", accuracy)] }
+    Parts { loss: cross_entropy(logits, truth), metrics: vec![Metric::new("accuracy", accuracy)] }
 }
 
 /// Softmax over `s·(cos(x, wⱼ) − m·[j = y])` (CosFace), siblings of y left out.
@@ -38,7 +38,7 @@ impl Cosine<'_> {
         let logits = self.without_siblings(cosines, truth, labels);
         let accuracy = accuracy(logits, truth);
         let logits = logits - truth * (self.scale * self.margin);
-        Parts { loss: cross_entropy(logits, truth), metrics: vec![("accuracy", accuracy)] }
+        Parts { loss: cross_entropy(logits, truth), metrics: vec![Metric::new("accuracy", accuracy)] }
     }
 
     fn without_siblings<'g>(&self, logits: Expr<'g>, truth: Expr<'g>, labels: Expr<'g>) -> Expr<'g> {
@@ -66,7 +66,7 @@ pub(super) fn contrast<'g>(
     let picked = (logits.log_softmax(1) * positive).sum(&[1]);
     let loss = -(picked / positive.sum(&[1]).max(1.0)).mean(&[0]);
     let accuracy = nearest_is_positive(logits, positive);
-    Parts { loss, metrics: vec![("accuracy", accuracy)] }
+    Parts { loss, metrics: vec![Metric::new("accuracy", accuracy)] }
 }
 
 /// Share of rows whose greatest logit is one of the positives'.
@@ -85,7 +85,7 @@ pub(super) fn prototype(embedding: Expr<'_>, way: usize, shot: usize, queries: u
     let labels: Vec<i64> = (0..way as i64).flat_map(|class| std::iter::repeat_n(class, queries)).collect();
     let truth = embedding.graph().ints(&labels).one_hot(way);
     let accuracy = accuracy(logits, truth);
-    Parts { loss: cross_entropy(logits, truth), metrics: vec![("accuracy", accuracy)] }
+    Parts { loss: cross_entropy(logits, truth), metrics: vec![Metric::new("accuracy", accuracy)] }
 }
 
 /// `2·q·p − ‖q‖² − ‖p‖²`: `[Q, D]`, `[P, D]` → `[Q, P]`.

@@ -6,7 +6,7 @@ mod related;
 mod taught;
 
 use super::TrainingClasses;
-use super::batch::{Batch, Targets};
+use super::batch::{Known, Targets};
 use crate::graph::Expr;
 use crate::model::recipe::Loss;
 use crate::model::{ParamSpec, Recipe, Role, embedding_dim};
@@ -19,8 +19,24 @@ use std::collections::BTreeMap;
 pub(super) struct Parts<'g> {
     /// `float32 []`.
     pub loss: Expr<'g>,
-    /// Names and `float32 []`.
-    pub metrics: Vec<(&'static str, Expr<'g>)>,
+    /// What is told beside it.
+    pub metrics: Vec<Metric<'g>>,
+}
+
+/// A mean over the batch that costs little beside the loss.
+pub(super) struct Metric<'g> {
+    pub name: &'static str,
+    /// `float32 []`.
+    pub value: Expr<'g>,
+    /// How many terms it is the mean of, `float32 []`, where that differs from batch to batch; of none it is 0.
+    pub terms: Option<Expr<'g>>,
+}
+
+impl<'g> Metric<'g> {
+    /// A mean over all images or pairs.
+    fn new(name: &'static str, value: Expr<'g>) -> Self {
+        Self { name, value, terms: None }
+    }
 }
 
 /// The parameters of the loss itself, layer `head`.
@@ -58,12 +74,12 @@ pub fn head_specs(recipe: &Recipe, classes: &TrainingClasses) -> Result<Vec<Para
 pub(super) fn build<'g>(
     recipe: &Recipe,
     classes: &TrainingClasses,
-    batch: &Batch<'g>,
+    known: &Known<'g>,
     embedding: Expr<'g>,
     values: &BTreeMap<String, Expr<'g>>,
 ) -> Result<Parts<'g>> {
-    let on_labels = |loss: &Loss| labelled(recipe, loss, classes, batch, embedding, values);
-    match (&recipe.loss, batch.teacher) {
+    let on_labels = |loss: &Loss| labelled(recipe, loss, classes, known.targets, embedding, values);
+    match (&recipe.loss, known.teacher) {
         (Loss::Distil(distil), Some(teacher)) => {
             let mut parts = taught::build(distil, embedding, teacher, values.get("head.teacher").copied());
             parts.loss = parts.loss * distil.weight;
@@ -82,11 +98,11 @@ fn labelled<'g>(
     recipe: &Recipe,
     loss: &Loss,
     classes: &TrainingClasses,
-    batch: &Batch<'g>,
+    targets: Targets<'g>,
     embedding: Expr<'g>,
     values: &BTreeMap<String, Expr<'g>>,
 ) -> Result<Parts<'g>> {
-    Ok(match (loss, batch.targets) {
+    Ok(match (loss, targets) {
         (Loss::Spring { margin }, Targets::Same(same)) => {
             pairs::spring(embedding, same, *margin, Pull::Square)
         }

@@ -1,7 +1,7 @@
 //! Losses on pairs: the second half of the batch belongs to the first, or every two drawings are a pair.
 
-use super::Parts;
 use super::related::Related;
+use super::{Metric, Parts};
 use crate::graph::{DType, Expr};
 use crate::step::TrainingClasses;
 
@@ -28,9 +28,11 @@ pub(super) fn spring<'g>(embedding: Expr<'g>, same: Expr<'g>, margin: f32, pull:
     };
     let terms = same * pull + different * (margin - distance).relu().squared();
     let loss = terms.mean(&[0]);
-    let metrics =
-        vec![("same", weighted_mean(distance, same)), ("different", weighted_mean(distance, different))];
-    Parts { loss, metrics }
+    let mean = |name, of: Expr<'g>| {
+        let (value, terms) = weighted_mean(distance, of);
+        Metric { name, value, terms: Some(terms) }
+    };
+    Parts { loss, metrics: vec![mean("same", same), mean("different", different)] }
 }
 
 /// Binary cross-entropy of `σ(z)`, `z = Σ αⱼ|aⱼ − bⱼ| + β`, as `max(z, 0) − z·y + ln(1 + e^−|z|)`.
@@ -38,7 +40,7 @@ pub(super) fn sigmoid<'g>(embedding: Expr<'g>, same: Expr<'g>, alpha: Expr<'g>, 
     let z = (pair_difference(embedding).abs() * alpha).sum(&[1]) + beta;
     let loss = binary_cross_entropy(z, same).mean(&[0]);
     let accuracy = 1.0 - told_wrong(z, same).mean(&[0]);
-    Parts { loss, metrics: vec![("accuracy", accuracy)] }
+    Parts { loss, metrics: vec![Metric::new("accuracy", accuracy)] }
 }
 
 /// As [`sigmoid`], of every two drawings of a batch of classes: half the mean over the similar pairs and half
@@ -56,10 +58,10 @@ pub(super) fn sigmoid_of_all<'g>(
     let z = sums.reshape(&[rows, rows]) + beta;
     let Related { positive, out } = Related::of(labels, classes);
     let negative = 1.0 - (positive + out);
-    let balanced = |x| (weighted_mean(x, positive) + weighted_mean(x, negative)) * 0.5;
+    let balanced = |x| (weighted_mean(x, positive).0 + weighted_mean(x, negative).0) * 0.5;
     let loss = balanced(binary_cross_entropy(z, positive));
     let accuracy = 1.0 - balanced(told_wrong(z, positive));
-    Parts { loss, metrics: vec![("accuracy", accuracy)] }
+    Parts { loss, metrics: vec![Metric::new("accuracy", accuracy)] }
 }
 
 /// `−ln σ(z)` where y is 1, `−ln(1 − σ(z))` where it is 0.
@@ -73,9 +75,10 @@ fn pair_difference(embedding: Expr<'_>) -> Expr<'_> {
     embedding.narrow(0, 0..rows / 2) - embedding.narrow(0, rows / 2..rows)
 }
 
-/// `Σ w·x / max(Σ w, 1)`, for weights of 0 and 1.
-fn weighted_mean<'g>(x: Expr<'g>, weights: Expr<'g>) -> Expr<'g> {
-    (x * weights).total() / weights.total().max(1.0)
+/// `Σ w·x / max(Σ w, 1)` and `Σ w`, for weights of 0 and 1.
+fn weighted_mean<'g>(x: Expr<'g>, weights: Expr<'g>) -> (Expr<'g>, Expr<'g>) {
+    let (sum, terms) = ((x * weights).total(), weights.total());
+    (sum / terms.max(1.0), terms)
 }
 
 /// 1 for pairs whose logit is positive where the classes differ, or is not where they agree; else 0.

@@ -1,6 +1,6 @@
 //! Losses on a teacher's embeddings of the same pictures, `[B, T]` (see [`Distil`]).
 
-use super::Parts;
+use super::{Metric, Parts};
 use crate::graph::Expr;
 use crate::model::recipe::{Distil, Likeness};
 use crate::model::unit_length;
@@ -17,18 +17,18 @@ pub(super) fn build<'g>(
     match distil.by {
         Likeness::Cosine => {
             let likeness = cosine();
-            Parts { loss: 1.0 - likeness, metrics: vec![("teacher", likeness)] }
+            Parts { loss: 1.0 - likeness, metrics: vec![Metric::new("teacher", likeness)] }
         }
         Likeness::Square => {
             let loss = (seen - teacher).squared().mean(&[0, 1]);
-            Parts { loss, metrics: vec![("teacher", cosine())] }
+            Parts { loss, metrics: vec![Metric::new("teacher", cosine())] }
         }
         Likeness::Relations => {
             let apart = (cosines(embedding) - cosines(teacher)).squared();
             // A picture and itself are no two pictures, and are alike for both.
             let batch = embedding.dim(0);
             let loss = apart.total() * (1.0 / (batch * (batch - 1).max(1)) as f32);
-            Parts { loss, metrics: vec![("apart", loss.sqrt())] }
+            Parts { loss, metrics: vec![Metric::new("apart", loss.sqrt())] }
         }
     }
 }

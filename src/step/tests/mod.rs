@@ -3,6 +3,7 @@
 
 mod graphs;
 mod losses;
+mod micro;
 mod optimisers;
 
 use super::*;

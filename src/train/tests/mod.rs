@@ -1,6 +1,8 @@
 //! The loop on ONNX Runtime, with data made here.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod team;
+
 use super::*;
 use crate::data::{Class, Dataset};
 use crate::model::{read_params, write_params};
@@ -103,30 +105,41 @@ struct Setup {
     material: Material,
     threads: usize,
     every_steps: u64,
+    team: Team,
 }
 
 impl Setup {
     fn new(recipe: Recipe) -> Self {
         let material = Material::new(&recipe, blots()).unwrap();
-        Self { recipe, material, threads: 1, every_steps: 4 }
+        Self { recipe, material, threads: 1, every_steps: 4, team: Team::default() }
     }
 
     fn train(&self, dir: &Path, resume: bool, seen: &mut Seen) -> Result<FinishedRun> {
         let (stop, evaluator) = (std::mem::take(&mut seen.stop), seen.evaluator.take());
-        let job = Job {
+        let job = Job { resume, evaluator: evaluator.as_ref(), ..self.job(dir, &stop) };
+        train(&job, &mut Watch(seen, &stop))
+    }
+
+    /// What another process than the first one does.
+    fn follow(&self) -> Result<bool> {
+        follow(&self.job(Path::new("nowhere"), &AtomicBool::new(false)))
+    }
+
+    fn job<'a>(&'a self, dir: &Path, stop: &'a AtomicBool) -> Job<'a> {
+        Job {
             recipe: &self.recipe,
             material: &self.material,
             folder: Folder::new(dir),
             library: Lookup::default(),
             session: SessionOptions { threads: self.threads, ..SessionOptions::default() },
+            team: self.team.clone(),
             start: None,
-            resume,
-            evaluator: evaluator.as_ref(),
+            resume: false,
+            evaluator: None,
             log_every: 5,
             checkpoints: Checkpoints { every: Duration::MAX, every_steps: self.every_steps },
-            stop: &stop,
-        };
-        train(&job, &mut Watch(seen, &stop))
+            stop,
+        }
     }
 
     fn evaluator(&self) -> Evaluator {
