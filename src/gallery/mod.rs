@@ -5,6 +5,7 @@
 
 pub mod calibrate;
 mod classify;
+mod indexed;
 pub mod page;
 mod pictures;
 mod store;
@@ -12,7 +13,8 @@ mod store;
 mod tests;
 mod threshold;
 
-pub use classify::{Answer, Candidate, Classifier, Shots};
+pub use classify::{Answer, Candidate, Classifier, Known, Shots};
+pub use indexed::{Indexed, Remote, USUAL_RECALL};
 pub use pictures::{
     Answered, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
 };
@@ -25,6 +27,7 @@ use crate::{Error, Result};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use store::{Packing, Store};
 
 /// The longest label, bytes.
@@ -65,6 +68,9 @@ pub struct Facts {
     /// Whether the gallery is calibrated again whenever it changes.
     #[serde(default)]
     pub calibrates_itself: bool,
+    /// The index by which its examples are found; without one all are looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexed: Option<Indexed>,
 }
 
 /// One known drawing.
@@ -124,6 +130,19 @@ pub struct Loaded {
     pub classes: Vec<u32>,
 }
 
+/// Waits for changes of a gallery by others.
+pub struct Watcher(Box<dyn store::Watch>);
+
+impl Watcher {
+    /// Waits for a change, at most for so long; tells whether there may have been one.
+    ///
+    /// # Errors
+    /// What the store fails in for good; that it cannot be reached for a while is none.
+    pub fn wait(&mut self, most: Duration) -> Result<bool> {
+        self.0.wait(most)
+    }
+}
+
 impl Gallery {
     /// Opens an existing gallery.
     ///
@@ -156,6 +175,7 @@ impl Gallery {
             threshold: None,
             identification: None,
             calibrates_itself: false,
+            indexed: None,
         };
         let gallery = Self::of(store::create(at, &facts)?, at)?;
         gallery.check(tower)?;
@@ -231,6 +251,7 @@ impl Gallery {
     pub fn enroll(&mut self, examples: &[Example]) -> Result<Enrolled> {
         for example in examples {
             check_label(&example.label)?;
+            check_source(&example.source)?;
             if example.embedding.len() != self.facts.dim {
                 let (has, needs) = (example.embedding.len(), self.facts.dim);
                 let why = format!("its embedding has {has} numbers; this gallery holds {needs}");
@@ -239,7 +260,7 @@ impl Gallery {
         }
         let (packing, now) = (self.packing(), now());
         let packed = examples.iter().map(|e| packing.pack(e, now)).collect::<Result<Vec<_>>>()?;
-        let added = self.store.add(&packed)?;
+        let added = self.store.add(&self.facts.tower_sha256, &packed)?;
         Ok(Enrolled { added, present: examples.len() as u64 - added })
     }
 
@@ -296,6 +317,28 @@ impl Gallery {
         Ok(Loaded { labels: labels.into_iter().map(|l| l.1).collect(), embeddings, classes })
     }
 
+    /// What there is to ask: its index, where it has one and each class is to be as near as its nearest example;
+    /// else, or where the answers are to be exact, all its embeddings.
+    ///
+    /// # Errors
+    /// As [`Gallery::load`].
+    pub fn known(&self, shots: Shots, exact: bool) -> Result<Known> {
+        match self.index_of(shots, exact) {
+            Some(index) => Remote::of(self, index).map(Known::Indexed),
+            None => self.load().map(Known::Whole),
+        }
+    }
+
+    /// The index that is asked then.
+    pub fn index_of(&self, shots: Shots, exact: bool) -> Option<&Indexed> {
+        self.facts.indexed.as_ref().filter(|_| shots == Shots::Best && !exact)
+    }
+
+    /// What tells of changes by others as they happen; none where the store does not.
+    pub fn watch(&self) -> Result<Option<Watcher>> {
+        Ok(self.store.watch()?.map(Watcher))
+    }
+
     /// Changes what it knows about itself.
     fn change_facts(&mut self, change: &dyn Fn(&mut Facts)) -> Result<()> {
         self.facts = self.store.change_facts(change)?;
@@ -328,6 +371,17 @@ pub fn check_label(label: &str) -> Result<()> {
         return Ok(());
     };
     Err(Error::invalid(format!("label {shown:?}"), why))
+}
+
+/// That every store can keep what an example came from.
+///
+/// # Errors
+/// Where it cannot.
+pub fn check_source(source: &str) -> Result<()> {
+    if source.contains('\0') {
+        return Err(Error::invalid(format!("source {source:?}"), "holds a zero byte, which cannot be kept"));
+    }
+    Ok(())
 }
 
 /// Seconds since 1970.

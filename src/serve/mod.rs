@@ -30,6 +30,7 @@ mod recogniser;
 mod refusal;
 mod server;
 mod shared;
+mod watch;
 #[cfg(test)]
 mod tests;
 
