@@ -84,7 +84,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("siamese enroll mine pictures", "folders of pictures/<class>/ become known"),
             ("siamese enroll mine new.png --label alpha", "one more example of one class"),
-            ("siamese enroll postgres://me@db.example/signs pictures", "into a gallery that many machines share"),
+            (
+                "siamese enroll postgres://me@db.example/signs pictures",
+                "into a gallery that many machines share",
+            ),
         ],
     ),
     ("list", &[("siamese list mine --examples", "")]),
@@ -95,6 +98,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("siamese merge mine theirs", ""),
             ("siamese merge postgres://me@db.example/signs mine", "a file's examples into a shared gallery"),
         ],
+    ),
+    (
+        "migrate",
+        &[(
+            "siamese migrate mine --tower omniglot-edge --pictures pictures",
+            "as if enrolled with another tower",
+        )],
     ),
     ("index", &[("siamese index postgres://me@db.example/signs", "from some ten thousand examples on")]),
     ("classify", &[("siamese classify mine new/*.png", "the nearest class of each picture")]),

@@ -95,6 +95,9 @@ pub fn list(context: &Context, arguments: &List) -> Result<Outcome> {
 fn listing_text(listing: &Listing) -> String {
     let Listing { facts, classes, .. } = listing;
     let mut text = format!("tower      {} (SHA-256 {})\n", facts.tower, facts.tower_sha256);
+    text.extend(
+        facts.former.iter().map(|f| format!("before     {} (SHA-256 {})\n", f.tower, f.tower_sha256)),
+    );
     text += &format!("distance   {}, {} numbers\n", facts.distance.name(), facts.dim);
     text += &thresholds(facts, listing.stale);
     if let Some(index) = &facts.indexed {

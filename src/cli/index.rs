@@ -36,7 +36,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     } else {
         let index = gallery.build_index(arguments.recall)?;
         if index.recall_at_1.share < arguments.recall {
-            note(format_args!("note: less than the {} % asked for; --exact looks at all", percent(arguments.recall)));
+            note(format_args!(
+                "note: less than the {} % asked for; --exact looks at all",
+                percent(arguments.recall)
+            ));
         }
         Some(index)
     };

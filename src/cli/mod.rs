@@ -21,6 +21,7 @@ mod inspect;
 mod interrupt;
 mod learn;
 mod man;
+mod migrate;
 #[cfg(feature = "ort")]
 mod model;
 mod output;
@@ -122,6 +123,8 @@ enum Verb {
     Remove(gallery::Remove),
     /// Add galleries of the same tower to a gallery.
     Merge(gallery::Merge),
+    /// Have a gallery go over to another tower, by the pictures of its examples.
+    Migrate(migrate::Arguments),
     /// Have a large gallery in a database searched by an index, and measure what it finds.
     Index(index::Arguments),
     /// Recognise pictures by a gallery.
@@ -201,6 +204,7 @@ impl Cli {
             Verb::List(arguments) => gallery::list(&self.context, arguments),
             Verb::Remove(arguments) => gallery::remove(&self.context, arguments),
             Verb::Merge(arguments) => gallery::merge(&self.context, arguments),
+            Verb::Migrate(arguments) => migrate::run(&self.context, arguments),
             Verb::Index(arguments) => index::run(&self.context, arguments),
             Verb::Classify(arguments) => classify::run(&self.context, arguments),
             #[cfg(feature = "serve")]

@@ -180,7 +180,10 @@ mod tests {
 
     fn ask(shots: Shots, query: f32, threshold: Option<f32>) -> Answer {
         let classifier = Classifier::new(known(), Distance::L1, shots, "g").unwrap();
-        classifier.classify(array![[query]].view(), 2, threshold.map(Rule::distance).as_ref()).unwrap().remove(0)
+        classifier
+            .classify(array![[query]].view(), 2, threshold.map(Rule::distance).as_ref())
+            .unwrap()
+            .remove(0)
     }
 
     #[test]

@@ -158,8 +158,11 @@ impl Gallery {
         }
         let questions = questions(&known.embeddings, &known.classes);
         let whole = Index::new(known.embeddings, known.classes, self.facts.distance.clone());
-        let truth: Vec<Option<f32>> =
-            whole.search(questions.view(), 1).iter().map(|hits| hits.first().map(|hit| hit.distance)).collect();
+        let truth: Vec<Option<f32>> = whole
+            .search(questions.view(), 1)
+            .iter()
+            .map(|hits| hits.first().map(|hit| hit.distance))
+            .collect();
         drop(whole);
         let mut index = Indexed {
             ef_search: WIDTHS[0],

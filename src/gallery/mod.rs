@@ -6,15 +6,17 @@
 pub mod calibrate;
 mod classify;
 mod indexed;
+mod migrate;
 pub mod page;
 mod pictures;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threshold;
 
 pub use classify::{Answer, Candidate, Classifier, Known, Shots};
 pub use indexed::{Indexed, Remote, USUAL_RECALL};
+pub use migrate::{Migration, calibrate_as, migrate};
 pub use pictures::{
     Answered, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
 };
@@ -71,6 +73,39 @@ pub struct Facts {
     /// The index by which its examples are found; without one all are looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexed: Option<Indexed>,
+    /// The towers that it went over from, the last one last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Former>,
+}
+
+/// A tower that a gallery once had.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Former {
+    /// Its name.
+    pub tower: String,
+    /// SHA-256 of its file.
+    pub tower_sha256: String,
+    /// When the gallery went over to another one, seconds since 1970.
+    pub until_unix_s: i64,
+}
+
+impl Facts {
+    /// Of a new gallery.
+    fn of(tower: &TowerSpec, tower_path: &Path) -> Self {
+        Self {
+            tower: tower.name.clone(),
+            tower_sha256: tower.sha256.clone(),
+            kind: tower.kind,
+            tower_path: tower_path.into(),
+            dim: tower.dim,
+            distance: tower.distance.clone(),
+            threshold: None,
+            identification: None,
+            calibrates_itself: false,
+            indexed: None,
+            former: Vec::new(),
+        }
+    }
 }
 
 /// One known drawing.
@@ -165,18 +200,7 @@ impl Gallery {
     /// # Errors
     /// As [`Gallery::open`], and where it belongs to another tower.
     pub fn create(at: &Location, tower: &TowerSpec, tower_path: &Path) -> Result<Self> {
-        let facts = Facts {
-            tower: tower.name.clone(),
-            tower_sha256: tower.sha256.clone(),
-            kind: tower.kind,
-            tower_path: lasting(tower_path),
-            dim: tower.dim,
-            distance: tower.distance.clone(),
-            threshold: None,
-            identification: None,
-            calibrates_itself: false,
-            indexed: None,
-        };
+        let facts = Facts::of(tower, &lasting(tower_path));
         let gallery = Self::of(store::create(at, &facts)?, at)?;
         gallery.check(tower)?;
         Ok(gallery)
@@ -249,17 +273,7 @@ impl Gallery {
     /// # Errors
     /// Where a label or an embedding cannot be kept.
     pub fn enroll(&mut self, examples: &[Example]) -> Result<Enrolled> {
-        for example in examples {
-            check_label(&example.label)?;
-            check_source(&example.source)?;
-            if example.embedding.len() != self.facts.dim {
-                let (has, needs) = (example.embedding.len(), self.facts.dim);
-                let why = format!("its embedding has {has} numbers; this gallery holds {needs}");
-                return Err(Error::invalid(&example.source, why));
-            }
-        }
-        let (packing, now) = (self.packing(), now());
-        let packed = examples.iter().map(|e| packing.pack(e, now)).collect::<Result<Vec<_>>>()?;
+        let packed = packed(&self.facts, examples)?;
         let added = self.store.add(&self.facts.tower_sha256, &packed)?;
         Ok(Enrolled { added, present: examples.len() as u64 - added })
     }
@@ -345,6 +359,13 @@ impl Gallery {
         Ok(())
     }
 
+    /// Puts examples and facts in the place of its own, unless these are no longer as they were.
+    fn replace(&mut self, facts: Facts, examples: &[Example], before: State) -> Result<()> {
+        self.store.replace(&facts, &packed(&facts, examples)?, before)?;
+        self.facts = facts;
+        Ok(())
+    }
+
     /// What its examples are now.
     fn state(&self) -> Result<State> {
         self.store.state()
@@ -353,6 +374,25 @@ impl Gallery {
     fn packing(&self) -> Packing {
         Packing::of(&self.facts)
     }
+}
+
+/// Examples as a gallery with these facts keeps them.
+///
+/// # Errors
+/// A label, a source or an embedding that it cannot keep.
+fn packed<'a>(facts: &Facts, examples: &'a [Example]) -> Result<Vec<store::PackedExample<'a>>> {
+    let (packing, now, needs) = (Packing::of(facts), now(), facts.dim);
+    let pack = |example: &'a Example| {
+        check_label(&example.label)?;
+        check_source(&example.source)?;
+        let has = example.embedding.len();
+        if has != needs {
+            let why = format!("its embedding has {has} numbers; this gallery holds {needs}");
+            return Err(Error::invalid(&example.source, why));
+        }
+        packing.pack(example, now)
+    };
+    examples.iter().map(pack).collect()
 }
 
 /// That a label can be kept and shown: not empty, on one line, of reasonable length.

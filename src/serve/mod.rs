@@ -30,9 +30,9 @@ mod recogniser;
 mod refusal;
 mod server;
 mod shared;
-mod watch;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use access::{Access, Token};
 pub use answers::{Batch, By, Compared, Named, Outcome, Recognised, Told};

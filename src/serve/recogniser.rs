@@ -240,6 +240,8 @@ impl Recogniser {
         check_label(&label).and_then(|()| check_source(&source)).map_err(RequestError::Request)?;
         let embedding = self.embed(picture)?;
         let mut shelf = self.shelf();
+        shelf.refresh()?;
+        shelf.gallery.check(&self.spec).map_err(RequestError::NotYet)?;
         let done = shelf.gallery.enroll(&[Example { label, embedding, source, added_unix_s: None }])?;
         shelf.forget();
         Ok(done)
@@ -300,7 +302,7 @@ impl Recogniser {
             None => {
                 shelf.settle(self.options)?;
                 // It may have gone over to another tower.
-                shelf.gallery.check(&self.spec)?;
+                shelf.gallery.check(&self.spec).map_err(RequestError::NotYet)?;
                 let known = shelf.gallery.known(self.options.shots, self.options.exact)?;
                 let distance = self.spec.distance.clone();
                 let at = format!("the gallery {}", shelf.gallery.location().name());

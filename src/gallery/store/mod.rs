@@ -75,7 +75,10 @@ pub(super) trait Store: Send {
     fn examples(&self, packing: Packing) -> Result<Vec<Example>>;
 
     /// Puts these examples in the place of all others, and these facts in the place of its own, in one step.
-    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>]) -> Result<()>;
+    ///
+    /// # Errors
+    /// Where the examples are no longer as they were.
+    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>], before: State) -> Result<()>;
 
     /// Makes an index of the nearest examples, or takes it away.
     ///
@@ -83,7 +86,10 @@ pub(super) trait Store: Send {
     /// Where the store, or the distance, has none.
     fn set_index(&mut self, facts: &Facts, wanted: bool) -> Result<()> {
         let _ = (facts, wanted);
-        Err(Error::invalid(self.location(), "is a file, which is read whole and searched exactly; it needs no index"))
+        Err(Error::invalid(
+            self.location(),
+            "is a file, which is read whole and searched exactly; it needs no index",
+        ))
     }
 
     /// What finds nearest examples by that index.
@@ -126,6 +132,7 @@ pub(super) enum Width {
 }
 
 /// What may be nearest to a query.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "files have no index"))]
 pub(super) struct Candidates {
     /// Of each class that was met the nearest example, and those that are as near but for rounding.
     pub rows: Vec<NearRow>,
@@ -134,6 +141,7 @@ pub(super) struct Candidates {
 }
 
 /// An example that may be the nearest of its class.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "files have no index"))]
 pub(super) struct NearRow {
     /// Its id; ids grow in the order of enrolment.
     pub id: i64,
@@ -155,6 +163,12 @@ pub(super) trait Watch: Send {
 /// rounding of two such sums in any order (Higham 2002, §3.1).
 pub(super) fn rounding(dim: usize) -> f64 {
     4.0 * (dim as f64 + 8.0) * f64::from(f32::EPSILON) / 2.0
+}
+
+/// That the examples are as they were.
+fn check_state(at: &str, now: State, before: State) -> Result<()> {
+    let why = "has been changed by another process meanwhile; nothing was changed here, try again";
+    if now == before { Ok(()) } else { Err(Error::invalid(at, why)) }
 }
 
 /// That a gallery has still this tower.

@@ -9,6 +9,7 @@ pub struct PackedExample<'a> {
     /// Its class.
     pub label: &'a str,
     /// Its embedding `[D]`.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "files keep it packed"))]
     pub embedding: &'a [f32],
     /// The embedding, packed.
     pub bytes: Vec<u8>,

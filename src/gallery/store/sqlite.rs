@@ -3,8 +3,10 @@
 //! With SQLite's rollback journal a process that is killed, or a machine that stops, leaves the
 //! last committed state; writers wait for each other. Every embedding carries a checksum.
 
-use super::{Embeddings, Example, Facts, KnownClass, PackedExample, Packing, State, Store, StoreKind,
-    check_tower, damaged};
+use super::{
+    Embeddings, Example, Facts, KnownClass, PackedExample, Packing, State, Store, StoreKind, check_state,
+    check_tower, damaged,
+};
 use crate::{Error, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 use std::path::Path;
@@ -192,13 +194,16 @@ impl Store for Sqlite {
         Ok(added)
     }
 
-    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>]) -> Result<()> {
-        self.change(|t| {
+    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>], before: State) -> Result<()> {
+        let t = self.tell(Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate))?;
+        check_state(&self.at, self.state()?, before)?;
+        self.tell((|| {
             t.execute("DELETE FROM examples", [])?;
             t.execute("DELETE FROM classes", [])?;
-            insert(t, examples)?;
-            write_facts(t, facts)
-        })
+            insert(&t, examples)?;
+            write_facts(&t, facts)
+        })())?;
+        self.tell(t.commit())
     }
 
     fn location(&self) -> &str {

@@ -11,7 +11,7 @@ const USUAL: &str = "main";
 /// The longest name of a gallery: PostgreSQL's names have at most 63 bytes.
 const MAX_NAME: usize = 40;
 /// What may stand behind the question mark.
-const OPTIONS: &str = "gallery, host, port, user, password, connect_timeout, sslmode";
+const OPTIONS: &str = "gallery, application_name, host, port, user, password, connect_timeout, sslmode";
 
 /// Where a gallery is, and who asks.
 pub(super) struct Address {
@@ -23,6 +23,8 @@ pub(super) struct Address {
     pub database: String,
     /// What of the database is this gallery's.
     pub schema: String,
+    /// What the server calls the client.
+    pub application: String,
     pub connect_timeout: Duration,
     /// The location, as it is shown.
     pub shown: String,
@@ -44,16 +46,21 @@ impl Address {
             None => (None, None),
         };
         let (host, port) = match host.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port.to_string())),
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                (host, Some(port.to_string()))
+            }
             _ => (host, None),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut given = Given {
             user: user.transpose().map_err(|()| wrong("its user is not escaped as it must be"))?,
-            password: password.transpose().map_err(|()| wrong("its password is not escaped as it must be"))?,
+            password: password
+                .transpose()
+                .map_err(|()| wrong("its password is not escaped as it must be"))?,
             host: decoded(host).map_err(|()| wrong("its host is not escaped as it must be"))?,
             port,
             gallery: USUAL.into(),
+            application: "siamese".into(),
             connect_timeout: "5".into(),
         };
         query.split('&').filter(|pair| !pair.is_empty()).try_for_each(|pair| given.option(pair, &wrong))?;
@@ -69,6 +76,7 @@ struct Given {
     host: String,
     port: Option<String>,
     gallery: String,
+    application: String,
     connect_timeout: String,
 }
 
@@ -79,6 +87,7 @@ impl Given {
         let value = decoded(value).map_err(|()| wrong("an option is not escaped as it must be"))?;
         match name {
             "gallery" => self.gallery = value,
+            "application_name" => self.application = value,
             "host" => self.host = value,
             "port" => self.port = Some(value),
             "user" => self.user = Some(value),
@@ -105,9 +114,9 @@ impl Given {
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let user = self.user.filter(|user| !user.is_empty()).or_else(|| variable("PGUSER"));
-        let user = user.or_else(|| variable("USER")).ok_or_else(|| {
-            wrong("names no user: write postgres://USER@HOST/DATABASE")
-        })?;
+        let user = user
+            .or_else(|| variable("USER"))
+            .ok_or_else(|| wrong("names no user: write postgres://USER@HOST/DATABASE"))?;
         let port = self.port.or_else(|| variable("PGPORT")).unwrap_or_else(|| "5432".into());
         let port = port.parse().map_err(|_| wrong("its port is no number"))?;
         let seconds = self.connect_timeout.parse().ok().filter(|&s| s > 0);
@@ -121,6 +130,7 @@ impl Given {
             password: self.password.or_else(|| variable("PGPASSWORD")),
             database,
             schema: format!("siamese_{}", self.gallery),
+            application: self.application,
             connect_timeout: Duration::from_secs(seconds),
             shown,
         };
@@ -204,14 +214,18 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_libpq_reads_them() {
-        let read = of("postgres://me:p%40ss:%2f@db.example:6543/known?gallery=signs-2&connect_timeout=2").unwrap();
+        let read =
+            of("postgres://me:p%40ss:%2f@db.example:6543/known?gallery=signs-2&connect_timeout=2").unwrap();
         assert_eq!((read.host.as_str(), read.port, read.user.as_str()), ("db.example", 6543, "me"));
         assert_eq!((read.password.as_deref(), read.database.as_str()), (Some("p@ss:/"), "known"));
         assert_eq!((read.schema.as_str(), read.connect_timeout.as_secs()), ("siamese_signs-2", 2));
         let read = of("postgres://me:x@[::1]/known").unwrap();
         assert_eq!((read.host.as_str(), read.port, read.schema.as_str()), ("::1", 5432, "siamese_main"));
         let read = of("postgresql:///known?host=/run/postgresql&user=me&port=1&password=y").unwrap();
-        assert_eq!((read.host.as_str(), read.port, read.password.as_deref()), ("/run/postgresql", 1, Some("y")));
+        assert_eq!(
+            (read.host.as_str(), read.port, read.password.as_deref()),
+            ("/run/postgresql", 1, Some("y"))
+        );
         assert_eq!(of("postgres://me:x@host").unwrap().database, "me");
     }
 

@@ -32,7 +32,16 @@ pub(super) enum Step<T> {
 /// it is lost in the middle of the commit, the gallery's list of changes is asked first whether it was done.
 pub(super) fn change<T>(
     pool: &Pool,
+    work: impl FnMut(&mut Connection) -> Done<Step<T>>,
+) -> Result<Change<T>> {
+    change_with(pool, work, |connection| connection.run("COMMIT"))
+}
+
+/// [`change`], committed in a way of one's own.
+pub(super) fn change_with<T>(
+    pool: &Pool,
     mut work: impl FnMut(&mut Connection) -> Done<Step<T>>,
+    mut commit: impl FnMut(&mut Connection) -> Done<()>,
 ) -> Result<Change<T>> {
     let mut unsure: Option<(String, Change<T>)> = None;
     pool.run(|connection| {
@@ -41,7 +50,7 @@ pub(super) fn change<T>(
         match made {
             Ok(Written::Committing(token, change)) => {
                 unsure = Some((token, change));
-                connection.run("COMMIT").inspect_err(|failure| {
+                commit(connection).inspect_err(|failure| {
                     if !matches!(failure, Failure::Lost(_)) {
                         unsure = None;
                     }
@@ -79,7 +88,8 @@ fn write<T>(
         Step::Nothing(done) => return Ok(Written::Nothing(Change { done, version: None })),
     };
     let remember = "INSERT INTO changes VALUES ($1::int8, gen_random_uuid()) RETURNING token::text";
-    let token = connection.first(remember, &[Param::Int(version)], |row| row.text(0))?.ok_or_else(unexpected)?;
+    let token =
+        connection.first(remember, &[Param::Int(version)], |row| row.text(0))?.ok_or_else(unexpected)?;
     connection
         .execute("DELETE FROM changes WHERE version <= $1::int8", &[Param::Int(version - REMEMBERED)])?;
     connection.execute("SELECT 1::int8 FROM pg_notify($1, '')", &[Param::Text(schema)])?;
@@ -131,14 +141,19 @@ pub(super) fn remove(connection: &mut Connection, labels: &[String], source: Opt
             &[Param::Text(label), Param::Maybe(source)],
         )?;
     }
-    connection.execute("DELETE FROM classes c WHERE NOT EXISTS (SELECT FROM examples WHERE class = c.id)", &[])?;
+    connection
+        .execute("DELETE FROM classes c WHERE NOT EXISTS (SELECT FROM examples WHERE class = c.id)", &[])?;
     let counted = "UPDATE gallery SET examples = examples - $1::int8, stamp = stamp + 1";
     connection.execute(counted, &[Param::Int(removed as i64)])?;
     Ok(removed)
 }
 
 /// Puts these examples in the place of all others, of another dimension perhaps.
-pub(super) fn replace(connection: &mut Connection, facts: &Facts, examples: &[PackedExample<'_>]) -> Done<()> {
+pub(super) fn replace(
+    connection: &mut Connection,
+    facts: &Facts,
+    examples: &[PackedExample<'_>],
+) -> Done<()> {
     connection.run(&format!(
         "DROP INDEX IF EXISTS {}; TRUNCATE examples, classes; UPDATE gallery SET examples = 0;
          ALTER TABLE examples ALTER COLUMN embedding TYPE vector({})",

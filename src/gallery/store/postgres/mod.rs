@@ -12,19 +12,21 @@ mod row;
 mod schema;
 mod search;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use super::{
     Embeddings, Example, Facts, Indexed, KnownClass, Location, Nearest, PackedExample, Packing, State, Store,
-    StoreKind, Watch, check_tower, damaged,
+    StoreKind, Watch, check_state, check_tower, damaged,
 };
 use crate::{Error, Result};
 use address::Address;
 use change::{Step, change};
 use pool::{PATIENCE, Pool};
 use row::{Param, Row};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use wire::{Connection, Done, Failure, unexpected};
 
@@ -89,7 +91,9 @@ impl Postgres {
     fn snapshot<T>(&self, read: impl Fn(&mut Connection) -> Done<T>) -> Result<T> {
         self.pool.run(|connection| {
             // The lock first: what replaces all examples is not to come in between.
-            connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE examples IN ACCESS SHARE MODE")?;
+            connection.run(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE examples IN ACCESS SHARE MODE",
+            )?;
             let done = read(connection)?;
             connection.run("COMMIT")?;
             Ok(done)
@@ -121,13 +125,7 @@ impl Store for Postgres {
 
     /// The number of changes, rather than sums over all examples.
     fn state(&self) -> Result<State> {
-        self.pool.run(|connection| {
-            let state = |row: &Row| {
-                let [examples, stamp] = [row.int(0)?.unsigned_abs(), row.int(1)?.unsigned_abs()];
-                Ok(State { examples, sums: [stamp, 0, 0, 0] })
-            };
-            connection.first("SELECT examples, stamp FROM gallery", &[], state)?.ok_or_else(unexpected)
-        })
+        self.pool.run(state_within)
     }
 
     fn add(&mut self, tower_sha256: &str, examples: &[PackedExample<'_>]) -> Result<u64> {
@@ -146,10 +144,12 @@ impl Store for Postgres {
         })
     }
 
-    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>]) -> Result<()> {
+    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>], before: State) -> Result<()> {
         schema::fits(self.location(), facts.dim)?;
         let json = self.facts_json(facts)?;
         self.change(|connection| {
+            let now = state_within(connection)?;
+            check_state(self.location(), now, before).map_err(Failure::Ours)?;
             change::replace(connection, facts, examples)?;
             connection.execute("UPDATE gallery SET facts = $1", &[Param::Text(&json)])?;
             Ok(Step::Made(()))
@@ -234,6 +234,14 @@ impl Postgres {
         }
         Err(Failure::Ours(damaged(self.location(), place)))
     }
+}
+
+fn state_within(connection: &mut Connection) -> Done<State> {
+    let state = |row: &Row| {
+        let [examples, stamp] = [row.int(0)?.unsigned_abs(), row.int(1)?.unsigned_abs()];
+        Ok(State { examples, sums: [stamp, 0, 0, 0] })
+    };
+    connection.first("SELECT examples, stamp FROM gallery", &[], state)?.ok_or_else(unexpected)
 }
 
 /// Listens to what the server tells of changes, on a connection of its own.

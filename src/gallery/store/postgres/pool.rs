@@ -127,7 +127,9 @@ fn is_without_pgvector(told: &Refused) -> bool {
 /// The server's complaint, with what to do.
 fn why(told: &Refused) -> &'static str {
     match told.code.as_str() {
-        "28P01" | "28000" => "its server does not let this user in; is the password right (PGPASSWORD, ~/.pgpass)?",
+        "28P01" | "28000" => {
+            "its server does not let this user in; is the password right (PGPASSWORD, ~/.pgpass)?"
+        }
         "3D000" => "its server has no such database; `createdb` makes one",
         "42501" => {
             "this user may not do that there; its owner can GRANT it (to make a gallery: CREATE on the database)"

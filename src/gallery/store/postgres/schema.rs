@@ -105,6 +105,8 @@ pub(super) fn fits(at: &str, dim: usize) -> Result<()> {
     if dim <= MAX_DIM {
         return Ok(());
     }
-    let why = format!("cannot hold embeddings of {dim} numbers: pgvector's have at most {MAX_DIM}; keep it in a file");
+    let why = format!(
+        "cannot hold embeddings of {dim} numbers: pgvector's have at most {MAX_DIM}; keep it in a file"
+    );
     Err(Error::invalid(at, why))
 }

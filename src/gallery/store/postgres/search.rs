@@ -52,8 +52,8 @@ fn words(distance: &Distance) -> Option<Words> {
 /// The expression that is indexed, and the name of its type; none where there are too many numbers.
 fn indexed(dim: usize) -> Option<(String, &'static str)> {
     match dim {
-        ..=MAX_SINGLE => Some(("embedding".into(), "vector")),
-        ..=MAX_HALF => Some((format!("embedding::halfvec({dim})"), "halfvec")),
+        dim if dim <= MAX_SINGLE => Some(("embedding".into(), "vector")),
+        dim if dim <= MAX_HALF => Some((format!("embedding::halfvec({dim})"), "halfvec")),
         _ => None,
     }
 }
@@ -62,7 +62,10 @@ fn indexed(dim: usize) -> Option<(String, &'static str)> {
 pub(super) fn build(pool: &Pool, facts: &Facts) -> Result<()> {
     let at = &pool.address.shown;
     let Some(Words { class, .. }) = words(&facts.distance) else {
-        let why = format!("has the distance {}, of which pgvector has no index; it is scanned", facts.distance.name());
+        let why = format!(
+            "has the distance {}, of which pgvector has no index; it is scanned",
+            facts.distance.name()
+        );
         return Err(Error::invalid(at, why));
     };
     let Some((expression, kind)) = indexed(facts.dim) else {

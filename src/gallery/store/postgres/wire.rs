@@ -85,7 +85,7 @@ impl Connection {
             ("user", address.user.as_str()),
             ("database", &address.database),
             ("client_encoding", "UTF8"),
-            ("application_name", "siamese"),
+            ("application_name", &address.application),
         ];
         frontend::startup_message(who, &mut connection.output)?;
         connection.send()?;
@@ -115,7 +115,10 @@ impl Connection {
                 Message::AuthenticationSasl(asked) => {
                     let known = asked.mechanisms().any(|name| Ok(name == sasl::SCRAM_SHA_256))?;
                     if !known {
-                        return Err(ours(address, "the server asks for a kind of password that is not known here"));
+                        return Err(ours(
+                            address,
+                            "the server asks for a kind of password that is not known here",
+                        ));
                     }
                     self.scram(password()?)?;
                 }
@@ -154,12 +157,7 @@ impl Connection {
     }
 
     /// Runs a statement; `take` is given the rows. Tells how many there were, or how many were changed.
-    pub fn each(
-        &mut self,
-        sql: &str,
-        values: &[Param<'_>],
-        take: impl FnMut(&Row) -> Done<()>,
-    ) -> Done<u64> {
+    pub fn each(&mut self, sql: &str, values: &[Param<'_>], take: impl FnMut(&Row) -> Done<()>) -> Done<u64> {
         self.begin();
         let name = match self.prepared.get(sql) {
             Some(name) => name.clone(),
@@ -175,10 +173,12 @@ impl Connection {
             value.write(out);
             Ok(if value.is_null() { IsNull::Yes } else { IsNull::No })
         };
-        frontend::bind("", &name, formats, values, write, [BINARY], &mut self.output).map_err(|e| match e {
-            BindError::Conversion(e) => io::Error::other(e),
-            BindError::Serialization(e) => e,
-        })?;
+        frontend::bind("", &name, formats, values, write, [BINARY], &mut self.output).map_err(
+            |e| match e {
+                BindError::Conversion(e) => io::Error::other(e),
+                BindError::Serialization(e) => e,
+            },
+        )?;
         frontend::execute("", 0, &mut self.output)?;
         frontend::sync(&mut self.output);
         self.send()?;
