@@ -13,7 +13,7 @@ use siamese::image::Triage;
 use siamese::model::recipe::Augment;
 use siamese::random::stream;
 use siamese::runtime::{Embedder, Options, Runtime};
-use siamese::sample::augment::Distortion;
+use siamese::sample::Distortion;
 use siamese::{embed, tower};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -88,7 +88,7 @@ fn main() -> anyhow::Result<()> {
     println!("indexed, and measured\t{:.0} s\tef_search {}", since.elapsed().as_secs_f64(), index.ef_search);
     println!("recall@1, made-up questions\t{:.4} ({low:.4}–{high:.4})", index.recall_at_1.share);
     for (batch, count) in [(100, 3000), (1, 300)] {
-        let examples = source.examples(size + batch..size + batch + count)?;
+        let examples = source.examples(size + 10_000 * batch..size + 10_000 * batch + count)?;
         let since = Instant::now();
         for some in examples.chunks(batch) {
             gallery.enroll(some)?;
@@ -96,7 +96,7 @@ fn main() -> anyhow::Result<()> {
         let rate = count as f64 / since.elapsed().as_secs_f64();
         println!("enrolled with the index, {batch} at a time\t{rate:.0} a second");
     }
-    questions(&gallery, &mut source, 2 * size)
+    questions(&gallery, &mut source, 10 * size + 5_000_000)
 }
 
 /// Asks questions one by one, by the index and by all examples.

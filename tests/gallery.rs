@@ -301,7 +301,7 @@ pub fn migrates(at: &str, anew: &str) {
     assert_eq!(bench.json(&["list", at, "--examples"]), before);
     fs::rename(bench.at("a/box.png"), bench.at("a/known/box/1.png")).unwrap();
     let done = bench.json(&["migrate", at, "--tower", "other.onnx", "--pictures", "a/known"]);
-    assert_eq!((&done["examples"], &done["tower"]), (&9.into(), &"other".into()), "{done}");
+    assert_eq!((&done["examples"], &done["tower"]), (&9.into(), &"squares".into()), "{done}");
     let (after, expected) =
         (bench.json(&["list", at, "--examples"]), bench.json(&["list", anew, "--examples"]));
     for key in ["tower", "tower_sha256", "kind", "dim", "distance"] {
