@@ -77,6 +77,10 @@ impl Remote {
     /// The `top` nearest classes of each query `[M, D]`, as [`Index::search`] orders them.
     pub(super) fn search(&self, queries: ArrayView2<'_, f32>, top: usize) -> Result<Vec<Vec<Candidate>>> {
         let queries: Vec<Vec<f32>> = queries.outer_iter().map(|query| query.to_vec()).collect();
+        // One waits on its own thread, so that those that compute are not kept from it.
+        if let [query] = queries.as_slice() {
+            return Ok(vec![self.one(query, top)?]);
+        }
         queries.into_par_iter().map(|query| self.one(&query, top)).collect()
     }
 
