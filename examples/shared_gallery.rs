@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Examples of one enrolment.
 const BATCH: usize = 10_000;
-/// Questions, of distortions that were not enrolled.
+/// Questions, of distortions that were not enrolled; no more than there are examples.
 const QUESTIONS: usize = 2000;
 
 /// Distorted drawings, and what the tower makes of them.
@@ -87,7 +87,7 @@ fn main() -> anyhow::Result<()> {
     let [low, high] = index.recall_at_1.interval_95;
     println!("indexed, and measured\t{:.0} s\tef_search {}", since.elapsed().as_secs_f64(), index.ef_search);
     println!("recall@1, made-up questions\t{:.4} ({low:.4}–{high:.4})", index.recall_at_1.share);
-    for (batch, count) in [(100, 3000), (1, 300)] {
+    for (batch, count) in [(100, 3000.min(size)), (1, 300.min(size))] {
         let examples = source.examples(size + 10_000 * batch..size + 10_000 * batch + count)?;
         let since = Instant::now();
         for some in examples.chunks(batch) {
@@ -96,19 +96,21 @@ fn main() -> anyhow::Result<()> {
         let rate = count as f64 / since.elapsed().as_secs_f64();
         println!("enrolled with the index, {batch} at a time\t{rate:.0} a second");
     }
-    questions(&gallery, &mut source, 10 * size + 5_000_000)
+    questions(&gallery, &mut source, size)
 }
 
 /// Asks questions one by one, by the index and by all examples.
 #[allow(clippy::print_stdout)]
-fn questions(gallery: &Gallery, source: &mut Source, first: usize) -> anyhow::Result<()> {
+fn questions(gallery: &Gallery, source: &mut Source, size: usize) -> anyhow::Result<()> {
+    let first = 10 * size + 5_000_000;
     // Drawings from all over the set, as distortions that were not enrolled.
-    let numbers = (0..QUESTIONS).map(|i| first + i * 16);
+    let count = QUESTIONS.min(size);
+    let numbers = (0..count).map(|i| first + i * 16);
     let asked: Vec<Example> =
         numbers.map(|n| Ok(source.examples(n..n + 1)?.remove(0))).collect::<anyhow::Result<_>>()?;
     let dim = gallery.facts().dim;
     let rows: Vec<f32> = asked.iter().flat_map(|example| example.embedding.iter().copied()).collect();
-    let queries = ndarray::Array2::from_shape_vec((QUESTIONS, dim), rows)?;
+    let queries = ndarray::Array2::from_shape_vec((count, dim), rows)?;
     let of = |exact: bool| {
         let known = gallery.known(Shots::Best, exact)?;
         Classifier::new(known, gallery.facts().distance.clone(), Shots::Best, "the gallery")
@@ -119,7 +121,7 @@ fn questions(gallery: &Gallery, source: &mut Source, first: usize) -> anyhow::Re
         [(1, None, "the nearest class, and the margin"), (5, rule, "the five nearest classes")]
     {
         let classifier = of(false)?;
-        let (mut times, mut found, mut same) = (Vec::with_capacity(QUESTIONS), 0, 0);
+        let (mut times, mut found, mut same) = (Vec::with_capacity(count), 0, 0);
         for (i, exact) in exact.iter().enumerate() {
             let since = Instant::now();
             let answer = classifier.classify(queries.slice(s![i..=i, ..]), top, rule.as_ref())?.remove(0);
@@ -128,9 +130,9 @@ fn questions(gallery: &Gallery, source: &mut Source, first: usize) -> anyhow::Re
             same += usize::from(answer.nearest[0].label == exact.nearest[0].label);
         }
         times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[(share * (QUESTIONS - 1) as f64) as usize];
+        let at = |share: f64| times[(share * (count - 1) as f64) as usize];
         println!("{words}\tp50 {:.2} ms\tp99 {:.2} ms", at(0.5), at(0.99));
-        let share = |count: usize| count as f64 / QUESTIONS as f64;
+        let share = |of: usize| of as f64 / count as f64;
         println!("recall@1\t{:.4}\tthe same class\t{:.4}", share(found), share(same));
     }
     Ok(())

@@ -25,7 +25,7 @@ const QUESTIONS: usize = 1000;
 /// Examples that a search asks for at first.
 const FIRST: usize = 40;
 /// By how much more it asks for where these were too few.
-const FACTOR: usize = 4;
+const FACTOR: usize = 2;
 /// The most that it asks an index for; then all examples are looked at.
 const MOST: usize = 16 * 1024;
 

@@ -1,6 +1,6 @@
 //! A gallery goes over to another tower: its pictures are embedded again, and its thresholds chosen again.
 
-use super::{Example, Facts, Former, Gallery, Location, lasting};
+use super::{Example, Facts, Former, Gallery, Location};
 use crate::embed::{self, PictureFile};
 use crate::eval::identification::Identification;
 use crate::runtime::Embedder;
@@ -76,7 +76,7 @@ pub fn calibrate_as(gallery: &mut Gallery, before: &Facts) -> Option<Result<Iden
 }
 
 fn changed(old: &Facts, spec: &TowerSpec, tower: &Path) -> Facts {
-    let mut facts = Facts::of(spec, &lasting(tower));
+    let mut facts = Facts::of(spec, tower);
     facts.calibrates_itself = old.calibrates_itself;
     facts.former = old.former.iter().cloned().chain([former(old)]).collect();
     facts

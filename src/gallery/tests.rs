@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
 use crate::image::Preprocessing;
+use crate::tower::{Distance, TowerKind};
 use std::io::Read;
 use std::process::{Command, Stdio};
 
