@@ -26,7 +26,7 @@ pub fn classify(at: &Path, known: &Path, new: &Path) -> siamese::Result<Vec<Answ
     // Of pictures of unknown things, one in ten may be taken for something known.
     gallery.calibrate(Some(0.1))?;
     let rule = Limit::Calibrated.rule(gallery.facts());
-    let question = Question { shots: Shots::Best, top: 3, rule, with_ink: false };
+    let question = Question { shots: Shots::Best, top: 3, rule, exact: false, with_ink: false };
     let mut embedder = gallery.embedder(None, |tower| runner.load(tower))?;
     let mut answers = Vec::new();
     gallery::classify(&gallery, question, pictures(new), embedder.as_mut(), &triage, |batch| {

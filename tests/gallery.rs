@@ -66,7 +66,7 @@ impl Bench {
         self.command(arguments).output().unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::cargo_bin("siamese").unwrap();
         command.current_dir(self.dir.path()).args(arguments);
         command
@@ -272,6 +272,56 @@ fn classes_go_and_galleries_merge() {
     assert_eq!(bench.json(&["list", "g"])["classes"].as_array().unwrap().len(), 3);
     bench.json(&["enroll", "i", "strange.png", "--tower", "other.onnx"]);
     bench.refused(&["merge", "g", "i"], "belongs to the tower squares (SHA-256");
+}
+
+#[test]
+fn a_gallery_goes_over_to_another_tower() {
+    migrates("g", "anew");
+}
+
+/// A gallery that goes over to another tower is as one that was enrolled with it; what cannot go over is left alone.
+pub fn migrates(at: &str, anew: &str) {
+    let bench = Bench::new();
+    bench.json(&["enroll", at, "known", "--tower", "t.onnx"]);
+    bench.json(&["enroll", anew, "known", "--tower", "other.onnx"]);
+    bench.json(&["calibrate", at, "--false-positives", "30%"]);
+    let before = bench.json(&["list", at, "--examples"]);
+    bench.refused(&["migrate", at, "--tower", "t.onnx"], "already");
+    fs::rename(bench.at("known"), bench.at("moved")).unwrap();
+    bench.refused(
+        &["migrate", at, "--tower", "other.onnx"],
+        "9 of its 9 examples are not there where they came from",
+    );
+    bench.refused(&["migrate", at, "--tower", "other.onnx", "--pictures", "asked"], "not there under asked");
+    fs::create_dir(bench.at("a")).unwrap();
+    fs::rename(bench.at("moved"), bench.at("a/known")).unwrap();
+    fs::rename(bench.at("a/known/box/1.png"), bench.at("a/box.png")).unwrap();
+    fs::write(bench.at("a/known/box/1.png"), "no picture").unwrap();
+    bench.refused(&["migrate", at, "--tower", "other.onnx", "--pictures", "a"], "box/1.png");
+    assert_eq!(bench.json(&["list", at, "--examples"]), before);
+    fs::rename(bench.at("a/box.png"), bench.at("a/known/box/1.png")).unwrap();
+    let done = bench.json(&["migrate", at, "--tower", "other.onnx", "--pictures", "a/known"]);
+    assert_eq!((&done["examples"], &done["tower"]), (&9.into(), &"squares".into()), "{done}");
+    let (after, expected) =
+        (bench.json(&["list", at, "--examples"]), bench.json(&["list", anew, "--examples"]));
+    for key in ["tower", "tower_sha256", "kind", "dim", "distance"] {
+        assert_eq!(after["facts"][key], expected["facts"][key], "{key}");
+    }
+    let former = &after["facts"]["former"][0];
+    assert_eq!(former["tower_sha256"], before["facts"]["tower_sha256"]);
+    assert_eq!(after["facts"]["identification"]["asked"], before["facts"]["identification"]["asked"]);
+    let labels = |list: &Value| -> Vec<Value> {
+        list["examples"].as_array().unwrap().iter().map(|e| e["label"].clone()).collect()
+    };
+    assert_eq!(labels(&after), labels(&expected));
+    assert_eq!(after["examples"], before["examples"]);
+    let answers = |gallery: &str| bench.answers(&[gallery, "asked", "strange.png", "--threshold", "none"]);
+    assert_eq!(answers(at), answers(anew));
+    // And back again.
+    bench.json(&["migrate", at, "--tower", "t.onnx", "--pictures", "a/known"]);
+    let back = bench.json(&["list", at, "--examples"]);
+    assert_eq!(back["facts"]["former"].as_array().unwrap().len(), 2);
+    assert_eq!(back["examples"], before["examples"]);
 }
 
 #[test]

@@ -13,6 +13,10 @@ const PORT: &str = "8080";
 /// The most blocks of the whole guide that are not run.
 const NOT_RUN: usize = 4;
 
+/// What the blocks are called whose commands need a database, and its address in them.
+const POSTGRES: &str = "sh postgres";
+const ADDRESS: &str = "postgres://me@db.example/shop";
+
 /// A block of code: its language and what more its first line says, and its lines.
 struct Block {
     info: String,
@@ -43,7 +47,7 @@ fn blocks(text: &str) -> Vec<Block> {
 fn runs(block: &Block) -> bool {
     match block.info.as_str() {
         "sh" => true,
-        "python" | "ini" => false,
+        "python" | "ini" | POSTGRES => false,
         other => match other.strip_prefix("sh not run: ") {
             Some(why) if why.len() > 10 => false,
             _ => panic!("```{other} is neither sh, nor says `sh not run: WHY`"),
@@ -65,11 +69,15 @@ fn run(name: &str) {
 }
 
 fn run_in(dir: &TempDir, name: &str) {
+    run_blocks(dir, name, &chapter(name));
+}
+
+fn run_blocks(dir: &TempDir, name: &str, blocks: &[Block]) {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_siamese"));
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
     shell.current_dir(dir.path()).env("PATH", path).env_remove("SIAMESE_DATA");
-    let output = shell.arg("-c").arg(script(&chapter(name))).output().unwrap();
+    let output = shell.arg("-c").arg(script(blocks)).output().unwrap();
     let [told, traced] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     assert!(output.status.success(), "docs/{name}: {}\n{told}\n{traced}", output.status);
 }
@@ -104,12 +112,28 @@ fn what_the_numbers_mean() {
     run("numbers.md");
 }
 
+/// With `SIAMESE_POSTGRES`, the address of a database; `fixtures/postgres.sh` starts one.
+#[test]
+#[ignore = "needs a PostgreSQL server"]
+fn postgres_deploy_for_a_team() {
+    let server = std::env::var("SIAMESE_POSTGRES").expect("SIAMESE_POSTGRES is the address of a database");
+    let mut blocks = chapter("deploy.md");
+    for block in blocks.iter_mut().filter(|block| block.info == POSTGRES) {
+        block.info = "sh".into();
+        // Galleries of this run alone.
+        let name = format!("guide-{}", std::process::id());
+        let text = block.text.replace(&format!("{ADDRESS}?gallery="), &format!("{server}?gallery={name}-"));
+        block.text = text.replace(ADDRESS, &format!("{server}?gallery={name}"));
+    }
+    run_blocks(&tempfile::tempdir().unwrap(), "deploy.md", &blocks);
+}
+
 #[test]
 fn few_commands_are_not_run_and_all_chapters_are_linked() {
-    let chapters = ["recogniser.md", "own-model.md", "two-machines.md", "edge.md", "numbers.md"];
+    let chapters = ["recogniser.md", "own-model.md", "two-machines.md", "edge.md", "deploy.md", "numbers.md"];
     let all: Vec<Block> = chapters.iter().flat_map(|name| chapter(name)).collect();
     let (run, not): (Vec<_>, Vec<_>) =
-        all.iter().filter(|b| b.info.starts_with("sh")).partition(|block| runs(block));
+        all.iter().filter(|b| b.info.starts_with("sh") && b.info != POSTGRES).partition(|block| runs(block));
     assert!(run.len() > 20 && not.len() <= NOT_RUN, "{} are run, {} are not", run.len(), not.len());
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();

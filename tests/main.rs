@@ -22,6 +22,8 @@ mod learn;
 mod onnx_training;
 mod output;
 mod pictures;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "ort")]
 mod published;
 mod real_data;

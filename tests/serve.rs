@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
 
 /// A server on a free port, ended with the test.
-struct Served {
+pub struct Served {
     child: Child,
     address: String,
 }
@@ -25,23 +25,35 @@ impl Served {
     }
 
     fn on(address: &str, bench: &Bench, arguments: &[&str]) -> Self {
+        Self::of("g", address, bench, arguments)
+    }
+
+    /// Of a gallery, at an address.
+    pub fn of(gallery: &str, address: &str, bench: &Bench, arguments: &[&str]) -> Self {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_siamese"))
             .current_dir(bench.at(""))
-            .args(["serve", "g", "--listen", address])
+            .args(["serve", gallery, "--listen", address])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split_whitespace().nth(1).unwrap_or_default().to_string();
+        let address = line.split_whitespace().find(|word| word.starts_with("http://"));
+        let address = address.unwrap_or_default().to_string();
         let served = Self { child, address };
         assert!(served.address.starts_with("http://"), "{line}");
         served
     }
 
     /// Status, headers and body of an answer.
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, Value) {
+    pub fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, String, Value) {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
@@ -63,7 +75,7 @@ impl Served {
     }
 
     /// The JSON of a request that succeeds.
-    fn json(&self, method: &str, path: &str, body: &[u8]) -> Value {
+    pub fn json(&self, method: &str, path: &str, body: &[u8]) -> Value {
         let (status, kind, json) = self.ask(method, path, &[], body);
         assert_eq!((status, kind.as_str()), (200, "application/json"), "{path}: {json}");
         json
@@ -77,7 +89,7 @@ impl Served {
     }
 }
 
-fn picture(bench: &Bench, name: &str) -> Vec<u8> {
+pub fn picture(bench: &Bench, name: &str) -> Vec<u8> {
     std::fs::read(bench.at(name)).unwrap()
 }
 

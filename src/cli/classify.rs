@@ -1,10 +1,11 @@
 //! `siamese classify`: what is on these pictures, or is it unknown?
 
 use super::output::{json_line, note, print};
-use super::shared::{self, PictureArgs, RuntimeArgs, percent, rounded};
+use super::shared::{self, PictureArgs, RuntimeArgs, interval, percent, rounded};
 use super::{Context, Outcome};
 use crate::Result;
 use crate::error::one_line;
+use crate::eval::bootstrap::Share;
 use crate::gallery::{self, Answered, Gallery, Limit, Location, Question, Rule, Shots, page};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
     shots: Shots,
+    /// Look at every example of the gallery, where an index would find the nearest ones sooner, but not always.
+    #[arg(long)]
+    exact: bool,
     /// Write a page with the answers, their pictures and, for class folders, the confusions.
     #[arg(long, value_name = "OUT.html")]
     report: Option<PathBuf>,
@@ -59,8 +63,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     let (bar, mut answers, mut summary) =
         (shared::bar_of(&arguments.images), Vec::new(), Summary::of(&labels, rule));
+    summary.recall_at_1 = gallery.index_of(shots, arguments.exact).map(|index| index.recall_at_1);
     let triage = arguments.pictures.triage_above(&bar);
-    let question = Question { shots, top, rule, with_ink };
+    let question = Question { shots, top, rule, exact: arguments.exact, with_ink };
     gallery::classify(&gallery, question, pictures, embedder.as_mut(), &triage, |answered| {
         bar.set_position(triage.tally().pictures);
         bar.suspend(|| {
@@ -133,6 +138,9 @@ struct Summary {
     right: u64,
     /// Those of the other pictures that were called unknown.
     others_unknown: u64,
+    /// How often the nearest example is found, where that is by an index; without it always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recall_at_1: Option<Share>,
     #[serde(skip)]
     labels: HashSet<String>,
 }
@@ -141,7 +149,8 @@ impl Summary {
     fn of(labels: &[String], rule: Option<Rule>) -> Self {
         let labels = labels.iter().cloned().collect();
         let (pictures, unknown, broken, of_known_classes, right, others_unknown) = (0, 0, 0, 0, 0, 0);
-        Self { pictures, unknown, broken, rule, of_known_classes, right, others_unknown, labels }
+        let recall_at_1 = None;
+        Self { pictures, unknown, broken, rule, of_known_classes, right, others_unknown, recall_at_1, labels }
     }
 
     fn count(&mut self, answered: &Answered) {
@@ -167,6 +176,10 @@ impl Summary {
             if others > 0 {
                 text += &format!(", {others_unknown} of {others} others are called unknown");
             }
+        }
+        if let Some(recall) = &self.recall_at_1 {
+            let found = interval(recall);
+            text += &format!("; the index finds the nearest example of {found} %, and --exact looks at all");
         }
         if self.rule.is_none() {
             text + "; without a threshold nothing is unknown (`siamese calibrate` chooses one)"

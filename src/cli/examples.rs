@@ -88,11 +88,29 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("siamese enroll mine pictures", "folders of pictures/<class>/ become known"),
             ("siamese enroll mine new.png --label alpha", "one more example of one class"),
+            (
+                "siamese enroll postgres://me@db.example/signs pictures",
+                "into a gallery that many machines share",
+            ),
         ],
     ),
     ("list", &[("siamese list mine --examples", "")]),
     ("remove", &[("siamese remove mine alpha", "")]),
-    ("merge", &[("siamese merge mine theirs", "")]),
+    (
+        "merge",
+        &[
+            ("siamese merge mine theirs", ""),
+            ("siamese merge postgres://me@db.example/signs mine", "a file's examples into a shared gallery"),
+        ],
+    ),
+    (
+        "migrate",
+        &[(
+            "siamese migrate mine --tower omniglot-edge --pictures pictures",
+            "as if enrolled with another tower",
+        )],
+    ),
+    ("index", &[("siamese index postgres://me@db.example/signs", "from some ten thousand examples on")]),
     ("classify", &[("siamese classify mine new/*.png", "the nearest class of each picture")]),
     ("serve", &[("siamese serve mine --edit", "then open http://127.0.0.1:8080")]),
     ("verify", &[("siamese verify a.png b.png --gallery mine", "exit code 0: the same, 1: not")]),

@@ -1,5 +1,6 @@
 //! `siamese list|remove|merge`: look after galleries.
 
+use super::index::in_words;
 use super::output::show;
 use super::shared::{self, interval, rounded};
 use super::{Context, Outcome};
@@ -94,8 +95,14 @@ pub fn list(context: &Context, arguments: &List) -> Result<Outcome> {
 fn listing_text(listing: &Listing) -> String {
     let Listing { facts, classes, .. } = listing;
     let mut text = format!("tower      {} (SHA-256 {})\n", facts.tower, facts.tower_sha256);
+    text.extend(
+        facts.former.iter().map(|f| format!("before     {} (SHA-256 {})\n", f.tower, f.tower_sha256)),
+    );
     text += &format!("distance   {}, {} numbers\n", facts.distance.name(), facts.dim);
     text += &thresholds(facts, listing.stale);
+    if let Some(index) = &facts.indexed {
+        text += &format!("index      {}\n", in_words(index));
+    }
     let all: u64 = classes.iter().map(|e| e.examples).sum();
     text += &format!("holds      {all} examples of {} classes\n", classes.len());
     match &listing.examples {

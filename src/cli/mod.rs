@@ -16,10 +16,12 @@ mod examples;
 mod export;
 mod gallery;
 mod import;
+mod index;
 mod inspect;
 mod interrupt;
 mod learn;
 mod man;
+mod migrate;
 #[cfg(feature = "ort")]
 mod model;
 mod output;
@@ -130,6 +132,10 @@ enum Verb {
     Remove(gallery::Remove),
     /// Add galleries of the same tower to a gallery.
     Merge(gallery::Merge),
+    /// Have a gallery go over to another tower, by the pictures of its examples.
+    Migrate(migrate::Arguments),
+    /// Have a large gallery in a database searched by an index, and measure what it finds.
+    Index(index::Arguments),
     /// Recognise pictures by a gallery.
     Classify(classify::Arguments),
     /// Recognise pictures by a gallery over HTTP, and on a page to draw on.
@@ -207,6 +213,8 @@ impl Cli {
             Verb::List(arguments) => gallery::list(&self.context, arguments),
             Verb::Remove(arguments) => gallery::remove(&self.context, arguments),
             Verb::Merge(arguments) => gallery::merge(&self.context, arguments),
+            Verb::Migrate(arguments) => migrate::run(&self.context, arguments),
+            Verb::Index(arguments) => index::run(&self.context, arguments),
             Verb::Classify(arguments) => classify::run(&self.context, arguments),
             #[cfg(feature = "serve")]
             Verb::Serve(arguments) => serve::run(&self.context, arguments),

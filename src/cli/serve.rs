@@ -33,6 +33,9 @@ pub struct Arguments {
     /// What stands for a class: `best` (its nearest example), `mean`, or the mean of its first K.
     #[arg(long, default_value = "best", value_name = "best|mean|K")]
     shots: Shots,
+    /// Look at every example of the gallery, where an index would find the nearest ones sooner, but not always.
+    #[arg(long)]
+    exact: bool,
     /// Ask clients for the token in this file's first line, as `Authorization: Bearer …`; without one only this machine
     /// may change the gallery.
     #[arg(long, value_name = "FILE")]
@@ -67,7 +70,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     // Refused where it is to be as calibrated, and was not.
     shared::rule(arguments.threshold, arguments.shots, &gallery)?;
     let limit = arguments.threshold.unwrap_or(Limit::Calibrated);
-    let options = Options { shots: arguments.shots, limit, editable: arguments.edit };
+    let (shots, exact, editable) = (arguments.shots, arguments.exact, arguments.edit);
+    let options = Options { shots, limit, exact, editable };
     let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;
     let server = Server::bind(arguments.listen, recogniser, conduct)?;
     let stop = server.stop();

@@ -131,19 +131,21 @@ pub fn of_best(shots: Shots) {
 /// stands in any case, so that a gallery cannot be calibrated is told, and no fault of the verb.
 pub fn recalibrate(gallery: &mut Gallery, asked: bool) {
     match gallery::recalibrate(gallery, asked) {
-        Some(Ok(found)) => {
-            let point = &found.point;
-            note(format_args!(
-                "calibrated: {} % of false positives asked for, {} % expected",
-                percent(point.asked),
-                percent(point.false_positives.share)
-            ));
-            if let Some(short) = shortfall(point) {
-                note(format_args!("note: {short}"));
-            }
-        }
+        Some(Ok(found)) => calibrated(&found.point),
         Some(Err(e)) => note(format_args!("note: not calibrated again: {e}")),
         None => {}
+    }
+}
+
+/// Tells what a gallery was calibrated to.
+pub fn calibrated(point: &Point) {
+    note(format_args!(
+        "calibrated: {} % of false positives asked for, {} % expected",
+        percent(point.asked),
+        percent(point.false_positives.share)
+    ));
+    if let Some(short) = shortfall(point) {
+        note(format_args!("note: {short}"));
     }
 }
 

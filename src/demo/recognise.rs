@@ -64,7 +64,7 @@ pub(super) fn rows(tower: &Path, out: &Path, runners: &[Runner], data: &Dataset)
     let (units, mut rows) = (Unit::of(data), Vec::new());
     for (runner, embedder) in runners.iter().zip(&mut embedders) {
         let began = std::time::Instant::now();
-        let answers = classifier.classify(embedder.embed(queries.view())?.view(), 1, None);
+        let answers = classifier.classify(embedder.embed(queries.view())?.view(), 1, None)?;
         let seconds = began.elapsed().as_secs_f64();
         let class_of = |label: &Option<String>| (0..data.classes.len()).find(|&c| Some(name(c)) == *label);
         let answers: Vec<(usize, usize)> =

@@ -1,6 +1,7 @@
 //! Which class a drawing is of, or that it is of none.
 
-use super::{Loaded, Rule};
+use super::{Loaded, Remote, Rule};
+use crate::eval::bootstrap::Share;
 use crate::search::{Hit, Index};
 use crate::tower::Distance;
 use crate::{Error, Result};
@@ -58,32 +59,46 @@ pub struct Candidate {
     pub label: String,
     /// Its distance.
     pub distance: f32,
-    /// Its nearest embedding, a place in what was loaded (its first one, where a mean stands for it).
-    #[serde(skip)]
-    pub example: usize,
 }
 
-/// A gallery in memory, ready to answer.
-pub struct Classifier {
-    labels: Vec<String>,
-    index: Index,
-    /// For each row of the index a place in what was loaded.
-    examples: Vec<usize>,
+/// What is known, to be asked.
+pub enum Known {
+    /// All of it, in memory: answers are exact.
+    Whole(Loaded),
+    /// An index of it, elsewhere.
+    Indexed(Remote),
+}
+
+impl From<Loaded> for Known {
+    fn from(known: Loaded) -> Self {
+        Self::Whole(known)
+    }
+}
+
+/// A gallery, ready to answer.
+pub struct Classifier(Way);
+
+enum Way {
+    Whole { labels: Vec<String>, index: Index },
+    Indexed(Remote),
 }
 
 impl Classifier {
-    /// Of a gallery's embeddings.
+    /// Of what a gallery knows.
     ///
     /// # Errors
-    /// Where there are none, or a class has fewer examples than [`Shots::First`] asks for.
-    pub fn new(known: Loaded, distance: Distance, shots: Shots, at: &str) -> Result<Self> {
-        if known.classes.is_empty() {
-            return Err(Error::invalid(at, "holds no example; enroll something"));
-        }
+    /// Where that is nothing, or a class has fewer examples than [`Shots::First`] asks for.
+    pub fn new(known: impl Into<Known>, distance: Distance, shots: Shots, at: &str) -> Result<Self> {
+        let empty = || Error::invalid(at, "holds no example; enroll something");
+        let known = match known.into() {
+            Known::Indexed(remote) if remote.is_empty() => return Err(empty()),
+            Known::Indexed(remote) => return Ok(Self(Way::Indexed(remote))),
+            Known::Whole(known) if known.classes.is_empty() => return Err(empty()),
+            Known::Whole(known) => known,
+        };
         let Loaded { labels, embeddings, classes } = known;
         if shots == Shots::Best {
-            let examples = (0..classes.len()).collect();
-            return Ok(Self { labels, index: Index::new(embeddings, classes, distance), examples });
+            return Ok(Self(Way::Whole { labels, index: Index::new(embeddings, classes, distance) }));
         }
         let mut groups = vec![Vec::new(); labels.len()];
         classes.iter().enumerate().for_each(|(i, &class)| groups[class as usize].push(i));
@@ -99,36 +114,54 @@ impl Classifier {
             groups.iter_mut().for_each(|g| g.truncate(k));
         }
         let means = crate::eval::prototypes(embeddings.view(), &groups);
-        let examples = groups.iter().map(|g| g.first().copied().unwrap_or(0)).collect();
         let places = (0..labels.len() as u32).collect();
-        Ok(Self { labels, index: Index::new(means, places, distance), examples })
+        Ok(Self(Way::Whole { labels, index: Index::new(means, places, distance) }))
+    }
+
+    /// How often the nearest example is found, where that is not always.
+    pub fn recall(&self) -> Option<Share> {
+        match &self.0 {
+            Way::Whole { .. } => None,
+            Way::Indexed(remote) => Some(remote.recall()),
+        }
     }
 
     /// Answers for queries `[M, D]`, with the `top` nearest classes each; without a rule nothing is unknown.
-    pub fn classify(&self, queries: ArrayView2<'_, f32>, top: usize, rule: Option<&Rule>) -> Vec<Answer> {
+    ///
+    /// # Errors
+    /// Where the gallery is asked by its index: what its store fails in.
+    pub fn classify(
+        &self,
+        queries: ArrayView2<'_, f32>,
+        top: usize,
+        rule: Option<&Rule>,
+    ) -> Result<Vec<Answer>> {
         let reach = rule.map_or(0, |rule| rule.strangeness.reach());
-        let found = self.index.search(queries, top.max(reach).max(2));
-        found.into_iter().map(|hits| self.answer(&hits, top, rule)).collect()
-    }
-
-    fn answer(&self, hits: &[Hit], top: usize, rule: Option<&Rule>) -> Answer {
-        let candidate = |hit: &Hit| Candidate {
-            label: self.labels[hit.group as usize].clone(),
-            distance: hit.distance,
-            example: self.examples[hit.row],
+        let wanted = top.max(reach).max(2);
+        let found = match &self.0 {
+            Way::Indexed(remote) => remote.search(queries, wanted)?,
+            Way::Whole { labels, index } => {
+                let candidate = |hit: &Hit| Candidate {
+                    label: labels[hit.group as usize].clone(),
+                    distance: hit.distance,
+                };
+                let found = index.search(queries, wanted);
+                found.iter().map(|hits| hits.iter().map(candidate).collect()).collect()
+            }
         };
-        let distances: Vec<f32> = hits.iter().map(|hit| hit.distance).collect();
-        let strangeness = rule.map(|rule| rule.strangeness.of(&distances));
-        let known = rule.zip(strangeness).is_none_or(|(rule, strange)| strange <= rule.threshold);
-        let distance = distances.first().copied().unwrap_or(f32::INFINITY);
-        Answer {
-            label: hits.first().filter(|_| known).map(|h| self.labels[h.group as usize].clone()),
-            distance,
-            margin: distances.get(1).map(|second| second - distance),
-            strangeness,
-            nearest: hits.iter().take(top).map(candidate).collect(),
-        }
+        Ok(found.into_iter().map(|nearest| answer(nearest, top, rule)).collect())
     }
+}
+
+/// What the nearest classes mean.
+fn answer(mut nearest: Vec<Candidate>, top: usize, rule: Option<&Rule>) -> Answer {
+    let distances: Vec<f32> = nearest.iter().map(|candidate| candidate.distance).collect();
+    let strangeness = rule.map(|rule| rule.strangeness.of(&distances));
+    let known = rule.zip(strangeness).is_none_or(|(rule, strange)| strange <= rule.threshold);
+    let distance = distances.first().copied().unwrap_or(f32::INFINITY);
+    let label = nearest.first().filter(|_| known).map(|candidate| candidate.label.clone());
+    nearest.truncate(top);
+    Answer { label, distance, margin: distances.get(1).map(|second| second - distance), strangeness, nearest }
 }
 
 #[cfg(test)]
@@ -147,7 +180,10 @@ mod tests {
 
     fn ask(shots: Shots, query: f32, threshold: Option<f32>) -> Answer {
         let classifier = Classifier::new(known(), Distance::L1, shots, "g").unwrap();
-        classifier.classify(array![[query]].view(), 2, threshold.map(Rule::distance).as_ref()).remove(0)
+        classifier
+            .classify(array![[query]].view(), 2, threshold.map(Rule::distance).as_ref())
+            .unwrap()
+            .remove(0)
     }
 
     #[test]

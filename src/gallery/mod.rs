@@ -5,14 +5,20 @@
 
 pub mod calibrate;
 mod classify;
+mod facts;
+mod indexed;
+mod migrate;
 pub mod page;
 mod pictures;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threshold;
 
-pub use classify::{Answer, Candidate, Classifier, Shots};
+pub use classify::{Answer, Candidate, Classifier, Known, Shots};
+pub use facts::{Facts, Former};
+pub use indexed::{Indexed, Remote, USUAL_RECALL};
+pub use migrate::{Migration, calibrate_as, migrate};
 pub use pictures::{
     Answered, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
 };
@@ -20,52 +26,19 @@ pub use store::Location;
 pub use threshold::{Calibrated, Limit, PairThreshold, Rule, State, recalibrate};
 
 use crate::runtime::Embedder;
-use crate::tower::{self, Distance, TowerKind, TowerSpec};
+use crate::tower::{self, TowerSpec};
 use crate::{Error, Result};
 use ndarray::Array2;
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use serde::Serialize;
+use std::path::Path;
+use std::time::Duration;
 use store::{Packing, Store};
 
 /// The longest label, bytes.
 pub const MAX_LABEL_BYTES: usize = 256;
 
-/// A tower's path or name, so that it means the same in every folder.
-fn lasting(tower: &Path) -> PathBuf {
-    match tower.canonicalize() {
-        Ok(path) if !tower::is_named(tower) => path,
-        _ => tower.into(),
-    }
-}
-
 /// A tower that was loaded, or why it could not be.
 type Loading = Result<Box<dyn Embedder>>;
-
-/// What a gallery knows about itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
-    /// The tower's name.
-    pub tower: String,
-    /// SHA-256 of the tower's file.
-    pub tower_sha256: String,
-    /// How the tower's numbers are made.
-    pub kind: TowerKind,
-    /// Where the tower's file was when the gallery was made.
-    pub tower_path: PathBuf,
-    /// D, the numbers of an embedding.
-    pub dim: usize,
-    /// The distance that decides.
-    pub distance: Distance,
-    /// At which distance two pictures show the same, where that was calibrated by pairs. Galleries of before
-    /// there was [`Facts::identification`] tell by it what is unknown.
-    pub threshold: Option<PairThreshold>,
-    /// From where on a query is unknown to the gallery as it was when it was calibrated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identification: Option<Calibrated>,
-    /// Whether the gallery is calibrated again whenever it changes.
-    #[serde(default)]
-    pub calibrates_itself: bool,
-}
 
 /// One known drawing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -124,6 +97,19 @@ pub struct Loaded {
     pub classes: Vec<u32>,
 }
 
+/// Waits for changes of a gallery by others.
+pub struct Watcher(Box<dyn store::Watch>);
+
+impl Watcher {
+    /// Waits for a change, at most for so long; tells whether there may have been one.
+    ///
+    /// # Errors
+    /// What the store fails in for good; that it cannot be reached for a while is none.
+    pub fn wait(&mut self, most: Duration) -> Result<bool> {
+        self.0.wait(most)
+    }
+}
+
 impl Gallery {
     /// Opens an existing gallery.
     ///
@@ -146,17 +132,7 @@ impl Gallery {
     /// # Errors
     /// As [`Gallery::open`], and where it belongs to another tower.
     pub fn create(at: &Location, tower: &TowerSpec, tower_path: &Path) -> Result<Self> {
-        let facts = Facts {
-            tower: tower.name.clone(),
-            tower_sha256: tower.sha256.clone(),
-            kind: tower.kind,
-            tower_path: lasting(tower_path),
-            dim: tower.dim,
-            distance: tower.distance.clone(),
-            threshold: None,
-            identification: None,
-            calibrates_itself: false,
-        };
+        let facts = Facts::of(tower, tower_path);
         let gallery = Self::of(store::create(at, &facts)?, at)?;
         gallery.check(tower)?;
         Ok(gallery)
@@ -229,17 +205,8 @@ impl Gallery {
     /// # Errors
     /// Where a label or an embedding cannot be kept.
     pub fn enroll(&mut self, examples: &[Example]) -> Result<Enrolled> {
-        for example in examples {
-            check_label(&example.label)?;
-            if example.embedding.len() != self.facts.dim {
-                let (has, needs) = (example.embedding.len(), self.facts.dim);
-                let why = format!("its embedding has {has} numbers; this gallery holds {needs}");
-                return Err(Error::invalid(&example.source, why));
-            }
-        }
-        let (packing, now) = (self.packing(), now());
-        let packed = examples.iter().map(|e| packing.pack(e, now)).collect::<Result<Vec<_>>>()?;
-        let added = self.store.add(&packed)?;
+        let packed = packed(&self.facts, examples)?;
+        let added = self.store.add(&self.facts.tower_sha256, &packed)?;
         Ok(Enrolled { added, present: examples.len() as u64 - added })
     }
 
@@ -296,9 +263,38 @@ impl Gallery {
         Ok(Loaded { labels: labels.into_iter().map(|l| l.1).collect(), embeddings, classes })
     }
 
+    /// What there is to ask: its index, where it has one and each class is to be as near as its nearest example;
+    /// else, or where the answers are to be exact, all its embeddings.
+    ///
+    /// # Errors
+    /// As [`Gallery::load`].
+    pub fn known(&self, shots: Shots, exact: bool) -> Result<Known> {
+        match self.index_of(shots, exact) {
+            Some(index) => Remote::of(self, index).map(Known::Indexed),
+            None => self.load().map(Known::Whole),
+        }
+    }
+
+    /// The index that is asked then.
+    pub fn index_of(&self, shots: Shots, exact: bool) -> Option<&Indexed> {
+        self.facts.indexed.as_ref().filter(|_| shots == Shots::Best && !exact)
+    }
+
+    /// What tells of changes by others as they happen; none where the store does not.
+    pub fn watch(&self) -> Result<Option<Watcher>> {
+        Ok(self.store.watch()?.map(Watcher))
+    }
+
     /// Changes what it knows about itself.
     fn change_facts(&mut self, change: &dyn Fn(&mut Facts)) -> Result<()> {
         self.facts = self.store.change_facts(change)?;
+        Ok(())
+    }
+
+    /// Puts examples and facts in the place of its own, unless these are no longer as they were.
+    fn replace(&mut self, facts: Facts, examples: &[Example], before: State) -> Result<()> {
+        self.store.replace(&facts, &packed(&facts, examples)?, before)?;
+        self.facts = facts;
         Ok(())
     }
 
@@ -310,6 +306,25 @@ impl Gallery {
     fn packing(&self) -> Packing {
         Packing::of(&self.facts)
     }
+}
+
+/// Examples as a gallery with these facts keeps them.
+///
+/// # Errors
+/// A label, a source or an embedding that it cannot keep.
+fn packed<'a>(facts: &Facts, examples: &'a [Example]) -> Result<Vec<store::PackedExample<'a>>> {
+    let (packing, now, needs) = (Packing::of(facts), now(), facts.dim);
+    let pack = |example: &'a Example| {
+        check_label(&example.label)?;
+        check_source(&example.source)?;
+        let has = example.embedding.len();
+        if has != needs {
+            let why = format!("its embedding has {has} numbers; this gallery holds {needs}");
+            return Err(Error::invalid(&example.source, why));
+        }
+        packing.pack(example, now)
+    };
+    examples.iter().map(pack).collect()
 }
 
 /// That a label can be kept and shown: not empty, on one line, of reasonable length.
@@ -328,6 +343,17 @@ pub fn check_label(label: &str) -> Result<()> {
         return Ok(());
     };
     Err(Error::invalid(format!("label {shown:?}"), why))
+}
+
+/// That every store can keep what an example came from.
+///
+/// # Errors
+/// Where it cannot.
+pub fn check_source(source: &str) -> Result<()> {
+    if source.contains('\0') {
+        return Err(Error::invalid(format!("source {source:?}"), "holds a zero byte, which cannot be kept"));
+    }
+    Ok(())
 }
 
 /// Seconds since 1970.

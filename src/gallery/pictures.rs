@@ -41,6 +41,8 @@ pub struct Question {
     pub top: usize,
     /// What a picture must be to be known; without, nothing is unknown.
     pub rule: Option<Rule>,
+    /// Look at all examples, whatever index there is.
+    pub exact: bool,
     /// Keep the ink of each picture with its answer.
     pub with_ink: bool,
 }
@@ -197,9 +199,10 @@ pub fn classify(
     mut each: impl FnMut(Vec<Answered>) -> Result<()>,
 ) -> Result<()> {
     let distance = gallery.facts().distance.clone();
-    let classifier = Classifier::new(gallery.load()?, distance, how.shots, &gallery.location().to_string())?;
+    let (known, at) = (gallery.known(how.shots, how.exact)?, gallery.location().to_string());
+    let classifier = Classifier::new(known, distance, how.shots, &at)?;
     embed::batches(pictures, embedder, |EmbeddedBatch { pictures, embeddings }| {
-        let answers = classifier.classify(embeddings.view(), how.top, how.rule.as_ref());
+        let answers = classifier.classify(embeddings.view(), how.top, how.rule.as_ref())?;
         let answered = |(input, embedded): (PictureFile, Embedded)| Answered {
             source: input.source(),
             place: input.label,

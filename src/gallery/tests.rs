@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
 use crate::image::Preprocessing;
+use crate::tower::{Distance, TowerKind};
 use std::io::Read;
 use std::process::{Command, Stdio};
 
@@ -16,19 +17,19 @@ pub(super) fn tower(kind: TowerKind, hash: &str) -> TowerSpec {
     }
 }
 
-fn example(label: &str, source: &str, embedding: [f32; 4]) -> Example {
+pub(super) fn example(label: &str, source: &str, embedding: [f32; 4]) -> Example {
     Example { label: label.into(), embedding: embedding.into(), source: source.into(), added_unix_s: None }
 }
 
-fn make(path: &Path, kind: TowerKind) -> Gallery {
+pub(super) fn make(path: &Path, kind: TowerKind) -> Gallery {
     Gallery::create(&path.into(), &tower(kind, "ab"), Path::new("tower.onnx")).unwrap()
 }
 
-fn open(path: &Path) -> Result<Gallery> {
+pub(super) fn open(path: &Path) -> Result<Gallery> {
     Gallery::open(&path.into())
 }
 
-fn says(error: &Error, words: &str) {
+pub(super) fn says(error: &Error, words: &str) {
     let text = format!("{error}");
     assert!(text.contains(words), "{text:?} does not say {words:?}");
 }
@@ -237,7 +238,7 @@ fn enrolling_child() {
 }
 
 /// Kills of the test below; `SIAMESE_KILLS=200` for the full number.
-fn kills() -> u64 {
+pub(super) fn kills() -> u64 {
     std::env::var("SIAMESE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
 }
 
@@ -256,12 +257,19 @@ fn this_program() -> Command {
 fn a_kill_leaves_exactly_what_was_committed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gallery");
+    let mut halves = 0;
+    kill_children(&path, kills(), || halves += u64::from(dir.path().join("gallery-journal").exists()));
+    eprintln!("{halves} of {} kills were in the middle of a transaction", kills());
+}
+
+/// Kills a process that enrolls, again and again: what it was told is there, and no half of an enrolment.
+pub(super) fn kill_children(at: &Path, kills: u64, mut killed: impl FnMut()) {
     let mut rng = crate::random::stream(11, "kills", 0, 0);
-    let (mut before, mut halves) = (0, 0);
-    for kill in 0..kills() {
+    let mut before = 0;
+    for kill in 0..kills {
         let mut child = this_program()
             .args(["--exact", "gallery::tests::enrolling_child", "--ignored", "--nocapture"])
-            .env("SIAMESE_TEST_GALLERY", &path)
+            .env("SIAMESE_TEST_GALLERY", at)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -278,8 +286,8 @@ fn a_kill_leaves_exactly_what_was_committed() {
         out.read_to_end(&mut told).unwrap();
         let text = String::from_utf8(told).unwrap();
         let last = text.lines().rfind(|l| l.starts_with("committed ")).and_then(|l| l[10..].parse().ok());
-        halves += u64::from(dir.path().join("gallery-journal").exists());
-        let gallery = open(&path).unwrap();
+        killed();
+        let gallery = open(at).unwrap();
         let loaded = gallery.load().unwrap();
         let count = loaded.classes.len() as u64;
         assert_eq!(count % BATCH, 0, "kill {kill}: half an enrolment");
@@ -290,19 +298,20 @@ fn a_kill_leaves_exactly_what_was_committed() {
         );
         before = count / BATCH;
     }
-    eprintln!("{halves} of {} kills were in the middle of a transaction", kills());
 }
 
 #[test]
 fn two_processes_enroll_at_once_and_both_land() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("g");
+    enroll_at_once(&dir.path().join("g"));
+}
+
+/// Several writers, each with its own connection, as processes have; the gallery is made by whoever is first.
+pub(super) fn enroll_at_once(at: &Path) {
     std::thread::scope(|scope| {
         for writer in 0..4 {
-            let path = &path;
             scope.spawn(move || {
-                // Each with its own connection, as processes have; the file is made by whoever is first.
-                let mut gallery = make(path, TowerKind::Float);
+                let mut gallery = make(at, TowerKind::Float);
                 for i in 0..10 {
                     let name = format!("{writer} {i}");
                     gallery.enroll(&[example(&name, &name, [i as f32; 4])]).unwrap();
@@ -310,5 +319,5 @@ fn two_processes_enroll_at_once_and_both_land() {
             });
         }
     });
-    assert_eq!(open(&path).unwrap().load().unwrap().labels.len(), 40);
+    assert_eq!(open(at).unwrap().load().unwrap().labels.len(), 40);
 }

@@ -52,6 +52,10 @@ pub struct By {
     pub threshold: Option<f32>,
     /// Whether the gallery has changed since that was chosen.
     pub stale: bool,
+    /// How often the nearest example is found, as measured, where the gallery is asked by an index; without it
+    /// always.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall_at_1: Option<f64>,
     /// Milliseconds from the decoded pictures to the answers.
     pub milliseconds: f64,
 }

@@ -32,6 +32,7 @@ mod server;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use access::{Access, Token};
 pub use answers::{Batch, By, Compared, Named, Outcome, Recognised, Told};

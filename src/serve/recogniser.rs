@@ -3,7 +3,8 @@
 use super::answers::{Batch, By, Compared, Named, Outcome, Recognised, Told};
 use crate::eval::between;
 use crate::gallery::{
-    Answer, Classifier, Enrolled, Example, Gallery, Limit, Rule, Shots, check_label, recalibrate,
+    Answer, Classifier, Enrolled, Example, Gallery, Limit, Rule, Shots, Watcher, check_label, check_source,
+    recalibrate,
 };
 use crate::report::picture;
 use crate::runtime::{Embedder, Runtime};
@@ -20,6 +21,8 @@ pub struct Options {
     pub shots: Shots,
     /// When a picture is unknown.
     pub limit: Limit,
+    /// Whether to look at all examples, whatever index there is.
+    pub exact: bool,
     /// Whether requests may enrol and remove.
     pub editable: bool,
 }
@@ -193,10 +196,12 @@ impl Recogniser {
         let (classifier, rule, stale) = self.classifier(asked.limit.unwrap_or(self.options.limit))?;
         let answers = match inks {
             [] => Vec::new(),
-            inks => classifier.classify(self.embed_inks(inks)?.view(), asked.top, rule.as_ref()),
+            inks => classifier.classify(self.embed_inks(inks)?.view(), asked.top, rule.as_ref())?,
         };
         let milliseconds = since.elapsed().as_micros() as f64 / 1e3;
-        Ok((answers, By { threshold: rule.map(|rule| rule.threshold), stale, milliseconds }))
+        let (threshold, recall) = (rule.map(|rule| rule.threshold), classifier.recall());
+        let recall_at_1 = recall.map(|recall| recall.share);
+        Ok((answers, By { threshold, stale, recall_at_1, milliseconds }))
     }
 
     /// Whether two pictures show the same: at most `threshold` apart, or as the gallery was calibrated by pairs.
@@ -232,9 +237,11 @@ impl Recogniser {
     /// # Errors
     /// Where it is no picture, or the label cannot be kept.
     pub fn enroll(&self, picture: &[u8], label: String, source: String) -> Result<Enrolled, RequestError> {
-        check_label(&label).map_err(RequestError::Request)?;
+        check_label(&label).and_then(|()| check_source(&source)).map_err(RequestError::Request)?;
         let embedding = self.embed(picture)?;
         let mut shelf = self.shelf();
+        shelf.refresh()?;
+        shelf.gallery.check(&self.spec).map_err(RequestError::NotYet)?;
         let done = shelf.gallery.enroll(&[Example { label, embedding, source, added_unix_s: None }])?;
         shelf.forget();
         Ok(done)
@@ -253,6 +260,22 @@ impl Recogniser {
         let removed = shelf.gallery.remove(std::slice::from_ref(&label), source)?;
         shelf.forget();
         if removed == 0 { absent("has no example from that source") } else { Ok(removed) }
+    }
+
+    /// What waits for changes by others, where the gallery's store tells of them.
+    ///
+    /// # Errors
+    /// Where it cannot be listened to.
+    pub fn watcher(&self) -> Result<Option<Watcher>> {
+        self.shelf().gallery.watch()
+    }
+
+    /// Reads again what others have changed, so that no request has to wait for it.
+    ///
+    /// # Errors
+    /// As [`Recogniser::classify`].
+    pub fn prepare(&self) -> Result<(), RequestError> {
+        self.classifier(self.options.limit).map(|_| ())
     }
 
     fn decode(&self, picture: &[u8]) -> Result<Array3<u8>, RequestError> {
@@ -278,7 +301,10 @@ impl Recogniser {
             Some(classifier) => Arc::clone(classifier),
             None => {
                 shelf.settle(self.options)?;
-                let (known, distance) = (shelf.gallery.load()?, self.spec.distance.clone());
+                // It may have gone over to another tower.
+                shelf.gallery.check(&self.spec).map_err(RequestError::NotYet)?;
+                let known = shelf.gallery.known(self.options.shots, self.options.exact)?;
+                let distance = self.spec.distance.clone();
                 let at = format!("the gallery {}", shelf.gallery.location().name());
                 let classifier = Classifier::new(known, distance, self.options.shots, &at);
                 let classifier = Arc::new(classifier.map_err(RequestError::NotYet)?);

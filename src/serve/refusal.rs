@@ -82,6 +82,8 @@ impl From<QueryRejection> for Refusal {
 impl From<RequestError> for Refusal {
     fn from(fault: RequestError) -> Self {
         let status = match fault {
+            // The database of the gallery: it may come back.
+            RequestError::Own(Error::Missing { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             RequestError::Request(_) => StatusCode::UNPROCESSABLE_ENTITY,
             RequestError::Absent(_) => StatusCode::NOT_FOUND,
             RequestError::NotYet(_) => StatusCode::CONFLICT,
@@ -93,6 +95,9 @@ impl From<RequestError> for Refusal {
         }
         // Where stderr is closed there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "siamese: {why}");
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return Self::busy("it cannot reach its gallery");
+        }
         Self(status, "the server failed; what it wrote to stderr tells why".into())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::recogniser::Recogniser;
 use super::shared::{Client, Conduct, Shared, routes};
+use super::watch::Watch;
 use crate::{Error, Result};
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -75,6 +76,8 @@ impl Server {
     pub fn run(self) -> Result<()> {
         let failed =
             |e| Error::Runtime { runtime: "the server", action: "listen".into(), source: Box::new(e) };
+        // Changes by others are waited for on a thread of its own, which ends with this.
+        let _watch = Watch::begin(self.shared.recogniser())?;
         // One thread moves bytes; pictures are recognised on others.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         runtime.block_on(async {

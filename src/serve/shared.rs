@@ -173,6 +173,10 @@ impl Shared {
         &self.0.conduct.limits
     }
 
+    pub fn recogniser(&self) -> &Arc<Recogniser> {
+        &self.0.recogniser
+    }
+
     pub fn connections(&self) -> &Connections {
         &self.0.connections
     }

@@ -5,7 +5,8 @@ use crate::runtime::{Embedder as _, MockEmbedder, TRACT};
 use std::path::Path;
 use std::sync::Arc;
 
-const OPTIONS: Options = Options { shots: Shots::Best, limit: Limit::Calibrated, editable: true };
+const OPTIONS: Options =
+    Options { shots: Shots::Best, limit: Limit::Calibrated, exact: false, editable: true };
 
 const ASKED: Asked = Asked { top: 5, with_ink: false, limit: None };
 

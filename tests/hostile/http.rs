@@ -25,7 +25,7 @@ impl Served {
         let embedder = TRACT.with(RuntimeOptions::default()).unwrap().load(&tower).unwrap();
         let at = Location::from(dir.path().join("g").as_path());
         let gallery = Gallery::create(&at, embedder.spec(), &tower).unwrap();
-        let options = Options { shots: Shots::Best, limit: Limit::Calibrated, editable: true };
+        let options = Options { shots: Shots::Best, limit: Limit::Calibrated, exact: false, editable: true };
         let recogniser = Recogniser::new(gallery, embedder, &TRACT, options).unwrap();
         let server = Server::bind(([127, 0, 0, 1], 0).into(), recogniser, Conduct::default()).unwrap();
         let (address, stop) = (server.address(), server.stop());

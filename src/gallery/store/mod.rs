@@ -3,66 +3,31 @@
 //! A store is a file of this folder and an entry of [`KINDS`]; nothing else in the crate names it. What
 //! stores share, how embeddings are packed and checked, is in [`packing`].
 
+mod location;
 mod packing;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
+pub use location::Location;
 pub(super) use packing::{PackedExample, Packing};
 
-use super::{Example, Facts, KnownClass, State};
+use super::{Example, Facts, Indexed, KnownClass, State};
 use crate::{Error, Result};
-use serde::Serialize;
-use std::ffi::OsString;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The stores of this build.
-const KINDS: &[StoreKind] = &[sqlite::KIND];
-
-/// Where a gallery is, as users name it: the path of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Location(PathBuf);
-
-impl Location {
-    /// What it is called, without the way to it.
-    pub fn name(&self) -> String {
-        self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// What stands before `://`; none in the path of a file.
-    fn scheme(&self) -> Option<&str> {
-        let (scheme, _) = self.0.to_str()?.split_once("://")?;
-        let is_scheme = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric());
-        is_scheme.then_some(scheme)
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
-    }
-}
-
-impl From<OsString> for Location {
-    fn from(typed: OsString) -> Self {
-        Self(typed.into())
-    }
-}
-
-impl From<&Path> for Location {
-    fn from(path: &Path) -> Self {
-        Self(path.into())
-    }
-}
+const KINDS: &[StoreKind] = &[
+    sqlite::KIND,
+    #[cfg(feature = "postgres")]
+    postgres::KIND,
+];
 
 /// A kind of store: which locations are its own, and how its galleries are found, opened and made.
 struct StoreKind {
-    /// What stands before `://` in its locations; none for paths of files.
-    scheme: Option<&'static str>,
+    /// What may stand before `://` in its locations; nothing does in paths of files.
+    schemes: &'static [&'static str],
     exists: fn(&Location) -> Result<bool>,
     open: fn(&Location) -> Result<Box<dyn Store>>,
     /// Opens a gallery, or makes one with these facts where there is none.
@@ -83,9 +48,12 @@ pub(super) trait Store: Send {
     /// What the examples are now: another state whenever one came or went.
     fn state(&self) -> Result<State>;
 
-    /// Adds examples, all or none, and their classes; tells how many were added. One whose class,
+    /// Adds examples of a tower, all or none, and their classes; tells how many were added. One whose class,
     /// source and checksum are those of another is there already.
-    fn add(&mut self, examples: &[PackedExample<'_>]) -> Result<u64>;
+    ///
+    /// # Errors
+    /// Where the gallery has gone over to another tower.
+    fn add(&mut self, tower_sha256: &str, examples: &[PackedExample<'_>]) -> Result<u64>;
 
     /// Removes the classes of these labels, or only their examples from one source; tells how many
     /// examples went. No class stays without an example.
@@ -105,6 +73,120 @@ pub(super) trait Store: Send {
     /// # Errors
     /// Where an embedding is not what was written.
     fn examples(&self, packing: Packing) -> Result<Vec<Example>>;
+
+    /// Puts these examples in the place of all others, and these facts in the place of its own, in one step.
+    ///
+    /// # Errors
+    /// Where the examples are no longer as they were.
+    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>], before: State) -> Result<()>;
+
+    /// Makes an index of the nearest examples, or takes it away.
+    ///
+    /// # Errors
+    /// Where the store, or the distance, has none.
+    fn set_index(&mut self, facts: &Facts, wanted: bool) -> Result<()> {
+        let _ = (facts, wanted);
+        Err(Error::invalid(
+            self.location(),
+            "is a file, which is read whole and searched exactly; it needs no index",
+        ))
+    }
+
+    /// What finds nearest examples by that index.
+    ///
+    /// # Errors
+    /// Where the store has none.
+    fn nearest(&self, facts: &Facts, index: &Indexed) -> Result<Arc<dyn Nearest>> {
+        let _ = (facts, index);
+        Err(Error::invalid(self.location(), "has no index"))
+    }
+
+    /// What is told of changes by others as they happen; none where others tell nothing.
+    fn watch(&self) -> Result<Option<Box<dyn Watch>>> {
+        Ok(None)
+    }
+
+    /// Where it is, as it is shown.
+    fn location(&self) -> &str;
+}
+
+/// Finds the examples that are nearest to a query, without reading all of them.
+pub(super) trait Nearest: Send + Sync {
+    /// The classes, as many as there were when this was made.
+    fn classes(&self) -> usize;
+
+    /// Examples that may be the nearest ones.
+    ///
+    /// # Errors
+    /// Where an embedding is not what was written.
+    fn candidates(&self, query: &[f32], width: Width) -> Result<Candidates>;
+}
+
+/// How far to look for candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    /// At so many examples, by the index.
+    Examples(usize),
+    /// At all examples, for the nearest of so many classes.
+    Classes(usize),
+}
+
+/// What may be nearest to a query.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "files have no index"))]
+pub(super) struct Candidates {
+    /// Of each class that was met the nearest example, and those that are as near but for rounding.
+    pub rows: Vec<NearRow>,
+    /// Whoever is nearer than this is among them, as far as the index knows.
+    pub reach: f64,
+}
+
+/// An example that may be the nearest of its class.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "files have no index"))]
+pub(super) struct NearRow {
+    /// Its id; ids grow in the order of enrolment.
+    pub id: i64,
+    /// The id of its class.
+    pub class: i64,
+    /// The label of its class.
+    pub label: String,
+    /// Its embedding `[D]`.
+    pub embedding: Vec<f32>,
+}
+
+/// Waits for changes.
+pub(super) trait Watch: Send {
+    /// Waits for a change, at most for so long; tells whether there may have been one.
+    fn wait(&mut self, most: Duration) -> Result<bool>;
+}
+
+/// By how much, of the distance and beside it, a sum of D terms in float32 may differ from the true one: twice the
+/// rounding of two such sums in any order (Higham 2002, §3.1).
+pub(super) fn rounding(dim: usize) -> f64 {
+    4.0 * (dim as f64 + 8.0) * f64::from(f32::EPSILON) / 2.0
+}
+
+/// That the examples are as they were.
+fn check_state(at: &str, now: State, before: State) -> Result<()> {
+    let why = "has been changed by another process meanwhile; nothing was changed here, try again";
+    if now == before { Ok(()) } else { Err(Error::invalid(at, why)) }
+}
+
+/// That a gallery has still this tower.
+fn check_tower(at: &str, facts: &Facts, tower_sha256: &str) -> Result<()> {
+    if facts.tower_sha256 == tower_sha256 {
+        return Ok(());
+    }
+    let why = format!(
+        "has gone over to the tower {} (SHA-256 {}) meanwhile; embeddings of {tower_sha256} cannot be added",
+        facts.tower, facts.tower_sha256
+    );
+    Err(Error::invalid(at, why))
+}
+
+/// That an example's embedding is not what was written.
+fn damaged(at: &str, place: usize) -> Error {
+    let why = format!("example {place} is damaged (its checksum differs); restore the gallery from a copy");
+    Error::invalid(at, why)
 }
 
 /// All embeddings of a store.
@@ -133,11 +215,21 @@ pub(super) fn create(at: &Location, facts: &Facts) -> Result<Box<dyn Store>> {
 }
 
 fn kind(at: &Location) -> Result<&'static StoreKind> {
-    KINDS.iter().find(|kind| kind.scheme == at.scheme()).ok_or_else(|| {
+    let its_own = |kind: &&StoreKind| match at.scheme() {
+        Some(scheme) => kind.schemes.contains(&scheme),
+        None => kind.schemes.is_empty(),
+    };
+    KINDS.iter().find(its_own).ok_or_else(|| {
         // An address may hold a password, so no more of it is told.
         let scheme = at.scheme().unwrap_or_default();
         let what = format!("this build of siamese keeps no galleries at addresses {scheme}://…");
-        Error::missing(what, "name a file")
+        let known: Vec<&str> = KINDS.iter().flat_map(|kind| kind.schemes).copied().collect();
+        let other = if known.is_empty() {
+            "a build with --features postgres takes postgres://…".to_string()
+        } else {
+            format!("it takes {}://…", known.join("://… and "))
+        };
+        Error::missing(what, format!("name a file; {other}"))
     })
 }
 
@@ -145,17 +237,13 @@ fn kind(at: &Location) -> Result<&'static StoreKind> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::path::Path;
 
     #[test]
-    fn a_location_is_a_file_unless_it_is_an_address() {
-        for path in ["g", "a/b.gallery", "C:\\g", "./a://b", "://g"] {
-            assert_eq!(Location::from(Path::new(path)).scheme(), None, "{path}");
-        }
-        let address = Location::from(Path::new("postgres://me:secret@host/known"));
-        assert_eq!((address.scheme(), address.name().as_str()), (Some("postgres"), "known"));
-        let error = open(&address).err().unwrap();
+    fn an_address_that_this_build_does_not_know_is_told_without_its_password() {
+        let error = open(&Location::from(Path::new("mysql://me:secret@host/known"))).err().unwrap();
         assert_eq!(error.exit_code(), 3);
         let said = error.to_string();
-        assert!(said.contains("postgres://") && !said.contains("secret"), "{said}");
+        assert!(said.contains("mysql://") && !said.contains("secret"), "{said}");
     }
 }

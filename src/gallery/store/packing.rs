@@ -8,7 +8,10 @@ use crate::{Error, Result};
 pub struct PackedExample<'a> {
     /// Its class.
     pub label: &'a str,
-    /// Its embedding.
+    /// Its embedding `[D]`.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "files keep it packed"))]
+    pub embedding: &'a [f32],
+    /// The embedding, packed.
     pub bytes: Vec<u8>,
     /// CRC-32C of these bytes.
     pub checksum: u32,
@@ -48,17 +51,30 @@ impl Packing {
                 format!("the tower gives {x} at place {j} of its embedding; nothing can be near to that");
             return Err(Error::invalid(at, why));
         }
-        let bytes = match self.kind {
-            TowerKind::Float => embedding.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            TowerKind::Exact => embedding.iter().map(|&x| byte(x, at)).collect::<Result<Vec<u8>>>()?,
-        };
+        let bytes = self.bytes(embedding, at)?;
         Ok(PackedExample {
             label: &example.label,
             checksum: crc32c::crc32c(&bytes),
+            embedding,
             bytes,
             source: at,
             added_unix_s: example.added_unix_s.unwrap_or(now),
         })
+    }
+
+    /// An embedding, packed.
+    fn bytes(self, embedding: &[f32], at: &str) -> Result<Vec<u8>> {
+        match self.kind {
+            TowerKind::Float => Ok(embedding.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            TowerKind::Exact => embedding.iter().map(|&x| byte(x, at)).collect(),
+        }
+    }
+
+    /// Whether an embedding that is not kept packed is what was written.
+    #[cfg(feature = "postgres")]
+    pub fn is_whole(self, embedding: &[f32], checksum: i64) -> bool {
+        let packed = self.bytes(embedding, "");
+        embedding.len() == self.dim && packed.is_ok_and(|b| i64::from(crc32c::crc32c(&b)) == checksum)
     }
 
     /// Appends the numbers of a packed embedding; false where the bytes are not what was written.

@@ -3,7 +3,10 @@
 //! With SQLite's rollback journal a process that is killed, or a machine that stops, leaves the
 //! last committed state; writers wait for each other. Every embedding carries a checksum.
 
-use super::{Embeddings, Example, Facts, KnownClass, PackedExample, Packing, State, Store, StoreKind};
+use super::{
+    Embeddings, Example, Facts, KnownClass, PackedExample, Packing, State, Store, StoreKind, check_state,
+    check_tower, damaged,
+};
 use crate::{Error, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 use std::path::Path;
@@ -32,7 +35,7 @@ CREATE UNIQUE INDEX same ON examples (class, source, crc);
 
 /// Galleries in files.
 pub(super) const KIND: StoreKind = StoreKind {
-    scheme: None,
+    schemes: &[],
     exists: |at| Ok(std::fs::metadata(at.path()).is_ok_and(|file| file.len() > 0)),
     open: |at| Ok(Box::new(Sqlite::open(at.path())?)),
     create: |at, facts| Ok(Box::new(Sqlite::create(at.path(), facts)?)),
@@ -118,7 +121,7 @@ impl Sqlite {
 
     /// Goes over rows until one is not whole, which is an error.
     fn each(&self, select: &str, mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<bool>) -> Result<()> {
-        let damaged = self.tell((|| {
+        let broken = self.tell((|| {
             let mut select = self.db.prepare(select)?;
             let mut rows = select.query([])?;
             let mut place = 0;
@@ -130,14 +133,9 @@ impl Sqlite {
             }
             Ok(None)
         })())?;
-        match damaged {
+        match broken {
             None => Ok(()),
-            Some(place) => {
-                let why = format!(
-                    "example {place} is damaged (its checksum differs); restore the file from a copy"
-                );
-                Err(Error::invalid(&self.at, why))
-            }
+            Some(place) => Err(damaged(&self.at, place)),
         }
     }
 
@@ -188,20 +186,28 @@ impl Store for Sqlite {
         }))
     }
 
-    fn add(&mut self, examples: &[PackedExample<'_>]) -> Result<u64> {
-        self.change(|t| {
-            let mut class = t.prepare("INSERT INTO classes (label) VALUES (?1) ON CONFLICT DO NOTHING")?;
-            let mut add = t.prepare(
-                "INSERT INTO examples (class, embedding, crc, source, added_unix_s)
-                 SELECT id, ?2, ?3, ?4, ?5 FROM classes WHERE label = ?1 ON CONFLICT DO NOTHING",
-            )?;
-            let mut added = 0;
-            for PackedExample { label, bytes, checksum, source, added_unix_s } in examples {
-                class.execute([label])?;
-                added += add.execute(params![label, bytes, checksum, source, added_unix_s])? as u64;
-            }
-            Ok(added)
-        })
+    fn add(&mut self, tower_sha256: &str, examples: &[PackedExample<'_>]) -> Result<u64> {
+        let transaction = self.tell(Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate))?;
+        check_tower(&self.at, &self.facts()?, tower_sha256)?;
+        let added = self.tell(insert(&transaction, examples))?;
+        self.tell(transaction.commit())?;
+        Ok(added)
+    }
+
+    fn replace(&mut self, facts: &Facts, examples: &[PackedExample<'_>], before: State) -> Result<()> {
+        let t = self.tell(Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate))?;
+        check_state(&self.at, self.state()?, before)?;
+        self.tell((|| {
+            t.execute("DELETE FROM examples", [])?;
+            t.execute("DELETE FROM classes", [])?;
+            insert(&t, examples)?;
+            write_facts(&t, facts)
+        })())?;
+        self.tell(t.commit())
+    }
+
+    fn location(&self) -> &str {
+        &self.at
     }
 
     fn remove(&mut self, labels: &[String], source: Option<&str>) -> Result<u64> {
@@ -261,6 +267,21 @@ impl Store for Sqlite {
         })?;
         Ok(examples)
     }
+}
+
+/// Adds examples and their classes; tells how many were added.
+fn insert(t: &Transaction<'_>, examples: &[PackedExample<'_>]) -> rusqlite::Result<u64> {
+    let mut class = t.prepare("INSERT INTO classes (label) VALUES (?1) ON CONFLICT DO NOTHING")?;
+    let mut add = t.prepare(
+        "INSERT INTO examples (class, embedding, crc, source, added_unix_s)
+         SELECT id, ?2, ?3, ?4, ?5 FROM classes WHERE label = ?1 ON CONFLICT DO NOTHING",
+    )?;
+    let mut added = 0;
+    for PackedExample { label, bytes, checksum, source, added_unix_s, .. } in examples {
+        class.execute([label])?;
+        added += add.execute(params![label, bytes, checksum, source, added_unix_s])? as u64;
+    }
+    Ok(added)
 }
 
 fn write_facts(t: &Transaction<'_>, facts: &Facts) -> rusqlite::Result<()> {
