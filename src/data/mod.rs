@@ -268,7 +268,9 @@ pub fn load_as(recipe: &Recipe, how: &Preprocessing, dir: &Path, triage: &Triage
         recipe::Data::Folder { ref path, ref makers, ref leave_out, .. } => {
             let makers = makers.as_ref().map(|makers| located(makers, dir));
             let choice = Choice { leave_out: leave_out.clone(), ..Choice::all_by(makers.as_deref())? };
-            class_folders(located(path, dir), how, &choice, triage)
+            // It is told under the name that the recipe gives it: where it lies is this machine's own.
+            let found = class_folders(located(path, dir), how, &choice, triage)?;
+            Ok(Dataset { name: path.display().to_string(), ..found })
         }
         recipe::Data::Glyphs { alphabets, characters, drawers, seed } => {
             glyphs::framed(&GlyphSpec { alphabets, characters, drawers, seed }, how)

@@ -15,7 +15,7 @@ use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Lookup, Options, Runner};
 use crate::sample;
 use crate::tower::{Provenance, TowerKind, TowerSpec};
-use crate::train::{self, Changes, Checkpoints, Evaluator, Folder, Job, ModelChange, Observer, Progress};
+use crate::train::{self, Changes, Checkpoints, Evaluator, Folder, Job, ModelChange, Observer, Progress, Team};
 use crate::{Error, Result, walk};
 use prost::Message;
 use std::path::Path;
@@ -153,6 +153,7 @@ impl<'a> Tuner<'a> {
             folder: Folder::new(folder.path()),
             library: self.library.clone(),
             session: SessionOptions { spinning: true, ..SessionOptions::default() },
+            team: Team::default(),
             start: None,
             resume: false,
             evaluator: evaluator.as_ref(),

@@ -39,8 +39,10 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
 /// Those of [`parse_params`], which would be this program's fault.
 pub fn shipped_params(name: &str) -> Option<Result<Params>> {
     #[cfg(feature = "ort")]
-    const PARAMS: &[(&str, &[u8])] =
-        &[("omniglot-edge", include_bytes!("../../onnx/omniglot-edge/params.safetensors"))];
+    const PARAMS: &[(&str, &[u8])] = &[
+        ("emoji-edge", include_bytes!("../../onnx/emoji-edge/params.safetensors")),
+        ("omniglot-edge", include_bytes!("../../onnx/omniglot-edge/params.safetensors")),
+    ];
     #[cfg(not(feature = "ort"))]
     const PARAMS: &[(&str, &[u8])] = &[];
     let (_, bytes) = PARAMS.iter().find(|(shipped, _)| *shipped == name)?;

@@ -35,6 +35,17 @@ pub const SHIPPED: &[Shipped] = &[
         about: "the same in floating point, as it was trained",
         bytes: include_bytes!("../../onnx/omniglot-edge/tower.onnx"),
     },
+    Shipped {
+        name: "emoji-edge-exact",
+        about: "small pictures in colour, 48×48: signs, icons, emoji; exact",
+        bytes: include_bytes!("../../onnx/emoji-edge/tower.exact.onnx"),
+    },
+    #[cfg(feature = "ort")]
+    Shipped {
+        name: "emoji-edge",
+        about: "the same in floating point, as it was trained",
+        bytes: include_bytes!("../../onnx/emoji-edge/tower.onnx"),
+    },
 ];
 
 impl Shipped {
