@@ -317,8 +317,7 @@ fn tried(material: &Material, folds: &[Fold], watch: &mut dyn Watch) -> (Vec<Way
     let mut candidates = vec![candidate("the tower as it was".into(), &as_is, &as_is)];
     let mut ways = Vec::new();
     let lessons: Vec<Lesson<'_>> = folds.iter().map(|fold| Lesson::of(&fold.learn)).collect();
-    let attempt =
-        |way: Way| measure(folds, &of_projected, |place| material.seen_by(way, &lessons[place]));
+    let attempt = |way: Way| measure(folds, &of_projected, |place| material.seen_by(way, &lessons[place]));
     let mut add = |way: Way| {
         if let Some(shares) = attempt(way) {
             candidates.push(candidate(way.name(), &as_is, &shares));

@@ -15,7 +15,9 @@ use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Lookup, Options, Runner};
 use crate::sample;
 use crate::tower::{Provenance, TowerKind, TowerSpec};
-use crate::train::{self, Changes, Checkpoints, Evaluator, Folder, Job, ModelChange, Observer, Progress, Team};
+use crate::train::{
+    self, Changes, Checkpoints, Evaluator, Folder, Job, ModelChange, Observer, Progress, Team,
+};
 use crate::{Error, Result, walk};
 use prost::Message;
 use std::path::Path;
@@ -69,8 +71,7 @@ pub(super) fn tuned(
     let below = way.map_or_else(String::new, |way| format!(", then {}", way.name()));
     let tried = candidate(format!("layers tuned in {steps} steps{below}"), &as_is, &after);
     let (gain, [low, _]) = gain(&before, &after);
-    let better =
-        gain >= LEAST_GAIN && low > 0.0 && !tried.surely_worse && !surely_worse(&before, &after);
+    let better = gain >= LEAST_GAIN && low > 0.0 && !tried.surely_worse && !surely_worse(&before, &after);
     let members = data.by_class();
     let tower = better.then(|| made(tuner.tuned(&members, steps)?.bytes)).transpose()?;
     Ok(Some((tried, tower)))
