@@ -220,6 +220,7 @@ pub fn learn(task: &Task<'_>, watch: &mut dyn Watch) -> Result<Learned> {
 }
 
 /// What is tried on which pictures.
+#[cfg_attr(not(feature = "ort"), expect(dead_code, reason = "layers are tuned by ONNX Runtime"))]
 struct Trials<'a> {
     material: &'a Material,
     data: &'a Dataset,

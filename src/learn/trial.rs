@@ -111,6 +111,7 @@ pub(super) fn measure(
 
 impl Fold {
     /// The pictures that are asked.
+    #[cfg(any(feature = "ort", test))]
     pub fn held(&self) -> Vec<usize> {
         match &self.question {
             Question::Classes(asked) => asked.iter().flat_map(|(_, pictures)| pictures).copied().collect(),
