@@ -10,6 +10,8 @@ fn class_folders_become_towers_a_gallery_and_a_report() {
     assert_eq!((told["survey"]["classes"].as_u64(), told["survey"]["pictures"].as_u64()), (Some(3), Some(9)));
     let candidates = told["candidates"].as_array().unwrap();
     assert!(candidates.len() > 4 && candidates[0]["gain"] == 0.0, "{told}");
+    let tuned = candidates.iter().any(|c| c["name"].as_str().unwrap().starts_with("layers tuned"));
+    assert_eq!(tuned, cfg!(feature = "ort"), "{told}");
     let kept = told["kept"].as_u64().unwrap() as usize;
     // Nothing worse than the tower as it was is ever kept.
     assert!(candidates[kept]["gain"].as_f64().unwrap() >= 0.0);

@@ -118,7 +118,9 @@ impl<'a> Tuner<'a> {
             );
             return Err(Error::invalid("the tower", why));
         }
-        Ok(Self { recipe, data, library: runner.options().library.clone(), steps })
+        // What was not asked for is not fetched.
+        let library = Lookup { offline: true, ..runner.options().library.clone() };
+        Ok(Self { recipe, data, library, steps })
     }
 
     /// Tuned by what may be learned from in a fold, for as many steps as its held-out pictures ask for.
