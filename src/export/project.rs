@@ -225,14 +225,15 @@ mod tests {
         TowerSpec::from_bytes(tower.bytes, tower.name).unwrap()
     }
 
-    fn picture() -> ArrayD<f32> {
-        ArrayD::from_shape_fn(IxDyn(&[1, 1, 32, 32]), |i| {
+    fn picture(tower: &TowerSpec) -> ArrayD<f32> {
+        let (channels, side) = (tower.preprocessing.channels(), tower.preprocessing.size());
+        ArrayD::from_shape_fn(IxDyn(&[1, channels, side, side]), |i| {
             f32::from(u8::from(i[2] / 3 == 4 || i[3] == 9)) * 255.0
         })
     }
 
-    fn embedded(model: &ModelProto) -> Array2<f32> {
-        let inputs = BTreeMap::from([(INPUT.to_string(), picture())]);
+    fn embedded(tower: &TowerSpec, model: &ModelProto) -> Array2<f32> {
+        let inputs = BTreeMap::from([(INPUT.to_string(), picture(tower))]);
         let row = Interpreter::<f32>::new(model).unwrap().run(inputs).unwrap().remove(OUTPUT).unwrap();
         row.into_dimensionality().unwrap()
     }
@@ -254,7 +255,7 @@ mod tests {
                 assert!(said.contains("no exact form"), "{said}");
                 continue;
             }
-            let plain = Projection::seen(&spec, embedded(&model).view(), root);
+            let plain = Projection::seen(&spec, embedded(&spec, &model).view(), root);
             let wanted = map.apply(plain.view());
             let largest = wanted.iter().fold(0.0, |m: f64, x| m.max(f64::from(x.abs())));
             let projected = project(&model, &spec, &map, largest).unwrap();
@@ -265,7 +266,7 @@ mod tests {
             );
             let distance = Distance::Cosine;
             let apart = distance.between(
-                &embedded(&projected).into_iter().collect::<Vec<_>>(),
+                &embedded(&spec, &projected).into_iter().collect::<Vec<_>>(),
                 &wanted.into_iter().collect::<Vec<_>>(),
             );
             // An exact tower rounds to 7 bits and a sign.
