@@ -19,9 +19,10 @@ pub(super) fn page(learned: &Learned, data: &Dataset) -> Result<Page> {
     let mut page = Page::new("siamese learn", &about);
     page.section("What was tried");
     page.text(
-        "Each way was learned anew from some of the classes and examples and tried on the rest, until every class \
-         and every example had been held out. The gain is over the tower as it was, by class, with its 95 % \
-         interval; what is kept is better than chance explains, and at nothing worse beyond chance.",
+        "Each projection was learned anew from some of the classes and examples and tried on the rest, until every \
+         class and every example had been held out; tuned layers were tried on one part of the classes and one of the \
+         examples. The gain is over the tower as it was on the same ones, by class, with its 95 % interval; what is \
+         kept is better than chance explains, and at nothing worse beyond chance.",
     );
     page.table(
         &[

@@ -9,6 +9,7 @@ use super::trial::{Fold, gain, measure, surely_worse};
 use super::{Candidate, LEAST_GAIN, Lesson, Material, Task, Trials, Watch, Way, candidate};
 use crate::data::Dataset;
 use crate::export::{Projection, float};
+use crate::model::recipe::Sampling;
 use crate::model::{Recipe, read_tower};
 use crate::onnx::ModelProto;
 use crate::runtime::ort::SessionOptions;
@@ -108,7 +109,9 @@ impl<'a> Tuner<'a> {
         let onnx = ModelChange { onnx: Some(tower.into()), ..ModelChange::default() };
         let mut recipe = Changes { model: onnx, ..Changes::default() }.fine_tuning()?;
         recipe.sampling = sample::fitted(&recipe.sampling, data);
-        let batch = train::Material::new(&recipe, data.clone())?.sampler.batch_images();
+        let Sampling::Images { batch, .. } = recipe.sampling else {
+            return Err(Error::invalid("the recipe of --model", "does not draw single images"));
+        };
         let of_step = walk::flop(model).unwrap_or(u64::MAX) as f64 * BACK_AND_FORTH * batch as f64;
         let steps = ((BUDGET / TRAININGS / of_step) as u64).min(MOST) / FIGURES * FIGURES;
         if steps < FEWEST {
