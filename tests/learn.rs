@@ -10,8 +10,8 @@ fn class_folders_become_towers_a_gallery_and_a_report() {
     assert_eq!((told["survey"]["classes"].as_u64(), told["survey"]["pictures"].as_u64()), (Some(3), Some(9)));
     let candidates = told["candidates"].as_array().unwrap();
     assert!(candidates.len() > 4 && candidates[0]["gain"] == 0.0, "{told}");
-    let tuned = candidates.iter().any(|c| c["name"].as_str().unwrap().starts_with("layers tuned"));
-    assert_eq!(tuned, cfg!(feature = "ort"), "{told}");
+    // Three pictures of a class are too few to tell when tuning should stop.
+    assert!(!tuned(&told), "{told}");
     let kept = told["kept"].as_u64().unwrap() as usize;
     // Nothing worse than the tower as it was is ever kept.
     assert!(candidates[kept]["gain"].as_f64().unwrap() >= 0.0);
@@ -19,6 +19,21 @@ fn class_folders_become_towers_a_gallery_and_a_report() {
     assert!(bench.at("out/report.html").exists() && bench.at("out/tower.exact.onnx").exists());
     let answers = bench.run(&["classify", "out/gallery", "asked", "--threshold", "none"]);
     assert!(answers.status.success(), "{}", String::from_utf8_lossy(&answers.stderr));
+}
+
+/// Whether the tower's layers were tuned, for better or worse.
+fn tuned(told: &serde_json::Value) -> bool {
+    let names = told["candidates"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap());
+    names.into_iter().any(|name| name.starts_with("layers tuned"))
+}
+
+#[test]
+fn layers_are_tuned_where_there_is_a_runtime_that_trains() {
+    let bench = Bench::new();
+    bench.json(&["data", "draw", "drawn", "--characters", "6", "--drawers", "3"]);
+    let told = bench.json(&["learn", "drawn", "-o", "out"]);
+    assert_eq!(tuned(&told), cfg!(feature = "ort"), "{told}");
+    assert!(bench.at("out/tower.onnx").exists() && bench.at("out/tower.exact.onnx").exists());
 }
 
 #[test]

@@ -49,6 +49,10 @@ pub(super) fn tuned(
 ) -> Result<Option<(Candidate, Option<Material>)>> {
     let &Trials { material, data, folds, way } = trials;
     let [first, second, .., last] = folds else { return Ok(None) };
+    if !tells(data, &first.held()) {
+        watch.say("the layers are not tuned: the pictures are too few to tell when to stop");
+        return Ok(None);
+    }
     let tuner = Tuner::new(task.tower, (&material.spec, &material.model), data, task.runner)?;
     watch.say(&format!("tuning the tower's layers, at most {} steps", tuner.steps));
     let steps = tuner.stopped_by(first)?.steps;
@@ -76,6 +80,13 @@ pub(super) fn tuned(
     let members = data.by_class();
     let tower = better.then(|| made(tuner.tuned(&members, steps)?.bytes)).transpose()?;
     Ok(Some((tried, tower)))
+}
+
+/// Whether held-out pictures can be asked one-shot: two classes at least, each of two pictures at least.
+fn tells(data: &Dataset, held: &[usize]) -> bool {
+    let classes = data.subset(held).by_class();
+    let mut counts = classes.iter().map(Vec::len).filter(|count| *count > 0);
+    counts.clone().count() > 1 && counts.all(|count| count > 1)
 }
 
 /// What tunes a tower.
