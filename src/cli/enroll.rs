@@ -3,10 +3,14 @@
 use super::output::{note, show};
 use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
-use crate::Result;
+use crate::embed::{PictureFile, PictureFiles};
 use crate::gallery::{self, Enrolment, Gallery, Location};
-use crate::image::is_picture_name;
+use crate::image::{self, MAX_FILE_BYTES, is_picture_name};
+use crate::{Result, files, tower};
 use std::path::{Path, PathBuf};
+
+/// Pictures by which the tower of a new gallery is chosen.
+const LOOKED_AT: usize = 50;
 
 /// Arguments of `enroll`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +21,8 @@ pub struct Arguments {
     /// - for a list of paths on stdin.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact].
+    /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact, or
+    /// emoji-edge-exact where most pictures are in colour].
     #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// The label of all these pictures.
@@ -41,11 +46,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             note(format_args!("note: so do those of {} other folders", told.len() - 1));
         }
     }
+    let tower = match &arguments.tower {
+        None if Gallery::find(&arguments.gallery)?.is_none() => Some(fitting(&arguments.images).into()),
+        named => named.clone(),
+    };
     let bar = shared::bar_of(&arguments.images);
     let triage = arguments.pictures.triage_above(&bar);
     let enrolment = gallery::enroll(
         &arguments.gallery,
-        arguments.tower.as_deref(),
+        tower.as_deref(),
         arguments.label.as_deref(),
         shared::inputs(&arguments.images)?,
         |tower| arguments.runtime.load(context, tower),
@@ -57,6 +66,26 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     show(context, &enrolment, text)?;
     triage.end()?;
     Ok(Outcome::Yes)
+}
+
+/// The tower of a new gallery for which none is named: one that sees colours where most pictures have some. A list on
+/// stdin can be read only once, and is taken for ink.
+fn fitting(images: &[PathBuf]) -> &'static str {
+    let coloured = |picture: PictureFile| {
+        let bytes = files::read(&picture.path, MAX_FILE_BYTES, "a picture").ok()?;
+        image::look(&bytes, &picture.source()).ok().map(|seen| seen.coloured)
+    };
+    let pictures = PictureFiles::new(images.iter().filter(|path| *path != Path::new("-")).cloned());
+    let looked: Vec<bool> = pictures.flatten().filter_map(coloured).take(LOOKED_AT).collect();
+    if 2 * looked.iter().filter(|coloured| **coloured).count() <= looked.len() {
+        return tower::DEFAULT;
+    }
+    note(format_args!(
+        "note: the pictures are in colour, so the gallery's tower is {}; for photographs `siamese model get \
+         efficientnet-lite0` fetches a larger one, and --tower names it",
+        tower::DEFAULT_IN_COLOUR
+    ));
+    tower::DEFAULT_IN_COLOUR
 }
 
 /// That the pictures of a folder become a class each, where they lie in it as they are: it may be the folder of

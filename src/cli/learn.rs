@@ -3,17 +3,18 @@
 use super::output::{note, show};
 use super::shared::{self, PictureArgs, RuntimeArgs, percent};
 use super::{Context, Outcome};
+use crate::Result;
 use crate::gallery::Gallery;
 use crate::learn::{Candidate, Learned, Task, Watch, learn};
-use crate::{Result, tower};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `learn`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Class folders: DIR/<class>/<picture>, or DIR/<group>/<class>/<picture>.
     pictures: PathBuf,
-    /// The tower to begin with: a file, or a shipped one's name [default: the shipped one].
+    /// The tower to begin with: a file, or the name of one that is shipped or was fetched [default: of those
+    /// that see colours, or ink, as the pictures have them, the one that knows the pictures best].
     #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// The folder for the towers, the gallery and the report.
@@ -36,20 +37,14 @@ impl Watch for Notes {
 /// Runs the verb.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let runner = arguments.runtime.runner(context)?;
-    let tower = arguments.tower.as_deref().unwrap_or_else(|| Path::new(shipped()));
     let (triage, out) = (arguments.images.triage(), &arguments.out);
+    let tower = arguments.tower.as_deref();
     let task = Task { pictures: &arguments.pictures, tower, runner: &runner, out, triage: &triage };
     let learned = learn(&task, &mut Notes)?;
     shared::recalibrate(&mut Gallery::open(&learned.gallery.gallery)?, true);
     show(context, &learned, text)?;
     triage.end()?;
     Ok(Outcome::Yes)
-}
-
-/// The shipped tower to begin with, which has an exact one beside it, or is exact.
-fn shipped() -> &'static str {
-    let float = tower::SHIPPED.iter().find(|t| tower::DEFAULT.strip_suffix("-exact") == Some(t.name));
-    float.map_or(tower::DEFAULT, |t| t.name)
 }
 
 fn text(learned: &Learned) -> String {

@@ -231,9 +231,9 @@ impl Cli {
 fn tell_of_lost_colours() {
     if crate::image::colours_lost() {
         output::note(
-            "note: pictures in colour were read as grey ink, as the tower or recipe asks; `siamese model get \
-             efficientnet-lite0` makes a tower that sees colours (then --tower efficientnet-lite0), and so do a recipe \
-             with \"colour\": {} and imported models",
+            "note: pictures in colour were read as grey ink, as the tower or recipe asks; --tower emoji-edge-exact sees \
+             colours, and so do the network for photographs that `siamese model get efficientnet-lite0` fetches, a \
+             recipe with \"colour\": {} and imported models",
         );
     }
 }

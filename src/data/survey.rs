@@ -33,12 +33,20 @@ impl Survey {
         Self::of_some(path, usize::MAX)
     }
 
+    /// Looks at some of them, evenly spread: enough to tell whether they are in colour.
+    ///
+    /// # Errors
+    /// As [`super::folder()`].
+    pub fn of_sample(path: &Path) -> Result<Self> {
+        Self::of_some(path, SAMPLE)
+    }
+
     /// How a set is best looked at: in colours where most of a sample of its pictures have some, else as `ink`.
     ///
     /// # Errors
     /// As [`super::folder()`].
     pub fn preprocessing(path: &Path, ink: Preprocessing) -> Result<Preprocessing> {
-        let coloured = Self::of_some(path, SAMPLE)?.is_coloured();
+        let coloured = Self::of_sample(path)?.is_coloured();
         Ok(if coloured { ink.in_colour(Colour::default()) } else { ink })
     }
 

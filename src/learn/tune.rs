@@ -5,23 +5,24 @@
 //! saw neither those classes nor those pictures. Operations are counted and not seconds, so that the same
 //! pictures give the same tower on a busy machine.
 
+use super::begin::Begun;
+use super::material::Material;
 use super::trial::{Fold, gain, measure, surely_worse};
-use super::{Candidate, LEAST_GAIN, Lesson, Material, Task, Trials, Watch, Way, candidate};
+use super::ways::{Lesson, Way, candidate};
+use super::{Candidate, LEAST_GAIN, Trials, Watch};
 use crate::data::Dataset;
 use crate::export::{Projection, float};
 use crate::model::recipe::Sampling;
 use crate::model::{Recipe, read_tower};
-use crate::onnx::ModelProto;
 use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Lookup, Options, Runner};
 use crate::sample;
-use crate::tower::{Provenance, TowerKind, TowerSpec};
+use crate::tower::{Provenance, TowerKind};
 use crate::train::{
     self, Changes, Checkpoints, Evaluator, Folder, Job, ModelChange, Observer, Progress, Team,
 };
 use crate::{Error, Result, walk};
 use prost::Message;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -43,21 +44,22 @@ const BACK_AND_FORTH: f64 = 3.0;
 /// # Errors
 /// As [`Tuner::new`] and [`train::train`].
 pub(super) fn tuned(
-    task: &Task<'_>,
     trials: &Trials<'_>,
+    runner: &Runner,
     watch: &mut dyn Watch,
 ) -> Result<Option<(Candidate, Option<Material>)>> {
-    let &Trials { material, data, folds, way } = trials;
+    let &Trials { begun, folds, way } = trials;
+    let Begun { data, material, .. } = begun;
     let [first, second, .., last] = folds else { return Ok(None) };
     if !tells(data, &first.held()) {
         watch.say("the layers are not tuned: the pictures are too few to tell when to stop");
         return Ok(None);
     }
-    let tuner = Tuner::new(task.tower, (&material.spec, &material.model), data, task.runner)?;
+    let tuner = Tuner::new(begun, runner)?;
     watch.say(&format!("tuning the tower's layers, at most {} steps", tuner.steps));
     let steps = tuner.stopped_by(first)?.steps;
     let judges = [second.clone(), last.clone()];
-    let made = |bytes| Material::made(bytes, "the tuned tower", material.roots.is_some(), task.runner, data);
+    let made = |bytes| Material::made(bytes, "the tuned tower", material.roots.is_some(), runner, data);
     let towers = judges.iter().map(|fold| made(tuner.tuned(&fold.learn, steps)?.bytes));
     let towers = towers.collect::<Result<Vec<_>>>()?;
     // The shares of a tower for each judge, below a way or without one.
@@ -104,20 +106,16 @@ struct Tuned {
 }
 
 impl<'a> Tuner<'a> {
-    /// For a tower by name or file, with the pictures as it sees them.
+    /// For a tower, with the pictures as it sees them.
     ///
     /// # Errors
     /// An exact tower, one without derivatives, or one too large to be tuned in the time that there is.
-    fn new(
-        tower: &Path,
-        (spec, model): (&TowerSpec, &ModelProto),
-        data: &'a Dataset,
-        runner: &Runner,
-    ) -> Result<Self> {
+    fn new(begun: &'a Begun, runner: &Runner) -> Result<Self> {
+        let Begun { tower, data, material: Material { spec, model, .. } } = begun;
         if spec.kind == TowerKind::Exact {
             return Err(Error::invalid("the tower", "is exact, and integers cannot be moved a little"));
         }
-        let onnx = ModelChange { onnx: Some(tower.into()), ..ModelChange::default() };
+        let onnx = ModelChange { onnx: Some(tower.clone()), ..ModelChange::default() };
         let mut recipe = Changes { model: onnx, ..Changes::default() }.fine_tuning()?;
         recipe.sampling = sample::fitted(&recipe.sampling, data);
         let Sampling::Images { batch, .. } = recipe.sampling else {

@@ -18,7 +18,9 @@ pub use diagnosis::{Finding, Trouble, collapsed, diagnose};
 pub use distance::Distance;
 pub use metadata::{Accuracy, FORMAT, Provenance};
 pub use proof::{LayerBound, prove};
-pub use shipped::{DEFAULT, SHIPPED, Shipped, exists, is_named, kept, read_bytes};
+pub use shipped::{
+    DEFAULT, DEFAULT_IN_COLOUR, SHIPPED, Shipped, at_hand, exact_sibling, exists, is_named, kept, read_bytes,
+};
 pub use weights::finite;
 
 use crate::image::Preprocessing;

@@ -14,36 +14,48 @@ pub struct Shipped {
     pub name: &'static str,
     /// What it is for.
     pub about: &'static str,
+    /// Whether it sees colours, not ink alone.
+    pub coloured: bool,
     /// Its file.
     #[serde(skip)]
     pub bytes: &'static [u8],
 }
 
-/// The tower of a new gallery for which none is named.
+/// How the name of an exact tower ends.
+const EXACT: &str = "-exact";
+
+/// The tower of a new gallery of drawings for which none is named.
 pub const DEFAULT: &str = "omniglot-edge-exact";
+
+/// The tower of a new gallery of pictures in colour for which none is named.
+pub const DEFAULT_IN_COLOUR: &str = "emoji-edge-exact";
 
 /// All of them. The edge build holds exact ones alone.
 pub const SHIPPED: &[Shipped] = &[
     Shipped {
         name: DEFAULT,
         about: "drawn characters and signs, any size and place; exact: the same bits on every machine",
+        coloured: false,
         bytes: include_bytes!("../../onnx/omniglot-edge/tower.exact.onnx"),
     },
     #[cfg(feature = "ort")]
     Shipped {
         name: "omniglot-edge",
         about: "the same in floating point, as it was trained",
+        coloured: false,
         bytes: include_bytes!("../../onnx/omniglot-edge/tower.onnx"),
     },
     Shipped {
-        name: "emoji-edge-exact",
+        name: DEFAULT_IN_COLOUR,
         about: "small pictures in colour, 48×48: signs, icons, emoji; exact",
+        coloured: true,
         bytes: include_bytes!("../../onnx/emoji-edge/tower.exact.onnx"),
     },
     #[cfg(feature = "ort")]
     Shipped {
         name: "emoji-edge",
         about: "the same in floating point, as it was trained",
+        coloured: true,
         bytes: include_bytes!("../../onnx/emoji-edge/tower.onnx"),
     },
 ];
@@ -54,6 +66,25 @@ impl Shipped {
         let shipped = SHIPPED.iter().find(|tower| path == Path::new(tower.name))?;
         (!path.is_file()).then_some(shipped)
     }
+}
+
+/// The names of the towers at hand for pictures in colour, or of ink: the shipped one, in floating point where this
+/// program has it, and those that were fetched.
+pub fn at_hand(coloured: bool) -> Vec<PathBuf> {
+    let shipped = SHIPPED.iter().filter(|tower| tower.coloured == coloured).map(|tower| tower.name);
+    let float = shipped.clone().find(|name| !name.ends_with(EXACT));
+    let fetched = PUBLISHED
+        .iter()
+        .map(|network| network.name)
+        .filter(|name| coloured && fetched(Path::new(name)).is_some());
+    float.or_else(|| shipped.clone().next()).into_iter().chain(fetched).map(PathBuf::from).collect()
+}
+
+/// The exact tower that is shipped beside a float one.
+pub fn exact_sibling(tower: &Path) -> Option<PathBuf> {
+    Shipped::find(tower)?;
+    let exact = PathBuf::from(format!("{}{EXACT}", tower.display()));
+    Shipped::find(&exact).map(|_| exact)
 }
 
 /// Where the tower of a published network is kept; none where this user has no cache.
@@ -124,11 +155,19 @@ mod tests {
     fn shipped_towers_are_whole_and_as_their_names_say() {
         for tower in SHIPPED {
             let (spec, _) = TowerSpec::read(tower.name).unwrap();
-            let exact = tower.name.ends_with("-exact");
+            let exact = tower.name.ends_with(EXACT);
             assert_eq!(spec.kind == TowerKind::Exact, exact, "{}", tower.name);
+            assert_eq!(spec.preprocessing.channels() == 3, tower.coloured, "{}", tower.name);
             assert!(exists(Path::new(tower.name)));
         }
-        assert!(SHIPPED.iter().any(|tower| tower.name == DEFAULT));
+        for (coloured, default) in [(false, DEFAULT), (true, DEFAULT_IN_COLOUR)] {
+            assert!(SHIPPED.iter().any(|tower| tower.name == default && tower.coloured == coloured));
+            let at_hand = &at_hand(coloured)[0];
+            assert!(
+                at_hand == Path::new(default)
+                    || exact_sibling(at_hand).as_deref() == Some(Path::new(default))
+            );
+        }
     }
 
     #[test]
