@@ -148,9 +148,10 @@ fn is_number(text: &str) -> bool {
         && text.split_whitespace().count() <= 5
 }
 
-/// Whether a cell has a word that must be broken on narrow screens: a hash, a path.
+/// Whether a cell needs room where the screen is narrow: a word that must be broken (a hash, a path), a sentence that
+/// would else stand one word below the other.
 fn is_long(text: &str) -> bool {
-    text.split_whitespace().any(|word| word.chars().count() > 24)
+    text.chars().count() > 24
 }
 
 /// A share as a percentage.
@@ -194,7 +195,9 @@ mod tests {
         let hash = "93ef731d3091dd9af8292f3f8d1bd089fa149d601f182d6f6a7908cc1a9f9297";
         page.table(&["what", "value"], [["share", "71.79 % – 80.31 %"], ["bound", "1.0e-6"]]);
         page.table(&["", ""], [["SHA-256", hash], ["machine", "linux"]]);
+        page.table(&["", ""], [["what", "200 galleries of 20 classes each"]]);
         let html = page.render();
+        assert_eq!(html.matches("<td class=\"long\">").count(), 2, "{html}");
         assert!(html.contains("<th>what</th><th class=\"n\">value</th>"), "{html}");
         assert_eq!(html.matches("<td class=\"n\">").count(), 2, "{html}");
         assert_eq!(html.matches("<th").count(), 2, "no row of empty heads: {html}");
