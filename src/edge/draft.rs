@@ -113,6 +113,9 @@ pub struct MapsDraft {
     pub right: View,
 }
 
+/// The pixels along one axis of an image of another size: each a sum of these places times these weights.
+pub type Samples = Vec<Vec<(usize, f32)>>;
+
 /// What a step will compute.
 #[derive(Clone, Debug)]
 pub enum ActionDraft {
@@ -129,12 +132,23 @@ pub enum ActionDraft {
         from: View,
         to: View,
     },
+    /// For each row and each column of the result the places of the input that it is made of, and their weights.
+    Resample([Samples; 2]),
     UnitLength(f32),
     Softmax,
     LayerNorm(LayerNorm),
 }
 
 impl ActionDraft {
+    /// Whether it can read maps of bytes.
+    pub fn takes_bytes(&self) -> bool {
+        match self {
+            Self::Product(product) => product.integers_to.is_some(),
+            Self::Elementwise | Self::Pool(..) | Self::Copy { .. } | Self::Resample(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether sums and other maps go through the step's epilogue.
     pub fn has_epilogue(&self) -> bool {
         matches!(self, Self::Product(_) | Self::Maps(_) | Self::Elementwise)

@@ -2,9 +2,11 @@
 
 use super::copy::{Copying, begin, units};
 use super::coverage::Why;
-use super::draft::{ActionDraft, Geometry, MapDraft, MapsDraft, Pooling, ProductDraft, StepDraft, Way};
+use super::draft::{
+    ActionDraft, Geometry, MapDraft, MapsDraft, Pooling, ProductDraft, Samples, StepDraft, Way,
+};
 use super::group::grouped;
-use super::kernels::{Depthwise, Epilogue, Extent, Kernels, Matrix, Offsets, Packed, Runs};
+use super::kernels::{Depthwise, Epilogue, Extent, Kernels, Line, Matrix, Offsets, Packed, Runs, Sampling};
 use super::map::Map;
 use super::memory::{Memory, assigned};
 use super::program::{Action, Pool, Program, Step, Weights};
@@ -20,6 +22,10 @@ pub fn link(
 ) -> Result<Program, Why> {
     let needed = needed(maps.len(), &drafts, &outputs);
     let mut linker = Linker { kernels, maps: maps.iter().map(map).collect() };
+    drafts.iter().filter(|d| needed[d.to] && read_as_floats(d.to, &drafts)).for_each(|d| {
+        // Else it would be copied to another map of floats.
+        linker.maps[d.to].bytes = false;
+    });
     let mut steps = Vec::new();
     for draft in drafts.into_iter().filter(|d| needed[d.to]) {
         steps.extend(linker.step(draft).ok_or(Why::TooLarge)?);
@@ -49,6 +55,13 @@ fn needed(maps: usize, drafts: &[StepDraft], outputs: &[usize]) -> Vec<bool> {
     needed
 }
 
+/// Whether a step could as well store floats into a map, and all that read it want floats.
+fn read_as_floats(map: usize, drafts: &[StepDraft]) -> bool {
+    let filled = drafts.iter().filter(|d| d.to == map).all(|d| d.action.has_epilogue());
+    let mut readers = drafts.iter().filter(|d| d.from == map || d.other == Some(map)).peekable();
+    filled && readers.peek().is_some() && readers.all(|d| !d.action.takes_bytes())
+}
+
 /// In which order a step fills its map.
 #[derive(Clone, Copy)]
 enum Order {
@@ -68,12 +81,7 @@ impl Linker {
         let StepDraft { name, action, mut from, mut other, residual, to, epilogue, function, strict, .. } =
             draft;
         let mut steps = Vec::new();
-        let integers = match &action {
-            ActionDraft::Product(p) => p.integers_to.is_some(),
-            ActionDraft::Elementwise | ActionDraft::Pool(..) | ActionDraft::Copy { .. } => true,
-            _ => false,
-        };
-        if !integers {
+        if !action.takes_bytes() {
             for map in [Some(&mut from), other.as_mut()].into_iter().flatten() {
                 if self.maps[*map].bytes {
                     let widened = self.widened(&name, *map)?;
@@ -168,6 +176,10 @@ impl Linker {
             ActionDraft::Copy { from: a, to: b } => {
                 Action::Copy(Copying::new((map, &a), (&self.maps[to], &b))?)
             }
+            ActionDraft::Resample([rows, columns]) => Action::Resample(Sampling {
+                rows: line(rows, |y| map.at(y, 0))?,
+                columns: line(columns, |x| map.at(0, x))?,
+            }),
             ActionDraft::UnitLength(epsilon) => Action::UnitLength(epsilon),
             ActionDraft::Softmax => Action::Softmax,
             ActionDraft::LayerNorm(how) => Action::LayerNorm(how),
@@ -245,6 +257,7 @@ impl Linker {
                 map.pixels()
             }
             ActionDraft::Copy { from, .. } => Offsets::new(&[begin((map, from))]),
+            ActionDraft::Resample(_) => Offsets::new(&[map.at(top, left)]),
             ActionDraft::Elementwise | ActionDraft::Combine { .. } | ActionDraft::UnitLength(_) => map.rows(),
         }
     }
@@ -316,6 +329,12 @@ impl Linker {
         let groups = (0..p.groups).map(pack).collect();
         Some(Action::Product { groups, channels: [inputs, outputs], runs, epilogue })
     }
+}
+
+/// Where the places of samples lie in memory.
+fn line(samples: Samples, at: impl Fn(usize) -> usize) -> Option<Line> {
+    let placed = |(place, weight): (usize, f32)| Some((u32::try_from(at(place)).ok()?, weight));
+    samples.into_iter().map(|terms| terms.into_iter().map(placed).collect()).collect()
 }
 
 /// Takes the factors out of an epilogue, to multiply the weights by them instead.

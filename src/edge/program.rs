@@ -3,6 +3,7 @@
 use super::copy::Copying;
 use super::kernels::{
     Binary, Depthwise, Epilogue, Extent, Function, Kernels, LayerNorm, Matrix, Offsets, Packed, Runs,
+    Sampling,
 };
 use super::map::Map;
 use super::memory::Memory;
@@ -78,6 +79,8 @@ pub enum Action {
     MeanPool(Pool),
     /// Elements in other places.
     Copy(Copying),
+    /// An image of another size.
+    Resample(Sampling),
     /// Division of each row by the root of the sum of its squares plus a number.
     UnitLength(f32),
     /// `eˣ / Σ eˣ` over the channels of each pixel.
@@ -106,6 +109,7 @@ impl Action {
             Self::MaxPool(_) => "greatest of windows",
             Self::MeanPool(_) => "mean or sum of windows",
             Self::Copy(_) => "copy",
+            Self::Resample(_) => "another size",
             Self::UnitLength(_) => "unit length",
             Self::Softmax => "softmax",
             Self::LayerNorm(_) => "layer normalisation",
@@ -119,7 +123,7 @@ impl Action {
 
     /// Whether it may take several images at once.
     pub fn takes_several(&self) -> bool {
-        !matches!(self, Self::Copy(_) | Self::Maps { .. })
+        !matches!(self, Self::Copy(_) | Self::Maps { .. } | Self::Resample(_))
     }
 }
 

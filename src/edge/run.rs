@@ -194,6 +194,12 @@ impl<'a> Running<'a> {
                 (View::Bytes(x), ViewMut::Floats(out)) => copying.widen(x, out),
                 _ => unreachable!("a copy keeps fractions"),
             },
+            (Action::Resample(how), View::Bytes(x)) => {
+                kernels.resample(x, windows[0] as usize, map.channels, how, out.floats(), at);
+            }
+            (Action::Resample(how), View::Floats(x)) => {
+                kernels.resample(x, windows[0] as usize, map.channels, how, out.floats(), at);
+            }
             (Action::UnitLength(epsilon), x) => {
                 unit_length(x.floats(), windows, map.size[1] * map.channels, *epsilon, out.floats(), at);
             }

@@ -350,6 +350,55 @@ fn a_product_that_float32_may_round_is_not_computed_with_integers() {
 }
 
 #[test]
+fn integers_below_0_are_moved_up_for_a_product_of_integers_where_its_sums_stay_exact() {
+    for (channels, integers) in [(5, 2), (600, 1)] {
+        let weight = |i: [usize; 4]| ((i[0] * 11 + i[1] * 7 + i[2] * 5 + i[3] * 3) % 15) as f32 - 7.0;
+        let weights = |shape: &[usize]| {
+            Constant::F32(ArrayD::from_shape_fn(IxDyn(shape), |i| weight([i[0], i[1], i[2], i[3]])))
+        };
+        let g = Graph::new("signed");
+        let x = g.input(INPUT, DType::U8, &[1, 1, 6, 6]).cast(DType::F32);
+        let attrs = ConvAttrs { pads: [1; 4], ..ConvAttrs::default() };
+        let x = x.conv(g.initializer("v", weights(&[channels, 1, 3, 3])), None, attrs);
+        let x = (x * g.scalar(0.03125)).floor().clip(-128.0, 127.0);
+        // 600·127·128 = 9.8 million is below 2²⁴, 600·127·255 is not.
+        let wide = ArrayD::from_elem(IxDyn(&[9, channels, 1, 1]), 127.0);
+        let (few, bias) = (
+            g.initializer("w", weights(&[9, channels, 1, 1])),
+            g.initializer("b", Constant::F32(ArrayD::from_elem(IxDyn(&[9]), 0.5))),
+        );
+        let w = if integers == 2 { few } else { g.initializer("wide", Constant::F32(wide)) };
+        g.output(OUTPUT, x.conv(w, Some(bias), ConvAttrs::default()).flatten(1));
+        let model = g.to_model_batched("N").unwrap();
+        let images = images(3, 3, [1, 6, 6]);
+        assert_exact(&model, &images, &format!("{channels} channels"));
+        let program = program(&model, size(&images), Kernels::best()).unwrap();
+        let found = program.steps.iter().filter(|s| s.action.name() == "integer product").count();
+        assert_eq!(found, integers, "{:#?}", program.describe());
+    }
+}
+
+#[test]
+fn a_map_that_is_read_as_floats_alone_is_stored_as_floats() {
+    let weights = |shape: &[usize]| Constant::F32(ArrayD::from_elem(IxDyn(shape), 1.0));
+    let g = Graph::new("depthwise");
+    let x = g.input(INPUT, DType::U8, &[1, 1, 7, 7]).cast(DType::F32);
+    let x = (x.conv(g.initializer("v", weights(&[6, 1, 1, 1])), None, ConvAttrs::default())
+        * g.scalar(0.125))
+    .floor();
+    let attrs = ConvAttrs { pads: [1; 4], groups: 6, ..ConvAttrs::default() };
+    let w = Constant::F32(ArrayD::from_shape_fn(IxDyn(&[6, 1, 3, 3]), |i| {
+        (i[0] * 9 + i[2] * 3 + i[3]) as f32 - 20.0
+    }));
+    g.output(OUTPUT, x.conv(g.initializer("w", w), None, attrs).flatten(1));
+    let model = g.to_model_batched("N").unwrap();
+    let images = images(4, 3, [1, 7, 7]);
+    assert_exact(&model, &images, "a depthwise convolution");
+    let program = program(&model, size(&images), Kernels::best()).unwrap();
+    assert_eq!(program.steps.len(), 2, "{:#?}", program.describe());
+}
+
+#[test]
 fn convolutions_by_tiles_agree_with_float64_whatever_their_sides_and_padding() {
     for seed in 0..24 {
         let mut rng = random::stream(seed, "tiles", 0, 0);

@@ -38,6 +38,11 @@ impl Range {
         self.0.iter().fold(f64::NEG_INFINITY, |most, c| most.max(c.high))
     }
 
+    /// No element is below.
+    pub fn low(&self) -> f64 {
+        self.0.iter().fold(f64::INFINITY, |least, c| least.min(c.low))
+    }
+
     /// Whether float32 has exponents for all of these.
     pub fn in_float32(&self) -> bool {
         self.0.iter().all(Interval::in_float32)

@@ -38,6 +38,7 @@ pub use call::{Call, Outcome, Stop, fail};
 pub use dim::{Dim, Polynomial, broadcast, broadcast_dim, show};
 pub use meaning::{Evaluate, Meaning, Symbolic, Typing};
 pub use real::{Element, Real};
+pub use resize::{sampling, scales_at};
 pub use types::{Input, Shape, Type};
 pub use versions::{highest_opset, version_at};
 

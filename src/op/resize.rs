@@ -5,7 +5,8 @@ use super::dim::show;
 use super::meaning::Meaning;
 use super::real::Real;
 use super::types::{Shape, Type};
-use ndarray::{Array1, ArrayD, Axis};
+use crate::onnx::{NodeProto, Operator};
+use ndarray::{Array1, ArrayD, Axis, arr1};
 
 /// The input sampled at other places, axis after axis: the nearest number, or a weighted mean of the 2 or
 /// 4 around.
@@ -14,7 +15,7 @@ pub(super) fn resize<T: Real>() -> Meaning<T> {
 }
 
 /// Where the scales stand among the inputs: since opset 11 a region of interest comes before.
-fn scales_at(opset: i64) -> usize {
+pub fn scales_at(opset: i64) -> usize {
     if opset < 11 { 1 } else { 2 }
 }
 
@@ -61,6 +62,43 @@ fn sample<T: Real>(call: &Call<ArrayD<T>>, out: &[usize]) -> Outcome<ArrayD<T>> 
         y = line.sample(call, &y, Axis(axis))?;
     }
     Ok(y)
+}
+
+/// What each of `size` samples along an axis of a `Resize` takes of each number: `[numbers, size]`, found by sampling
+/// unit vectors with the node itself. `scales` are what the node is told, where it is told any; `shape` is the input's.
+///
+/// # Errors
+/// A node that tells its axes, samples in a way that is not known here, or does not give `size` samples.
+pub fn sampling(
+    (node, opset): (&NodeProto, i64),
+    scales: Option<&[f64]>,
+    shape: &[usize],
+    axis: usize,
+    size: usize,
+) -> Result<ArrayD<f64>, String> {
+    if node.ints("axes").is_some() {
+        return Err("names its axes".into());
+    }
+    // The unit vectors lie along another axis, which stays as it is.
+    let (mut node, side) = (node.clone(), shape[axis]);
+    let scale = scales.filter(|s| s.len() == shape.len()).map(|s| s[axis]);
+    let wide = ArrayD::from_shape_fn(vec![side, side], |i| f64::from(u8::from(i[0] == i[1])));
+    let told = match scale {
+        Some(scale) => arr1(&[1.0, scale]),
+        None => arr1(&[side as f64, size as f64]),
+    };
+    let told = told.into_dyn();
+    let place = if scale.is_some() { scales_at(opset) } else { 3 };
+    node.input = vec![String::new(); place + 1];
+    (node.input[0], node.input[place]) = ("x".into(), "told".into());
+    let mut inputs: Vec<Option<&ArrayD<f64>>> = vec![None; place + 1];
+    (inputs[0], inputs[place]) = (Some(&wide), Some(&told));
+    let call = Call { node: &node, opset, integers: false, inputs: &inputs };
+    let made = super::evaluate::<f64>(Operator::Resize, &call).map_err(|e| e.to_string())?;
+    match made.into_iter().next() {
+        Some(matrix) if matrix.shape() == [side, size] => Ok(matrix),
+        _ => Err("samples another number of pixels than its scale tells".into()),
+    }
 }
 
 /// One axis: its length before and after, and the factor between.

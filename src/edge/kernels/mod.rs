@@ -24,6 +24,7 @@ mod function;
 mod pack;
 mod pool;
 mod portable;
+mod resample;
 #[cfg(test)]
 mod tests;
 mod winograd;
@@ -35,6 +36,7 @@ pub use epilogue::{Epilogue, Number, Output, Residual};
 pub use function::{Function, LayerNorm};
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
 pub use pool::{Extent, Windows};
+pub use resample::{Line, Sampling};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -12,7 +12,9 @@ mod normalise;
 mod pairs;
 mod pools;
 mod products;
+mod resample;
 mod unit_length;
+mod written_out;
 
 use super::coverage::{Coverage, Refusal, Why, label};
 use super::draft::{ActionDraft, LoweredValue, MapDraft, Pooling, Stage, StepDraft};
@@ -132,6 +134,9 @@ impl<'a> Lowering<'a> {
         if operator == Operator::Mul && self.unit_length(node).is_some() {
             return Ok(());
         }
+        if operator == Operator::ReduceMean && self.normalised_by_parts(node)? {
+            return Ok(());
+        }
         let value = match self.computed_by(operator, i, node)? {
             Some(value) => value,
             None => self.moved_by(operator, node)?,
@@ -171,19 +176,21 @@ impl<'a> Lowering<'a> {
             GlobalMaxPool => self.global_pool(node, Pooling::Max)?,
             ReduceMean => self.reduced(node, Pooling::Mean(false))?,
             ReduceMax => self.reduced(node, Pooling::Max)?,
+            ReduceSum => self.reduced(node, Pooling::Sum)?,
             LayerNormalization => self.layer_norm(node)?,
+            InstanceNormalization => self.instance_norm(node)?,
+            GroupNormalization => self.group_norm(node)?,
             Softmax => self.softmax(node)?,
             Ceil | Cos | Exp | Log | Mish | Pow | Reciprocal | Mod | Round | Selu | Sign | Sin | Softplus
             | Softsign => return Err(Why::Function),
             And | ArgMax | ArgMin | Equal | Greater | GreaterOrEqual | Less | LessOrEqual | Not | OneHot
             | Or | TopK | Where => return Err(Why::Comparison),
-            CumSum | Einsum | ReduceL1 | ReduceLogSumExp | ReduceL2 | ReduceMin | ReduceProd | ReduceSum
+            CumSum | Einsum | ReduceL1 | ReduceLogSumExp | ReduceL2 | ReduceMin | ReduceProd
             | ReduceSumSquare => return Err(Why::Reduction),
-            GroupNormalization | InstanceNormalization | LogSoftmax | LpNormalization | Lrn => {
-                return Err(Why::Normalisation);
-            }
+            LogSoftmax | LpNormalization | Lrn => return Err(Why::Normalisation),
             Mean | Sum => return Err(Why::Operands),
-            ConvTranspose | Resize => return Err(Why::Resampling),
+            Resize => self.resized(node)?,
+            ConvTranspose => return Err(Why::Resampling),
             _ => return Ok(None),
         }))
     }

@@ -2,9 +2,7 @@
 
 use super::node::{Made, Node};
 use crate::graph::{Expr, Tensor};
-use crate::onnx::Operator;
-use crate::op::{self, Call};
-use ndarray::ArrayD;
+use crate::op;
 
 pub(super) fn concat<'g>(n: &Node<'_, 'g>) -> Made<'g> {
     let parts = n.all()?;
@@ -180,8 +178,10 @@ fn block(n: &Node<'_, '_>) -> Result<usize, String> {
 /// An axis at a time, as a product with the constant matrix that samples it: every way of sampling is linear.
 pub(super) fn resize<'g>(n: &Node<'_, 'g>) -> Made<'g> {
     let mut y = n.x(0)?;
+    let scales: Option<Vec<f64>> = n.numbers(op::scales_at(n.opset)).map(|s| s.iter().copied().collect());
     for (axis, &size) in n.shape()?.iter().enumerate() {
-        let matrix = sampled(n, &y.shape(), axis, size)?;
+        let matrix =
+            op::sampling((n.proto, n.opset), scales.as_deref(), &y.shape(), axis, size)?.mapv(|x| x as f32);
         if matrix.shape()[0] == matrix.shape()[1]
             && matrix.indexed_iter().all(|(i, &x)| x == if i[0] == i[1] { 1.0 } else { 0.0 })
         {
@@ -196,33 +196,4 @@ pub(super) fn resize<'g>(n: &Node<'_, 'g>) -> Made<'g> {
         y = y.transpose(&there).matmul(matrix).transpose(&back);
     }
     Ok(y)
-}
-
-/// What each of `size` samples along an axis takes of each number: `[numbers, size]`, found by sampling unit
-/// vectors with the node itself.
-fn sampled(n: &Node<'_, '_>, shape: &[usize], axis: usize, size: usize) -> Result<ArrayD<f32>, String> {
-    let side = shape[axis];
-    // The unit vectors lie along another axis, which stays as it is.
-    let (mut node, rank) = (n.proto.clone(), shape.len());
-    let scales_at = if n.opset < 11 { 1 } else { 2 };
-    let own: Option<Vec<f64>> = n.numbers(scales_at).map(|s| s.iter().copied().collect());
-    let own = own.filter(|s| s.len() == rank).map(|s| s[axis]);
-    let wide = ArrayD::from_shape_fn(vec![side, side], |i| f64::from(u8::from(i[0] == i[1])));
-    let pair = |x: f64, y: f64| ArrayD::from_shape_fn(vec![2], |i| if i[0] == 0 { x } else { y });
-    let told = own.map_or(pair(side as f64, size as f64), |scale| pair(1.0, scale));
-    if node.ints("axes").is_some() {
-        return Err("names its axes".into());
-    }
-    let place = if own.is_some() { scales_at } else { 3 };
-    node.input = vec![String::new(); place + 1];
-    node.input[0] = "x".into();
-    node.input[place] = "told".into();
-    let mut inputs: Vec<Option<&ArrayD<f64>>> = vec![None; place + 1];
-    (inputs[0], inputs[place]) = (Some(&wide), Some(&told));
-    let call = Call { node: &node, opset: n.opset, integers: false, inputs: &inputs };
-    let made = op::evaluate::<f64>(Operator::Resize, &call).map_err(|e| e.to_string())?;
-    match made.into_iter().next() {
-        Some(matrix) if matrix.shape() == [side, size] => Ok(matrix.mapv(|x| x as f32)),
-        _ => Err("samples another number of pixels than its scale tells".into()),
-    }
 }
