@@ -120,6 +120,25 @@ fn lost_colours_are_told_once_and_wrong_makers_refused() {
 }
 
 #[test]
+fn without_a_name_the_tower_sees_what_the_pictures_have() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path();
+    rings(dir);
+    let (_, beside) = succeeds(dir, &["enroll", "g", "rings", "--runtime", "tract"]);
+    assert!(beside.contains("emoji-edge-exact") && !beside.contains("read as grey ink"), "{beside}");
+    let (told, _) = succeeds(dir, &["list", "g", "--json"]);
+    assert!(told.contains("emoji-edge"), "{told}");
+    succeeds(dir, &["data", "draw", "drawn", "--characters", "3", "--drawers", "2"]);
+    let (_, beside) = succeeds(dir, &["enroll", "h", "drawn", "--runtime", "tract"]);
+    assert!(!beside.contains("emoji-edge"), "{beside}");
+    for (pictures, tower) in [("rings", "emoji-edge"), ("drawn", "omniglot-edge")] {
+        let (told, _) = succeeds(dir, &["learn", pictures, "--out", tower, "--runtime", "tract", "--json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["tower"], json!(tower));
+    }
+}
+
+#[test]
 fn info_and_sheets_show_colours_and_makers() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path();
