@@ -16,7 +16,8 @@ use std::str::FromStr;
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The folder of a training run, a shipped tower's name, a tower, or any ONNX model that `siamese import` takes.
+    /// The folder of a training run, the name of a tower (shipped or fetched), a tower, or any ONNX model that
+    /// `siamese import` takes.
     run: PathBuf,
     /// Make an exact tower: integers that give the same bits on every runtime.
     #[arg(long)]

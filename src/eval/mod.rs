@@ -12,6 +12,7 @@ pub mod page;
 mod protocol;
 mod result;
 mod score;
+mod vinyals;
 
 pub use linear::LinearClassifier;
 pub(crate) use nearest::between;

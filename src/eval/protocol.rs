@@ -7,6 +7,7 @@ use super::nearest::{episode_trials, trials};
 use super::open_set::OpenSet;
 use super::result::{Decision, EvalOptions, EvaluationResult, Evidence, Figure, Protocol, RunErrors};
 use super::score::{Score, Trial};
+use super::vinyals;
 use crate::data::{self, Choice, Dataset, Set, class_folders, mnist, omniglot};
 use crate::embed;
 use crate::image::Triage;
@@ -65,6 +66,7 @@ pub fn evaluate(
             let spec = GallerySpec { known, shot, galleries: episodes, seed, rates };
             course.identification(set.read(dir, &how, triage)?, &spec)?
         }
+        Protocol::Vinyals => course.vinyals(dir, episodes, seed)?,
         Protocol::Digits => {
             let data = mnist(dir, mnist::Part::Test, &how)?;
             let (shot, queries) = (spec.shot, 1);
@@ -299,6 +301,24 @@ impl Course<'_> {
             identification: None,
             evidence,
         })
+    }
+
+    /// All four kinds of episodes that papers tell.
+    fn vinyals(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Findings> {
+        let how = self.embedder.spec().preprocessing.clone();
+        let data = vinyals::test_characters(&omniglot(dir, omniglot::Part::Evaluation, &how)?)?;
+        let spec =
+            |(way, shot)| EpisodeSpec { way, shot, queries: 1, within: false, different_drawers: false };
+        let [usual, others @ ..] = vinyals::KINDS;
+        let mut found = self.episodes(data.clone(), &spec(usual), count, seed)?;
+        let (own, units) = (self.embedder.spec().distance.clone(), Unit::of(&data));
+        for kind in others {
+            let sampler = episodes(&data, &spec(kind), seed)?;
+            let score = super::one_shot(found.evidence.embeddings.view(), &units, &own, &sampler, count);
+            let what = format!("{}-way {}-shot across all classes, {count} episodes", kind.0, kind.1);
+            found.figures.push(figure(what, &own, score));
+        }
+        Ok(found)
     }
 
     fn identification(&mut self, data: Dataset, spec: &GallerySpec) -> Result<Findings> {

@@ -26,6 +26,9 @@ pub enum Protocol {
     Lake,
     /// N-way K-shot episodes over Omniglot's evaluation part, or class folders.
     Episodes,
+    /// 20-way and 5-way, one-shot and five-shot episodes over the 423 characters of Vinyals et al. 2016, each of their
+    /// four turns a class: the split of few-shot papers, not Lake's.
+    Vinyals,
     /// Galleries of N classes with K examples, each calibrated by itself, asked for all other images of
     /// Omniglot's evaluation part, or class folders: what is known, and what is unknown.
     Identification,

@@ -3,7 +3,7 @@
 use super::{Calibration, DataFacts, Trained, calibration_images, exact, float, save, trained};
 use crate::image::Triage;
 use crate::onnx::ModelProto;
-use crate::tower::{Provenance, Shipped, TowerSpec};
+use crate::tower::{self, Provenance, TowerKind, TowerSpec};
 use crate::{Error, Result, data, files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -34,22 +34,21 @@ pub struct Exported {
     pub bound_log2: Option<f64>,
 }
 
-/// Makes a tower of a run, an exact one with options: in `out`, else in the run's folder. Of a shipped
-/// tower's name it is that tower, in `out`, else in the current folder.
+/// Makes a tower of a run, an exact one with options: in `out`, else in the run's folder. Of the
+/// name of a tower (shipped, or fetched) it is that tower, in `out`, else in the current folder.
 ///
 /// # Errors
 /// A run that cannot be read, or is not finished; other data than it was trained on; a file that cannot be
 /// written.
 pub fn export_run(run: &Path, exactly: Option<&ExactOptions>, out: Option<&Path>) -> Result<Exported> {
-    if let Some(tower) = shipped(run, exactly.is_some()) {
-        return export_shipped(tower, out);
+    if tower::is_named(run) && !run.is_dir() {
+        return export_named(run, exactly.is_some(), out);
     }
     let Trained { recipe, params, mut told } = trained(run)?;
     let (model, name) = match exactly {
         None => (float(&recipe, &params, &told)?, "tower.onnx"),
         Some(_) if recipe.tower.onnx().is_some() => {
-            let why =
-                "is a run of an ONNX model, whose trained weights are float32; export it without --exact";
+            let why = "is a run of an ONNX model: name pictures of yours for its scales with --calibrate DIR";
             return Err(Error::invalid(run.display(), why));
         }
         Some(options) => {
@@ -65,19 +64,18 @@ pub fn export_run(run: &Path, exactly: Option<&ExactOptions>, out: Option<&Path>
     exported(file, spec, &model)
 }
 
-/// The shipped tower of a name, of which the exact one may be asked for.
-fn shipped(name: &Path, exact: bool) -> Option<&'static Shipped> {
-    if name.is_dir() {
-        return None;
+/// The tower of a name, or the exact one that is shipped beside it.
+fn export_named(name: &Path, exact: bool, out: Option<&Path>) -> Result<Exported> {
+    let sibling = if exact { tower::exact_sibling(name) } else { None };
+    let name = sibling.as_deref().unwrap_or(name);
+    let bytes = tower::read_bytes(name)?;
+    let (spec, model) = TowerSpec::from_bytes(&bytes, &name.display().to_string())?;
+    if exact && spec.kind == TowerKind::Float {
+        let why = "is a float tower: name pictures of yours for its scales with --calibrate DIR";
+        return Err(Error::invalid(name.display(), why));
     }
-    let exact_one = || Shipped::find(Path::new(&format!("{}-exact", name.display())));
-    if exact { exact_one().or_else(|| Shipped::find(name)) } else { Shipped::find(name) }
-}
-
-fn export_shipped(tower: &Shipped, out: Option<&Path>) -> Result<Exported> {
-    let file = out.map_or_else(|| PathBuf::from(format!("{}.onnx", tower.name)), Path::to_path_buf);
-    let (spec, model) = TowerSpec::from_bytes(tower.bytes, tower.name)?;
-    files::replace(&file, tower.bytes)?;
+    let file = out.map_or_else(|| PathBuf::from(format!("{}.onnx", name.display())), Path::to_path_buf);
+    files::replace(&file, &bytes)?;
     exported(file, spec, &model)
 }
 
