@@ -5,10 +5,9 @@
 //! ```
 
 use siamese::embed::PictureFiles;
-use siamese::gallery::{self, Answered, Gallery, Limit, Location, Question, Shots};
+use siamese::gallery::{self, Answered, Enrolling, Gallery, Limit, Location, Question, Shots};
 use siamese::image::Triage;
 use siamese::runtime::{Options, Runtime};
-use siamese::tower;
 use std::path::Path;
 
 /// Enrols `known/<class>/<picture>` into a new gallery at `at`, calibrates it, and answers for the pictures in `new`:
@@ -20,7 +19,7 @@ pub fn classify(at: &Path, known: &Path, new: &Path) -> siamese::Result<Vec<Answ
     let triage = Triage::strict();
     let load = |tower: &Path| runner.load(tower);
     let pictures = |folder: &Path| PictureFiles::new(vec![folder.into()]);
-    gallery::enroll(&at, Some(Path::new(tower::DEFAULT)), None, pictures(known), load, &triage, || ())?;
+    gallery::enroll(&at, Enrolling::default(), pictures(known), load, &triage, || ())?;
 
     let mut gallery = Gallery::open(&at)?;
     // Of pictures of unknown things, one in ten may be taken for something known.

@@ -87,6 +87,9 @@ fn main() -> anyhow::Result<()> {
     let [low, high] = index.recall_at_1.interval_95;
     println!("indexed, and measured\t{:.0} s\tef_search {}", since.elapsed().as_secs_f64(), index.ef_search);
     println!("recall@1, made-up questions\t{:.4} ({low:.4}–{high:.4})", index.recall_at_1.share);
+    for narrower in &index.narrower {
+        println!("too narrow: ef_search {}\t{:.4}", narrower.ef_search, narrower.recall_at_1);
+    }
     for (batch, count) in [(100, 3000.min(size)), (1, 300.min(size))] {
         let examples = source.examples(size + 10_000 * batch..size + 10_000 * batch + count)?;
         let since = Instant::now();

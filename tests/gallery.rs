@@ -4,7 +4,8 @@
 use super::towers;
 use assert_cmd::Command;
 use serde_json::Value;
-use siamese::tower::{Distance, TowerKind};
+use siamese::gallery::Gallery;
+use siamese::tower::{Distance, TowerKind, TowerSpec};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -322,6 +323,108 @@ pub fn migrates(at: &str, anew: &str) {
     let back = bench.json(&["list", at, "--examples"]);
     assert_eq!(back["facts"]["former"].as_array().unwrap().len(), 2);
     assert_eq!(back["examples"], before["examples"]);
+}
+
+#[test]
+fn a_gallery_with_its_pictures_goes_over_by_itself() {
+    keeps("g", "anew");
+}
+
+/// A gallery that kept its pictures needs nothing else to be as one that was enrolled with another tower: embeddings,
+/// labels, order, and what is there already.
+pub fn keeps(at: &str, anew: &str) {
+    let bench = Bench::new();
+    let gallery = |at: &str| {
+        let at = if at.contains("://") { at.into() } else { bench.at(at) };
+        Gallery::open(&at.as_path().into()).unwrap()
+    };
+    // A speck that the float tower sees, and the exact one does not: by that the second example is there already.
+    let (name, first) = ("known/bar/0.png", fs::read(bench.at("known/bar/0.png")).unwrap());
+    let mut specked = image::load_from_memory(&first).unwrap().to_luma8();
+    specked.put_pixel(29, 29, image::Luma([235]));
+    for (at, tower) in [(at, "other.onnx"), (anew, "t.onnx")] {
+        bench.json(&["enroll", at, "known/box", "--label", "box", "--tower", tower, "--keep-pictures"]);
+        bench.json(&["enroll", at, "known"]);
+        assert_eq!(bench.json(&["enroll", at, "known/dot", "--label", "dot"])["present"], 3);
+        specked.save(bench.at(name)).unwrap();
+        bench.json(&["enroll", at, name, "--label", "bar"]);
+        fs::write(bench.at(name), &first).unwrap();
+    }
+    let listed = bench.json(&["list", at]);
+    assert_eq!((&listed["kept_pictures"], &listed["facts"]["keeps_pictures"]), (&10.into(), &true.into()));
+    fs::rename(bench.at("known"), bench.at("moved")).unwrap();
+    let done = bench.json(&["migrate", at, "--tower", "t.onnx"]);
+    assert_eq!((&done["kept"], &done["examples"]), (&10.into(), &9.into()), "{done}");
+    let (over, expected) = (gallery(at), gallery(anew));
+    assert_eq!(over.load().unwrap(), expected.load().unwrap());
+    let examples = |at: &str| -> Vec<[Value; 2]> {
+        let listed = bench.json(&["list", at, "--examples"]);
+        let examples = listed["examples"].as_array().unwrap();
+        examples.iter().map(|e| [e["label"].clone(), e["source"].clone()]).collect()
+    };
+    assert_eq!(examples(at), examples(anew));
+    let shown = |gallery: &Gallery| gallery.shown("bar", 9).unwrap().into_iter().map(|s| s.picture);
+    assert!(shown(&over).eq(shown(&expected)) && shown(&over).all(|picture| picture.is_some()));
+    assert_eq!(shown(&over).next().unwrap().unwrap()[..], first[..]);
+    // There and back.
+    bench.json(&["migrate", at, "--tower", "other.onnx"]);
+    bench.json(&["migrate", at, "--tower", "t.onnx"]);
+    assert_eq!(gallery(at).load().unwrap(), expected.load().unwrap());
+    // What goes takes its picture along; what another gallery kept comes with it, where pictures are kept.
+    bench.json(&["remove", at, "bar"]);
+    assert_eq!(bench.json(&["list", at])["kept_pictures"], 6);
+    assert_eq!(bench.json(&["merge", at, anew])["added"], 3);
+    assert_eq!(bench.json(&["list", at])["kept_pictures"], 9);
+    // Examples that are there without a picture get one.
+    bench.json(&["enroll", "plain", "moved", "--tower", "t.onnx"]);
+    assert_eq!(bench.json(&["list", "plain"])["kept_pictures"], Value::Null);
+    let done = bench.json(&["enroll", "plain", "moved", "--keep-pictures"]);
+    assert_eq!((&done["added"], &bench.json(&["list", "plain"])["kept_pictures"]), (&0.into(), &9.into()));
+}
+
+#[test]
+fn a_gallery_without_pictures_is_asked_by_a_compatible_tower() {
+    let bench = Bench::enrolled();
+    towers::squares(&bench.at("float.onnx"), 16, 4, TowerKind::Float, Distance::L1);
+    towers::compatible(&bench.at("new.onnx"), &bench.at("float.onnx"), &bench.at("t.onnx"));
+    towers::compatible(&bench.at("l2.onnx"), &bench.at("other.onnx"), &bench.at("t.onnx"));
+    for tower in ["float.onnx", "l2.onnx"] {
+        bench.refused(&["classify", "g", "asked", "--tower", tower], "cannot be compared");
+    }
+    let [old, new] = ["t.onnx", "new.onnx"].map(|tower| TowerSpec::read(bench.at(tower)).unwrap().0.sha256);
+    let summary = |arguments: &[&str]| {
+        let output = bench.run(&[&["classify", "g", "asked"], arguments].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let told = summary(&["--tower", "new.onnx"]);
+    assert!(told.contains(&old) && told.contains(&new) && told.contains("compatible"), "{told}");
+    assert!(!summary(&[]).contains("compatible"));
+    for verb in
+        [&["enroll", "g", "strange.png"][..], &["verify", "strange.png", "strange.png", "--gallery", "g"]]
+    {
+        bench.refused(&[verb, &["--tower", "new.onnx"]].concat(), "may ask it, but");
+    }
+    bench.refused(&["migrate", "g", "--tower", "float.onnx", "--queries-only"], "cannot be compared");
+    // From now on it asks without being named.
+    bench.json(&["migrate", "g", "--tower", "new.onnx", "--queries-only"]);
+    let facts = bench.json(&["list", "g"])["facts"].clone();
+    assert_eq!(
+        (&facts["tower_sha256"], &facts["asked_by"]["tower_sha256"]),
+        (&old.as_str().into(), &new.as_str().into())
+    );
+    assert!(summary(&[]).contains(&new));
+    let found = bench.json(&["compare", "new.onnx", "--gallery", "g", "asked"]);
+    assert_eq!(
+        (&found["queries"], &found["same"], &found["right"]["newer"]),
+        (&3.into(), &3.into(), &3.into()),
+        "{found}"
+    );
+    assert!(found["certified"].as_u64().unwrap() <= 3, "{found}");
+    bench.refused(&["compare", "t.onnx", "--gallery", "g", "asked"], "own tower");
+    bench.json(&["enroll", "g", "strange.png"]);
+    bench.json(&["migrate", "g", "--tower", "t.onnx", "--queries-only"]);
+    assert!(bench.json(&["list", "g"])["facts"].get("asked_by").is_none() && !summary(&[]).contains(&new));
 }
 
 #[test]

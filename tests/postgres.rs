@@ -2,7 +2,7 @@
 //! `fixtures/postgres.sh` starts one.
 #![cfg(feature = "tract")]
 
-use super::gallery::{Bench, migrates};
+use super::gallery::{Bench, keeps, migrates};
 use std::process::Output;
 #[cfg(feature = "serve")]
 use {super::serve::Served, super::serve::picture, serde_json::Value};
@@ -106,6 +106,12 @@ fn postgres_galleries_merge_with_files_both_ways() {
 #[ignore = "needs a PostgreSQL server"]
 fn postgres_galleries_go_over_to_another_tower() {
     migrates(&fresh("migrates"), &fresh("anew"));
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server"]
+fn postgres_galleries_with_their_pictures_go_over_by_themselves() {
+    keeps(&fresh("keeps"), &fresh("kept-anew"));
 }
 
 #[test]

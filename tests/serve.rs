@@ -3,6 +3,7 @@
 
 use super::gallery::Bench;
 use serde_json::Value;
+use siamese::tower::{Distance, TowerKind};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
 
@@ -159,6 +160,52 @@ fn a_server_that_may_edit_enrols_and_removes() {
     assert_eq!(served.json("DELETE", "/api/examples?label=strange", b"")["removed"], 1);
     served.refused(404, "not in the gallery", "DELETE", "/api/examples?label=strange", b"");
     assert_eq!(bench.json(&["list", "g"])["classes"][0]["label"], "a dot");
+}
+
+#[test]
+fn pictures_that_are_kept_are_shown_small() {
+    let bench = Bench::new();
+    let served = Served::new(&bench, &["--edit", "--keep-pictures", "--tower", "t.onnx"]);
+    let dot = picture(&bench, "asked/dot/9.png");
+    served.json("POST", "/api/examples?label=a%20dot&source=mine", &dot);
+    assert_eq!(served.json("GET", "/api/gallery", b"")["keeps_pictures"], true);
+    let shown = served.json("GET", "/api/examples?label=a%20dot", b"");
+    let [example] = shown["examples"].as_array().unwrap().as_slice() else { panic!("{shown}") };
+    assert_eq!((&shown["label"], &example["source"]), (&"a dot".into(), &"mine".into()));
+    assert!(example["thumbnail"].as_str().unwrap().starts_with("data:image/png;base64,"), "{example}");
+    for (path, status, words) in [
+        ("?label=other", 404, "not in the gallery"),
+        ("?label=a%20dot&most=0", 400, "1 to 64"),
+        ("", 400, "label"),
+    ] {
+        served.refused(status, words, "GET", &format!("/api/examples{path}"), b"");
+    }
+    // Whoever comes through a proxy is not this machine.
+    let proxied = [("X-Forwarded-For", "10.0.0.1")];
+    assert_eq!(served.ask("GET", "/api/examples?label=a%20dot", &proxied, b"").0, 403);
+    // The gallery can go over to another tower with what the server enrolled.
+    let done = bench.json(&["migrate", "g", "--tower", "other.onnx"]);
+    assert_eq!((&done["examples"], &done["kept"]), (&1.into(), &1.into()));
+    // Without kept pictures there is nothing to show but where they came from.
+    bench.json(&["enroll", "plain", "known", "--tower", "t.onnx"]);
+    let served = Served::of("plain", "127.0.0.1:0", &bench, &[]);
+    let shown = served.json("GET", "/api/examples?label=dot&most=2", b"");
+    let thumbnails: Vec<_> = shown["examples"].as_array().unwrap().iter().map(|e| &e["thumbnail"]).collect();
+    assert_eq!(thumbnails, [&Value::Null; 2]);
+}
+
+#[test]
+fn a_compatible_tower_answers_and_enrols_nothing() {
+    let bench = Bench::enrolled();
+    super::towers::squares(&bench.at("float.onnx"), 16, 4, TowerKind::Float, Distance::L1);
+    super::towers::compatible(&bench.at("new.onnx"), &bench.at("float.onnx"), &bench.at("t.onnx"));
+    let served = Served::new(&bench, &["--edit", "--tower", "new.onnx"]);
+    let dot = picture(&bench, "asked/dot/9.png");
+    assert_eq!(served.json("POST", "/api/classify", &dot)["label"], "dot");
+    let told = served.json("GET", "/api/gallery", b"");
+    assert_eq!((&told["tower"], &told["asked_by"]), (&"squares".into(), &"newer".into()));
+    assert_ne!(told["tower_sha256"], told["asked_by_sha256"]);
+    served.refused(409, "may ask it, but", "POST", "/api/examples?label=dot", &dot);
 }
 
 /// A form of fields (name, file name, content) with its content type.

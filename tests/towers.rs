@@ -5,6 +5,14 @@ use siamese::image::Preprocessing;
 use siamese::tower::{Distance, Provenance, TowerKind, TowerSpec, prove};
 use std::path::Path;
 
+/// A copy of a tower that says it was trained to be compatible with another one.
+pub fn compatible(path: &Path, like: &Path, old: &Path) {
+    let (spec, mut model) = TowerSpec::read(like).unwrap();
+    let compatible_with = Some(TowerSpec::read(old).unwrap().0.sha256);
+    TowerSpec { name: "newer".into(), compatible_with, ..spec }.write_metadata(&mut model).unwrap();
+    std::fs::write(path, prost::Message::encode_to_vec(&model)).unwrap();
+}
+
 /// Writes a tower of images of `size` pixels whose embedding is the ink of `square`×`square` squares.
 pub fn squares(path: &Path, size: usize, square: usize, kind: TowerKind, distance: Distance) {
     let g = Graph::new("squares");
@@ -33,6 +41,7 @@ pub fn squares(path: &Path, size: usize, square: usize, kind: TowerKind, distanc
         dim: (size / square).pow(2),
         distance,
         batch: None,
+        compatible_with: None,
         sha256: String::new(),
     };
     spec.write_metadata(&mut model).unwrap();

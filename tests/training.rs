@@ -211,7 +211,7 @@ fn what_cannot_be_trained_exits_with_2_and_says_why() {
                 r["loss"] = json!({"distil": {"teacher": "omniglot-edge-exact", "dim": 64}});
             },
             arguments: &[],
-            told: &["loss.distil.dim", "gives 128 numbers"],
+            told: &["loss.distil: takes 64 numbers", "gives 128"],
         },
         Case {
             change: |r| r["loss"] = json!({"distil": {"teacher": "efficientnet-lite9", "dim": 64}}),
@@ -219,12 +219,14 @@ fn what_cannot_be_trained_exits_with_2_and_says_why() {
             told: &["efficientnet-lite9", "siamese model list"],
         },
         Case {
-            change: |r| {
-                r["loss"] = json!({"distil": {"teacher": "omniglot-edge-exact", "dim": 128}});
-                r["sampling"]["images"]["turns"] = 4.into();
-            },
+            change: same,
+            arguments: &["--compatible-with", "omniglot-edge-exact"],
+            told: &["compatible: omniglot-edge-exact gives 128 numbers compared by cosine", "this recipe"],
+        },
+        Case {
+            change: |r| r["compatible"] = json!({"with": "omniglot-edge-exact", "sha256": "ab"}),
             arguments: &[],
-            told: &["sampling", "a teacher has not seen"],
+            told: &["compatible: SHA-256 ab is asked for, but omniglot-edge-exact has"],
         },
         Case {
             change: |r| r["micro_batch"] = 5.into(),

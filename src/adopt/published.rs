@@ -127,6 +127,7 @@ fn build(published: &Published, bytes: &[u8]) -> Result<ModelProto> {
         dim: published.dim,
         distance: Distance::Cosine,
         batch: None,
+        compatible_with: None,
         sha256: String::new(),
     };
     spec.write_metadata(&mut model)?;

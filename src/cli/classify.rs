@@ -19,7 +19,8 @@ pub struct Arguments {
     /// Pictures, folders, or - for a list of paths on stdin.
     #[arg(required = true)]
     images: Vec<PathBuf>,
-    /// The tower: a file, or a shipped one's name [default: the gallery's].
+    /// The tower: a file, or a shipped one's name; the gallery's own, or one that was trained to be compatible with it
+    /// [default: the gallery's].
     #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// The nearest classes to tell.
@@ -54,8 +55,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let gallery = Gallery::open(&arguments.gallery)?;
     let rule = rule(arguments, &gallery)?;
     let (shots, top, with_ink) = (arguments.shots, arguments.top as usize, arguments.report.is_some());
-    let mut embedder =
-        shared::embedder(context, &arguments.runtime, Some(&gallery), arguments.tower.as_deref())?;
+    let mut embedder = shared::asker(context, &arguments.runtime, &gallery, arguments.tower.as_deref())?;
     let pictures = shared::inputs(&arguments.images)?;
     let labels: Vec<String> = gallery.classes()?.into_iter().map(|e| e.label).collect();
     if !context.json {
@@ -63,6 +63,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     let (bar, mut answers, mut summary) =
         (shared::bar_of(&arguments.images), Vec::new(), Summary::of(&labels, rule));
+    summary.tower_sha256.clone_from(&embedder.spec().sha256);
+    summary.gallery_sha256.clone_from(&gallery.facts().tower_sha256);
     summary.recall_at_1 = gallery.index_of(shots, arguments.exact).map(|index| index.recall_at_1);
     let triage = arguments.pictures.triage_above(&bar);
     let question = Question { shots, top, rule, exact: arguments.exact, with_ink };
@@ -132,6 +134,9 @@ struct Summary {
     /// Pictures that could not be used.
     broken: u64,
     rule: Option<Rule>,
+    /// SHA-256 of the tower that asked, and of the gallery's own.
+    tower_sha256: String,
+    gallery_sha256: String,
     /// Pictures whose folder is named after a class of the gallery.
     of_known_classes: u64,
     /// Those of them that were given this class.
@@ -149,8 +154,20 @@ impl Summary {
     fn of(labels: &[String], rule: Option<Rule>) -> Self {
         let labels = labels.iter().cloned().collect();
         let (pictures, unknown, broken, of_known_classes, right, others_unknown) = (0, 0, 0, 0, 0, 0);
-        let recall_at_1 = None;
-        Self { pictures, unknown, broken, rule, of_known_classes, right, others_unknown, recall_at_1, labels }
+        let (recall_at_1, tower_sha256, gallery_sha256) = (None, String::new(), String::new());
+        Self {
+            pictures,
+            unknown,
+            broken,
+            rule,
+            tower_sha256,
+            gallery_sha256,
+            of_known_classes,
+            right,
+            others_unknown,
+            recall_at_1,
+            labels,
+        }
     }
 
     fn count(&mut self, answered: &Answered) {

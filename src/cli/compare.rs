@@ -2,12 +2,13 @@
 
 use super::output::show;
 use super::shared::{inputs, labelled};
-use super::{Context, Outcome};
+use super::{Context, Outcome, stays};
 use crate::compare::run::{Scope, Tower, compare};
 use crate::compare::sample::{Asked, Images};
 use crate::compare::values::Tolerance;
 use crate::compare::{page, text};
 use crate::data::{self, Set};
+use crate::gallery::Location;
 use crate::image::{self, Preprocessing, Triage};
 use crate::runtime::{Device, ORT, Options, Runner, Runtime, TRACT};
 use crate::{Error, Result};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 pub struct Compare {
     /// The tower: a file, or a shipped one's name.
-    tower: PathBuf,
+    pub(super) tower: PathBuf,
     /// Pictures to compare on: files, folders of pictures, or a folder of class folders.
     images: Vec<PathBuf>,
     /// Compare on the data set in this folder.
@@ -43,6 +44,13 @@ pub struct Compare {
     /// Let the second runtime run this other version of the tower.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// Compare instead the answers of this gallery by its own tower with those by this one, which was trained to be
+    /// compatible with it: for which share of the pictures is the answer certified to stay, for which does it stay?
+    #[arg(long, value_name = "GALLERY", conflicts_with_all = ["against", "layers", "reduce", "report", "strict", "random"])]
+    gallery: Option<Location>,
+    /// The gallery's own tower, where it is no longer where it was.
+    #[arg(long, value_name = "TOWER", requires = "gallery")]
+    pub(super) older: Option<PathBuf>,
     /// Numbers agree where |a−b| ≤ atol + rtol·s, s being the root mean square of the embeddings of B.
     #[arg(long, default_value_t = Tolerance::default().atol)]
     atol: f64,
@@ -86,6 +94,9 @@ fn choices() -> String {
 
 /// Runs the verb.
 pub fn run(context: &Context, arguments: &Compare) -> Result<Outcome> {
+    if let Some(gallery) = &arguments.gallery {
+        return stays::run(context, arguments, gallery);
+    }
     for (name, value) in [("--atol", arguments.atol), ("--rtol", arguments.rtol)] {
         if value.is_nan() || value < 0.0 {
             return Err(Error::invalid(name, format!("{value} is no tolerance; give a number ≥ 0")));
@@ -153,7 +164,8 @@ fn sides(context: &Context, typed: [&str; 2]) -> Result<[Runner; 2]> {
     Ok([runner(a)?, runner(b)?])
 }
 
-fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
+/// The pictures that are named.
+pub(super) fn images(arguments: &Compare, how: &Preprocessing) -> Result<Images> {
     let images = match (&arguments.data, arguments.images.as_slice()) {
         (Some(dir), _) => {
             Images::Labelled(labelled(&data::data_dir(Some(dir))?, arguments.set, how, &Triage::strict())?)

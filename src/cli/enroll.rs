@@ -4,7 +4,7 @@ use super::output::{note, show};
 use super::shared::{self, PictureArgs, RuntimeArgs};
 use super::{Context, Outcome};
 use crate::embed::{PictureFile, PictureFiles};
-use crate::gallery::{self, Enrolment, Gallery, Location};
+use crate::gallery::{self, Enrolling, Enrolment, Gallery, Location};
 use crate::image::{self, MAX_FILE_BYTES, is_picture_name};
 use crate::{Result, files, tower};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,10 @@ pub struct Arguments {
     /// The label of all these pictures.
     #[arg(long)]
     label: Option<String>,
+    /// Keep the pictures' files in the gallery (at most 16 MiB each), from now on: it can then go over to another tower
+    /// by itself, and the server can show what it knows.
+    #[arg(long)]
+    keep_pictures: bool,
     /// Calibrate the gallery again afterwards.
     #[arg(long)]
     calibrate: bool,
@@ -52,10 +56,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     };
     let bar = shared::bar_of(&arguments.images);
     let triage = arguments.pictures.triage_above(&bar);
+    let how = Enrolling {
+        tower: tower.as_deref(),
+        label: arguments.label.as_deref(),
+        keep_pictures: arguments.keep_pictures,
+    };
     let enrolment = gallery::enroll(
         &arguments.gallery,
-        tower.as_deref(),
-        arguments.label.as_deref(),
+        how,
         shared::inputs(&arguments.images)?,
         |tower| arguments.runtime.load(context, tower),
         &triage,

@@ -6,9 +6,12 @@ use super::shared::{self, PictureArgs, RuntimeArgs, interval, percent};
 use super::{Context, Outcome};
 use crate::data::{self, Makers};
 use crate::eval::identification::Galleries;
-use crate::eval::{EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, evaluate, page};
-use crate::runtime::Runtime;
+use crate::eval::{
+    EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, Towers, evaluate, page,
+};
+use crate::runtime::{Embedder, Runtime};
 use crate::sample::EpisodeSpec;
+use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -39,6 +42,10 @@ pub struct Arguments {
     /// Classes of all alphabets or groups, any drawers unless --makers tells them (the default).
     #[arg(long)]
     across: bool,
+    /// What is known is embedded by this older tower, which the other one was trained to be compatible with (episodes
+    /// and digits): how well it answers from galleries of the older one.
+    #[arg(long, value_name = "TOWER")]
+    known_by: Option<PathBuf>,
     /// Episodes, or galleries; for lake those of the figure beside the 400 trials (0 for none)
     /// [default: 1000; galleries 200].
     #[arg(long)]
@@ -82,13 +89,22 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let options = options(arguments)?;
     let dir = data::data_dir(arguments.data.as_deref())?;
     let mut embedder = arguments.runtime.load(context, &arguments.tower)?;
+    let mut older =
+        arguments.known_by.as_deref().map(|old| arguments.runtime.load(context, old)).transpose()?;
+    if let Some(older) = &older {
+        compatible(embedder.spec(), older.spec())?;
+    }
     let (bar, triage) = (bar(0, "image"), arguments.pictures.triage());
     let mut progress = |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     };
+    let towers = Towers {
+        asked: embedder.as_mut(),
+        known: older.as_mut().map(|old| old.as_mut() as &mut dyn Embedder),
+    };
     let (evaluation, evidence) =
-        evaluate(arguments.protocol, &options, embedder.as_mut(), &dir, &triage, &mut progress)?;
+        evaluate(arguments.protocol, &options, towers, &dir, &triage, &mut progress)?;
     bar.finish_and_clear();
     if let Some(out) = &arguments.report {
         page::page(&evaluation, &evidence, &embedder.spec().distance)?.write(out)?;
@@ -121,14 +137,31 @@ fn options(arguments: &Arguments) -> Result<EvalOptions> {
     if protocol != Protocol::Episodes && arguments.makers.is_some() {
         return Err(Error::invalid("--makers", "is of class folders, which only the protocol episodes asks"));
     }
+    if !matches!(protocol, Protocol::Episodes | Protocol::Digits) && arguments.known_by.is_some() {
+        return Err(Error::invalid("--known-by", "is of the protocols episodes and digits"));
+    }
     let makers = arguments.makers.as_deref().map(Makers::read).transpose()?;
     let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within || makers.is_some() };
     let classifier = arguments.run.as_deref().map(LinearClassifier::of_run).transpose()?;
     Ok(EvalOptions { spec, episodes, seed, rates, classifier, makers })
 }
 
+/// That a tower answers from galleries of an older one.
+fn compatible(new: &TowerSpec, old: &TowerSpec) -> Result<()> {
+    let with = new.compatible_with.as_deref();
+    if with == Some(old.sha256.as_str()) || new.sha256 == old.sha256 {
+        return Ok(());
+    }
+    let told = with.map_or("no older tower".to_string(), |hash| format!("the tower of SHA-256 {hash}"));
+    let why = format!("is {} (SHA-256 {}), but {} is compatible with {told}", old.name, old.sha256, new.name);
+    Err(Error::invalid("--known-by", why))
+}
+
 fn text(evaluation: &EvaluationResult) -> String {
     let mut text = format!("{}: {} ({})\n", evaluation.protocol, evaluation.tower, evaluation.data);
+    if let Some(old) = &evaluation.known_by {
+        text += &format!("what is known was embedded by the older tower of SHA-256 {old}\n");
+    }
     for figure in &evaluation.figures {
         let score = &figure.score;
         let [low, high] = score.interval_95.map(percent);

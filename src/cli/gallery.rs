@@ -56,6 +56,9 @@ struct Listing {
     /// Whether it has changed since it was calibrated.
     stale: bool,
     classes: Vec<KnownClass>,
+    /// Examples whose pictures are kept, where the gallery keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_pictures: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     examples: Option<Vec<Example>>,
 }
@@ -86,6 +89,7 @@ pub fn list(context: &Context, arguments: &List) -> Result<Outcome> {
         facts: gallery.facts().clone(),
         stale: gallery.is_stale()?,
         classes: gallery.classes()?,
+        kept_pictures: gallery.facts().keeps_pictures.then(|| gallery.kept_pictures()).transpose()?,
         examples: arguments.examples.then(|| gallery.examples()).transpose()?,
     };
     show(context, &listing, listing_text)?;
@@ -98,6 +102,9 @@ fn listing_text(listing: &Listing) -> String {
     text.extend(
         facts.former.iter().map(|f| format!("before     {} (SHA-256 {})\n", f.tower, f.tower_sha256)),
     );
+    if let Some(newer) = &facts.asked_by {
+        text += &format!("asked by   {} (SHA-256 {}), compatible with it\n", newer.tower, newer.tower_sha256);
+    }
     text += &format!("distance   {}, {} numbers\n", facts.distance.name(), facts.dim);
     text += &thresholds(facts, listing.stale);
     if let Some(index) = &facts.indexed {
@@ -105,6 +112,9 @@ fn listing_text(listing: &Listing) -> String {
     }
     let all: u64 = classes.iter().map(|e| e.examples).sum();
     text += &format!("holds      {all} examples of {} classes\n", classes.len());
+    if let Some(kept) = listing.kept_pictures {
+        text += &format!("pictures   those of {kept} of them are kept\n");
+    }
     match &listing.examples {
         Some(examples) => {
             text.extend(examples.iter().map(|e| format!("{}\t{}\n", one_line(&e.label), one_line(&e.source))))

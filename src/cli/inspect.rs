@@ -103,6 +103,10 @@ fn tower_lines(t: &TowerFacts) -> Vec<String> {
     if let Some(batch) = t.spec.batch {
         lines.push(format!("  batch       {batch}: runtimes run it picture by picture"));
     }
+    let older = t.spec.compatible_with.iter();
+    lines.extend(
+        older.map(|old| format!("  compatible  answers from galleries of the tower of SHA-256 {old}")),
+    );
     if !t.provenance.proven.is_empty() {
         let names = t.provenance.proven.join(", ");
         lines.push(format!("  proven      gives the model's own embeddings on {names}"));

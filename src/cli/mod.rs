@@ -34,6 +34,7 @@ mod runtime;
 #[cfg(feature = "serve")]
 mod serve;
 mod shared;
+mod stays;
 #[cfg(feature = "ort")]
 mod train;
 mod verify;

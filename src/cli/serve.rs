@@ -4,7 +4,7 @@ use super::interrupt::on_interrupt;
 use super::output::{note, show};
 use super::shared::{self, RuntimeArgs};
 use super::{Context, Outcome};
-use crate::gallery::{Gallery, Limit, Location, Shots};
+use crate::gallery::{Gallery, Limit, Location, Shots, Standing};
 use crate::runtime::Embedder;
 use crate::serve::{Access, Conduct, Limits, Log, Options, Recogniser, Server, Token};
 use crate::{Result, tower};
@@ -23,7 +23,11 @@ pub struct Arguments {
     /// Let requests enrol and remove, not only ask.
     #[arg(long)]
     edit: bool,
-    /// The tower: a file, or a shipped one's name [default: the gallery's, else omniglot-edge-exact].
+    /// Keep the pictures that are enrolled, from now on; a gallery that keeps them already goes on.
+    #[arg(long, requires = "edit")]
+    keep_pictures: bool,
+    /// The tower: a file, or a shipped one's name; the gallery's own, or one that was trained to be compatible with it
+    /// [default: the gallery's, else omniglot-edge-exact].
     #[arg(long, value_name = "TOWER")]
     tower: Option<PathBuf>,
     /// When a picture is unknown: `auto` (as calibrated), `none`, or beyond this distance to the nearest class
@@ -107,9 +111,22 @@ fn opened(context: &Context, arguments: &Arguments) -> Result<(Gallery, Box<dyn 
     if arguments.edit && Gallery::find(at)?.is_none() {
         let tower = given.unwrap_or(Path::new(tower::DEFAULT));
         let embedder = arguments.runtime.load(context, tower)?;
-        return Ok((Gallery::create(at, embedder.spec(), tower)?, embedder));
+        let mut gallery = Gallery::create(at, embedder.spec(), tower)?;
+        if arguments.keep_pictures {
+            gallery.keep_pictures()?;
+        }
+        return Ok((gallery, embedder));
     }
     let gallery = Gallery::open(at)?;
-    let embedder = shared::embedder(context, &arguments.runtime, Some(&gallery), given)?;
+    let mut gallery = gallery;
+    if arguments.keep_pictures {
+        gallery.keep_pictures()?;
+    }
+    let embedder = shared::asker(context, &arguments.runtime, &gallery, given)?;
+    if arguments.edit && gallery.standing(embedder.spec())? == Standing::Compatible {
+        note(
+            "note: nothing can be enrolled by this tower, which is not the gallery's own; classes can be removed",
+        );
+    }
     Ok((gallery, embedder))
 }

@@ -74,6 +74,20 @@ pub fn embedder(
     }
 }
 
+/// The tower that asks a gallery; that it is not the gallery's own is told.
+pub fn asker(
+    context: &Context,
+    runtime: &RuntimeArgs,
+    gallery: &Gallery,
+    tower: Option<&Path>,
+) -> Result<Box<dyn Embedder>> {
+    let embedder = gallery.asker(tower, |path| runtime.load(context, path))?;
+    if let Some(told) = gallery.facts().by_another(embedder.spec()) {
+        note(format_args!("note: {}: {told}", gallery.location()));
+    }
+    Ok(embedder)
+}
+
 /// The pictures of these files and folders; `-` is a list of paths on stdin.
 pub fn inputs(paths: &[PathBuf]) -> Result<Box<dyn Iterator<Item = Result<PictureFile>> + Send>> {
     match paths {

@@ -62,6 +62,10 @@ pub struct Arguments {
     /// or shipped tower (omniglot-edge), in place of the recipe's `init_from`.
     #[arg(long, value_name = "RUN")]
     init_from: Option<String>,
+    /// Train the tower so that its embeddings may be compared with those of this older one: galleries of that one then
+    /// answer pictures that the new one embeds.
+    #[arg(long, value_name = "TOWER")]
+    compatible_with: Option<PathBuf>,
     /// Go on from the newest checkpoint: of this run, which needs no recipe beside it, or of the recipe's.
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     #[allow(clippy::option_option)]
@@ -110,6 +114,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             train_last: arguments.train_last,
             batch_norm: arguments.batch_norm,
         },
+        compatible_with: arguments.compatible_with.clone(),
     };
     let (which, run) = arguments.what()?;
     let recipe = which.map_or_else(|| changes.fine_tuning(), |which| changes.recipe(&which))?;

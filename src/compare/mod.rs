@@ -4,7 +4,8 @@
 //! things. [`certificate`] answers it with a proof per query, [`hunt`] searches the narrowest
 //! decisions, [`values`] says how far apart the numbers are, [`sweep`] how far each runtime is from
 //! itself (and that an exact tower has one SHA-256 everywhere), [`layers`] where a difference begins,
-//! [`reduce`] cuts it out, and [`portability`] tells whether a gallery may travel. [`run`] does it all
+//! [`reduce`] cuts it out, and [`portability`] tells whether a gallery may travel. [`stays`] tells which answers of a
+//! gallery stay where a newer, compatible tower asks. [`run`] does it all
 //! for two runtimes with their options, which may be one runtime twice; [`text`] and [`page`] show it.
 
 pub mod certificate;
@@ -18,6 +19,7 @@ pub mod portability;
 pub mod reduce;
 pub mod run;
 pub mod sample;
+pub mod stays;
 pub mod sweep;
 pub mod text;
 pub mod values;

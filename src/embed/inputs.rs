@@ -1,10 +1,13 @@
 //! The pictures that a user names: files, folders, a list.
 
 use crate::image::folder::{Folder, Listing, Tree};
+use crate::image::{self, Preprocessing};
 use crate::{Error, Result};
+use ndarray::Array3;
 use std::collections::VecDeque;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A picture to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct PictureFile {
     /// Its class, as its place tells: the folders between the one that was named and the file,
     /// `class` or `alphabet/class`; else the file's name without its end.
     pub label: String,
+    /// The file's bytes, where they have been read already.
+    pub bytes: Option<Arc<[u8]>>,
 }
 
 impl PictureFile {
@@ -21,7 +26,30 @@ impl PictureFile {
         let inside = root.and_then(|root| path.parent()?.strip_prefix(root).ok());
         let folders = inside.map(|p| p.to_string_lossy().replace('\\', "/")).filter(|p| !p.is_empty());
         let stem = || path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        Self { label: folders.unwrap_or_else(stem), path }
+        Self { label: folders.unwrap_or_else(stem), path, bytes: None }
+    }
+
+    /// A picture whose file was kept; `source` is where it came from.
+    pub fn kept(source: &str, bytes: Arc<[u8]>) -> Self {
+        Self { path: source.into(), label: String::new(), bytes: Some(bytes) }
+    }
+
+    /// With the file's bytes, where it can be read; where it cannot, whoever decodes it will say why.
+    #[must_use]
+    pub fn with_bytes(self) -> Self {
+        let bytes = image::read(&self.path).ok().map(Arc::from);
+        Self { bytes, ..self }
+    }
+
+    /// The picture: `uint8 [C, S, S]`.
+    ///
+    /// # Errors
+    /// As [`image::load`].
+    pub fn decode(&self, how: &Preprocessing) -> Result<Array3<u8>> {
+        match &self.bytes {
+            Some(bytes) => image::decode(bytes, &self.source(), how),
+            None => image::load(&self.path, how),
+        }
     }
 
     /// Its path, as messages and files show it.

@@ -20,7 +20,7 @@ pub use sink::{Sink, Tee};
 pub use within::{rounding_matrix, telling_matrix, within_class};
 pub use write::{write_pictures, write_set};
 
-use crate::image::{self, Preprocessing};
+use crate::image::Preprocessing;
 use crate::runtime::Embedder;
 use crate::{Error, Result};
 use ndarray::{Array2, Array3, Array4, ArrayView1, ArrayView3, ArrayView4, Axis, s};
@@ -96,7 +96,7 @@ fn decode(
     while inputs.peek().is_some() {
         let batch: Result<Vec<PictureFile>> = inputs.by_ref().take(BATCH).collect();
         let read = |input: PictureFile| {
-            let image = image::load(&input.path, how);
+            let image = input.decode(how);
             (input, image)
         };
         let decoded = batch.map(|batch| match batch.len() {

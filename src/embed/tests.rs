@@ -12,10 +12,11 @@ impl Mock {
         Self(TowerSpec {
             name: "mock".into(),
             kind: TowerKind::Float,
-            preprocessing: Preprocessing::ink(4).with_tone(image::Polarity::Light),
+            preprocessing: Preprocessing::ink(4).with_tone(crate::image::Polarity::Light),
             dim: 3,
             distance: Distance::L1,
             batch: None,
+            compatible_with: None,
             sha256: "0".repeat(64),
         })
     }
@@ -96,7 +97,7 @@ fn decoding_never_runs_far_ahead() {
     let path = dir.path().join("one.png");
     let endless = (0..3000).map(|_| {
         issued.fetch_add(1, Ordering::SeqCst);
-        Ok(PictureFile { path: path.clone(), label: String::new() })
+        Ok(PictureFile { path: path.clone(), label: String::new(), bytes: None })
     });
     let mut done = 0;
     pictures(endless, &mut Mock::new(), |_, _| {

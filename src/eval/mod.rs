@@ -18,7 +18,7 @@ pub use linear::LinearClassifier;
 pub(crate) use nearest::between;
 pub use nearest::{episode_trials, nearest_truth, one_shot, prototypes, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
-pub use protocol::evaluate;
+pub use protocol::{Towers, evaluate};
 pub use result::{
     Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors,
 };

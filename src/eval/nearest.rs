@@ -66,9 +66,10 @@ pub fn prototypes(embeddings: ArrayView2<'_, f32>, groups: &[Vec<usize>]) -> Arr
 }
 
 /// The trials of episodes `0 .. count`, episode by episode; [`Trial::query`] is the image's index
-/// in the data set that the sampler draws from, whose embeddings `[N, D]` these are.
+/// in the data set that the sampler draws from. Its embeddings `[N, D]` are `known` where an image is known, and
+/// `asked` where it is asked about: the same, unless by two towers.
 pub fn episode_trials(
-    embeddings: ArrayView2<'_, f32>,
+    [known, asked]: [ArrayView2<'_, f32>; 2],
     distance: &Distance,
     sampler: &EpisodeSampler,
     count: u64,
@@ -77,9 +78,9 @@ pub fn episode_trials(
         .into_par_iter()
         .map(|k| {
             let episode = sampler.episode(k);
-            let known = prototypes(embeddings, &episode.supports);
+            let known = prototypes(known, &episode.supports);
             let ask = |&(image, place): &(usize, usize)| {
-                trial(known.view(), embeddings.row(image), image, place, distance)
+                trial(known.view(), asked.row(image), image, place, distance)
             };
             episode.queries.iter().map(ask).collect()
         })
@@ -95,7 +96,7 @@ pub fn one_shot(
     sampler: &EpisodeSampler,
     episodes: u64,
 ) -> Score {
-    let trials = episode_trials(embeddings, distance, sampler, episodes);
+    let trials = episode_trials([embeddings; 2], distance, sampler, episodes);
     let score = Score::of(trials.iter().flatten().map(|t| (t, units[t.query])), sampler.spec().way);
     Score { collapsed: collapsed(embeddings), ..score }
 }

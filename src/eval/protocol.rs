@@ -10,7 +10,7 @@ use super::score::{Score, Trial};
 use super::vinyals;
 use crate::data::{self, Choice, Dataset, Set, class_folders, mnist, omniglot};
 use crate::embed;
-use crate::image::Triage;
+use crate::image::{Preprocessing, Triage};
 use crate::runtime::Embedder;
 use crate::sample::{EpisodeSpec, episodes};
 use crate::tower::{Distance, collapsed};
@@ -30,12 +30,13 @@ const KEPT: usize = 20_000;
 pub fn evaluate(
     protocol: Protocol,
     options: &EvalOptions,
-    embedder: &mut dyn Embedder,
+    towers: Towers<'_>,
     dir: &Path,
     triage: &Triage<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(EvaluationResult, Evidence)> {
-    let mut course = Course { embedder, progress, images: 0, seconds: 0.0 };
+    let Towers { asked, known } = towers;
+    let mut course = Course { embedder: asked, known, progress, images: 0, seconds: 0.0 };
     let how = course.embedder.spec().preprocessing.clone();
     let &EvalOptions { ref spec, episodes, seed, ref classifier, ref rates, ref makers } = options;
     let mut found = match protocol {
@@ -43,10 +44,10 @@ pub fn evaluate(
         Protocol::Angelic => course.angelic(dir)?,
         Protocol::Lake => course.lake(dir, episodes, seed)?,
         Protocol::Episodes => {
-            let data = match makers {
+            let read = |how: &Preprocessing| match makers {
                 Some(_) => {
                     let choice = Choice { makers: makers.clone(), ..Choice::default() };
-                    let data = class_folders(dir, &how, &choice, triage)?;
+                    let data = class_folders(dir, how, &choice, triage)?;
                     let first = data.drawers.first();
                     if data.drawers.iter().all(|maker| Some(maker) == first) {
                         let why =
@@ -54,11 +55,11 @@ pub fn evaluate(
                         return Err(Error::invalid(&data.name, why));
                     }
                     let name = format!("{}, known and asked pictures by different makers", data.name);
-                    Dataset { name, ..data }
+                    Ok(Dataset { name, ..data })
                 }
-                None => Set::found(dir, &[Set::OmniglotEvaluation]).read(dir, &how, triage)?,
+                None => Set::found(dir, &[Set::OmniglotEvaluation]).read(dir, how, triage),
             };
-            course.episodes(data, spec, episodes, seed)?
+            course.episodes(&read, spec, episodes, seed)?
         }
         Protocol::Identification => {
             let set = Set::found(dir, &[Set::OmniglotEvaluation]);
@@ -68,10 +69,10 @@ pub fn evaluate(
         }
         Protocol::Vinyals => course.vinyals(dir, episodes, seed)?,
         Protocol::Digits => {
-            let data = mnist(dir, mnist::Part::Test, &how)?;
+            let read = |how: &Preprocessing| mnist(dir, mnist::Part::Test, how);
             let (shot, queries) = (spec.shot, 1);
             let spec = EpisodeSpec { way: 10, shot, queries, within: false, different_drawers: false };
-            course.episodes(data, &spec, episodes, seed)?
+            course.episodes(&read, &spec, episodes, seed)?
         }
         Protocol::Accuracy => {
             let none = || Error::invalid("--run", "must name the classifier's run");
@@ -85,6 +86,7 @@ pub fn evaluate(
         protocol,
         tower: tower.name.clone(),
         tower_sha256: tower.sha256.clone(),
+        known_by: course.known.as_ref().map(|old| old.spec().sha256.clone()),
         kind: tower.kind,
         data: found.data,
         figures: found.figures,
@@ -107,15 +109,24 @@ struct Findings {
     evidence: Evidence,
 }
 
-/// A protocol under way: the tower, and what embedding took.
-struct Course<'a> {
+/// The towers of an evaluation.
+pub struct Towers<'a> {
+    /// Embeds what is asked about, and what is known.
+    pub asked: &'a mut dyn Embedder,
+    /// Embeds what is known in its place: an older tower, which the other one is compatible with (episodes and digits).
+    pub known: Option<&'a mut dyn Embedder>,
+}
+
+/// A protocol under way: the towers, and what embedding took.
+struct Course<'a, 'p> {
     embedder: &'a mut dyn Embedder,
-    progress: &'a mut dyn FnMut(u64, u64),
+    known: Option<&'a mut dyn Embedder>,
+    progress: &'p mut dyn FnMut(u64, u64),
     images: u64,
     seconds: f64,
 }
 
-impl Course<'_> {
+impl Course<'_, '_> {
     fn embed(&mut self, images: &Array4<u8>) -> Result<Array2<f32>> {
         let (start, count) = (Instant::now(), images.shape()[0] as u64);
         let progress = &mut *self.progress;
@@ -272,14 +283,26 @@ impl Course<'_> {
         })
     }
 
-    fn episodes(&mut self, data: Dataset, spec: &EpisodeSpec, count: u64, seed: u64) -> Result<Findings> {
+    fn episodes(
+        &mut self,
+        read: &dyn Fn(&Preprocessing) -> Result<Dataset>,
+        spec: &EpisodeSpec,
+        count: u64,
+        seed: u64,
+    ) -> Result<Findings> {
         if count == 0 {
             return Err(Error::invalid("--episodes", "at least one episode is needed"));
         }
+        let data = read(&self.embedder.spec().preprocessing)?;
         let sampler = episodes(&data, spec, seed)?;
         let embeddings = self.embed(&data.images)?;
+        let known = match &mut self.known {
+            Some(old) => Some(embed::images(read(&old.spec().preprocessing)?.images.view(), *old, |_| ())?),
+            None => None,
+        };
+        let known = known.as_ref().unwrap_or(&embeddings);
         let own = self.embedder.spec().distance.clone();
-        let rounds = episode_trials(embeddings.view(), &own, &sampler, count);
+        let rounds = episode_trials([known.view(), embeddings.view()], &own, &sampler, count);
         let units = Unit::of(&data);
         let score = Score::of(rounds.iter().flatten().map(|t| (t, units[t.query])), spec.way);
         let place = if spec.within { "within an alphabet" } else { "across all classes" };

@@ -71,6 +71,9 @@ pub struct EvaluationResult {
     pub tower: String,
     /// SHA-256 of its file.
     pub tower_sha256: String,
+    /// SHA-256 of the older tower that embedded what is known, where another one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_by: Option<String>,
     /// How its numbers are made.
     pub kind: TowerKind,
     /// Which data.

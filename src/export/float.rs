@@ -72,6 +72,7 @@ pub(super) fn describe(
         dim,
         distance,
         batch: None,
+        compatible_with: recipe.compatible.as_ref().and_then(|old| old.sha256.clone()),
         sha256: String::new(),
     };
     spec.write_metadata(model)

@@ -93,6 +93,8 @@ pub fn project(
     let spec = TowerSpec {
         dim: projection.matrix.nrows(),
         distance: Projection::distance(tower),
+        // Its embeddings are no longer those of the tower that it is made of.
+        compatible_with: None,
         sha256: String::new(),
         ..tower.clone()
     };

@@ -32,9 +32,40 @@ pub struct Facts {
     /// The index by which its examples are found; without one all are looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexed: Option<Indexed>,
+    /// Whether it keeps the pictures of what is enrolled.
+    #[serde(default)]
+    pub keeps_pictures: bool,
+    /// The newer tower that embeds what it is asked about; none where that is the gallery's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<AskedBy>,
     /// The towers that it went over from, the last one last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<Former>,
+}
+
+/// A newer tower that a gallery is asked by: one that was trained to be compatible with the gallery's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AskedBy {
+    /// Its name.
+    pub tower: String,
+    /// SHA-256 of its file.
+    pub tower_sha256: String,
+    /// Where that file was.
+    pub tower_path: PathBuf,
+    /// Since when, seconds since 1970.
+    pub since_unix_s: i64,
+}
+
+impl AskedBy {
+    /// From now on.
+    pub(super) fn of(tower: &TowerSpec, tower_path: &Path) -> Self {
+        Self {
+            tower: tower.name.clone(),
+            tower_sha256: tower.sha256.clone(),
+            tower_path: lasting(tower_path),
+            since_unix_s: super::now(),
+        }
+    }
 }
 
 /// A tower that a gallery once had.
@@ -62,6 +93,8 @@ impl Facts {
             identification: None,
             calibrates_itself: false,
             indexed: None,
+            keeps_pictures: false,
+            asked_by: None,
             former: Vec::new(),
         }
     }

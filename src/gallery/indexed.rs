@@ -42,6 +42,18 @@ pub struct Indexed {
     pub examples: usize,
     /// Seconds since 1970.
     pub built_unix_s: i64,
+    /// Narrower searches that found the nearest example too seldom, with how often they did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrower: Vec<Narrower>,
+}
+
+/// A search that was too narrow.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Narrower {
+    /// As in [`Indexed`].
+    pub ef_search: u32,
+    /// The share of the questions whose nearest example it found.
+    pub recall_at_1: f64,
 }
 
 /// A gallery that is asked by its index.
@@ -174,8 +186,13 @@ impl Gallery {
             questions: questions.nrows(),
             examples,
             built_unix_s: super::now(),
+            narrower: Vec::new(),
         };
-        for ef_search in WIDTHS {
+        for (place, ef_search) in WIDTHS.into_iter().enumerate() {
+            if place > 0 {
+                let recall_at_1 = index.recall_at_1.share;
+                index.narrower.push(Narrower { ef_search: index.ef_search, recall_at_1 });
+            }
             index.ef_search = ef_search;
             let found = Remote::of(self, &index)?.search(questions.view(), 1)?;
             let right = found.iter().zip(&truth).enumerate().map(|(question, (found, truth))| {

@@ -23,13 +23,15 @@ pub struct Migration {
     pub tower_sha256: String,
     /// Examples that it holds now: fewer than before where two had the same picture.
     pub examples: u64,
+    /// Pictures that the gallery had kept; the others were files.
+    pub kept: u64,
 }
 
 /// Embeds the pictures of all examples by another tower, and puts these embeddings in the place of theirs, in one
 /// step: afterwards the gallery is as if it had been enrolled with that tower. Labels, sources, times and order stay;
 /// thresholds and an index, which belong to the tower of before, do not. `seen` is called after each picture.
 ///
-/// Pictures are looked for where their examples came from, or under the folder `pictures`, in which the longest end of
+/// Pictures that the gallery keeps are taken from there; others are looked for where their examples came from, or under the folder `pictures`, in which the longest end of
 /// an example's source that is there counts.
 ///
 /// # Errors
@@ -50,9 +52,17 @@ pub fn migrate(
     }
     let before = gallery.state()?;
     let mut examples = gallery.examples()?;
-    let files = found(gallery.location(), &examples, pictures)?;
+    let places = found(gallery, &examples, pictures)?;
+    let kept = places.iter().filter(|place| matches!(place, Place::Kept(_))).count() as u64;
+    // Pictures are read on a thread of their own, by a connection of their own.
+    let reader = Gallery::open(gallery.location())?;
+    let sources: Vec<String> = examples.iter().map(|example| example.source.clone()).collect();
+    let read = sources.into_iter().zip(places).map(move |(source, place)| match place {
+        Place::Kept(number) => Ok(PictureFile::kept(&source, reader.picture(number)?)),
+        Place::File(path) => Ok(PictureFile { path, label: String::new(), bytes: None }),
+    });
     let mut next = 0;
-    embed::pictures(files.into_iter().map(Ok), embedder, |_, embedding| {
+    embed::pictures(read, embedder, |_, embedding| {
         examples[next].embedding = embedding?.to_vec();
         next += 1;
         seen();
@@ -66,6 +76,7 @@ pub fn migrate(
         tower: spec.name,
         tower_sha256: spec.sha256,
         examples: gallery.state()?.examples,
+        kept,
     })
 }
 
@@ -78,6 +89,7 @@ pub fn calibrate_as(gallery: &mut Gallery, before: &Facts) -> Option<Result<Iden
 fn changed(old: &Facts, spec: &TowerSpec, tower: &Path) -> Facts {
     let mut facts = Facts::of(spec, tower);
     facts.calibrates_itself = old.calibrates_itself;
+    facts.keeps_pictures = old.keeps_pictures;
     facts.former = old.former.iter().cloned().chain([former(old)]).collect();
     facts
 }
@@ -86,12 +98,23 @@ fn former(old: &Facts) -> Former {
     Former { tower: old.tower.clone(), tower_sha256: old.tower_sha256.clone(), until_unix_s: super::now() }
 }
 
+/// Where an example's picture is.
+enum Place {
+    /// In the gallery, by its number.
+    Kept(i64),
+    File(PathBuf),
+}
+
 /// The pictures of examples, in their order.
-fn found(at: &Location, examples: &[Example], pictures: Option<&Path>) -> Result<Vec<PictureFile>> {
-    let file = |example: &Example| picture(&example.source, pictures);
-    let files: Vec<Option<PathBuf>> = examples.iter().map(file).collect();
-    if let Some(first) = files.iter().position(Option::is_none) {
-        let missing = files.iter().filter(|file| file.is_none()).count();
+fn found(gallery: &Gallery, examples: &[Example], pictures: Option<&Path>) -> Result<Vec<Place>> {
+    let place = |(example, kept): (&Example, Option<i64>)| match kept {
+        Some(number) => Some(Place::Kept(number)),
+        None => picture(&example.source, pictures).map(Place::File),
+    };
+    let kept = gallery.kept()?;
+    let places: Vec<Option<Place>> = examples.iter().zip(kept).map(place).collect();
+    if let Some(first) = places.iter().position(Option::is_none) {
+        let missing = places.iter().filter(|place| place.is_none()).count();
         let place = pictures.map_or("where they came from".into(), |dir| format!("under {}", dir.display()));
         let why = format!(
             "is not changed: the pictures of {missing} of its {} examples are not there {place}; the first is that of \
@@ -100,9 +123,9 @@ fn found(at: &Location, examples: &[Example], pictures: Option<&Path>) -> Result
             examples[first].label,
             examples[first].source
         );
-        return Err(Error::invalid(at, why));
+        return Err(Error::invalid(gallery.location(), why));
     }
-    Ok(files.into_iter().flatten().map(|path| PictureFile { path, label: String::new() }).collect())
+    Ok(places.into_iter().flatten().collect())
 }
 
 /// The picture that an example came from. Under a folder its folder must have the same name still: the name of the

@@ -3,10 +3,12 @@
 //! A gallery belongs to one tower, whose SHA-256 it holds. Stores, search and thresholds see embeddings
 //! only; [`enroll`], [`classify()`] and [`verify`] take pictures, and the tower that embeds them.
 
+mod asking;
 pub mod calibrate;
 mod classify;
 mod facts;
 mod indexed;
+mod kept;
 mod migrate;
 pub mod page;
 mod pictures;
@@ -15,12 +17,14 @@ mod store;
 pub(crate) mod tests;
 mod threshold;
 
+pub use asking::Standing;
 pub use classify::{Answer, Candidate, Classifier, Known, Shots};
-pub use facts::{Facts, Former};
-pub use indexed::{Indexed, Remote, USUAL_RECALL};
+pub use facts::{AskedBy, Facts, Former};
+pub use indexed::{Indexed, Narrower, Remote, USUAL_RECALL};
+pub use kept::{MAX_PICTURE_BYTES, Picture, Shown};
 pub use migrate::{Migration, calibrate_as, migrate};
 pub use pictures::{
-    Answered, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
+    Answered, Enrolling, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
 };
 pub use store::Location;
 pub use threshold::{Calibrated, Limit, PairThreshold, Rule, State, recalibrate};
@@ -183,29 +187,25 @@ impl Gallery {
         Ok(embedder)
     }
 
-    /// That this is the gallery's tower.
-    ///
-    /// # Errors
-    /// Where it is another one; both hashes are named.
-    pub fn check(&self, tower: &TowerSpec) -> Result<()> {
-        let facts = &self.facts;
-        if facts.tower_sha256 == tower.sha256 {
-            return Ok(());
-        }
-        let why = format!(
-            "belongs to the tower {} (SHA-256 {}), not to {} (SHA-256 {}); embeddings of different towers \
-             cannot be compared",
-            facts.tower, facts.tower_sha256, tower.name, tower.sha256
-        );
-        Err(Error::invalid(&self.at, why))
-    }
-
     /// Adds examples, all or none. Those that are there already are passed over.
     ///
     /// # Errors
     /// Where a label or an embedding cannot be kept.
     pub fn enroll(&mut self, examples: &[Example]) -> Result<Enrolled> {
-        let packed = packed(&self.facts, examples)?;
+        self.enroll_with(examples, &[])
+    }
+
+    /// As [`Gallery::enroll`], with the pictures of the first examples, which are kept; those of examples that are
+    /// there without one too.
+    ///
+    /// # Errors
+    /// As there, and a picture that is longer than [`MAX_PICTURE_BYTES`].
+    pub fn enroll_with(&mut self, examples: &[Example], pictures: &[Option<Picture>]) -> Result<Enrolled> {
+        let mut packed = packed(&self.facts, examples)?;
+        for (packed, picture) in packed.iter_mut().zip(pictures) {
+            packed.picture = picture.as_deref();
+            picture.as_deref().map_or(Ok(()), |bytes| kept::check(bytes, packed.source))?;
+        }
         let added = self.store.add(&self.facts.tower_sha256, &packed)?;
         Ok(Enrolled { added, present: examples.len() as u64 - added })
     }
@@ -223,7 +223,8 @@ impl Gallery {
         self.store.remove(labels, source)
     }
 
-    /// Adds the examples of another gallery of the same tower, with their times.
+    /// Adds the examples of another gallery of the same tower, with their times, and with the pictures that it kept
+    /// where this one keeps pictures.
     ///
     /// # Errors
     /// Where it belongs to another tower.
@@ -236,7 +237,8 @@ impl Gallery {
             );
             return Err(Error::invalid(&other.at, why));
         }
-        self.enroll(&other.examples()?)
+        let pictures = if ours.keeps_pictures { other.pictures()? } else { Vec::new() };
+        self.enroll_with(&other.examples()?, &pictures)
     }
 
     /// Its classes, in the order of their first enrolment.

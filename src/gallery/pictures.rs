@@ -1,7 +1,9 @@
 //! Pictures → galleries and answers: what `siamese enroll`, `classify` and `verify` do, batch by batch as
 //! pictures are embedded.
 
-use super::{Answer, Classifier, Enrolled, Example, Gallery, Loading, Location, Rule, Shots, check_label};
+use super::{
+    Answer, Classifier, Enrolled, Example, Gallery, Loading, Location, Picture, Rule, Shots, check_label,
+};
 use crate::data::Dataset;
 use crate::embed::{self, Embedded, EmbeddedBatch, PictureFile, PictureFiles};
 use crate::eval::between;
@@ -30,6 +32,17 @@ pub struct Enrolment {
     pub examples: u64,
     /// SHA-256 of its tower.
     pub tower_sha256: String,
+}
+
+/// How pictures are enrolled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Enrolling<'a> {
+    /// The tower: of a new gallery the shipped one, where none is given.
+    pub tower: Option<&'a Path>,
+    /// The label of all pictures; each has that of its place, where none is given.
+    pub label: Option<&'a str>,
+    /// Keep the pictures, from now on; a gallery that keeps them already goes on.
+    pub keep_pictures: bool,
 }
 
 /// How pictures are recognised.
@@ -88,27 +101,30 @@ pub struct Verified {
 
 /// Enrols the pictures that the triage keeps into a gallery, which is made where there is none, of the tower
 /// given or else the shipped one: all of them, or none. Each gets the label given, else the one that its place
-/// tells; one whose label cannot be kept cannot be used. `seen` is called after each.
+/// tells; one whose label cannot be kept cannot be used, nor one that is too long where pictures are kept. `seen` is
+/// called after each.
 ///
 /// # Errors
 /// Those of the triage; no picture that can be used; those of [`Gallery::open`] and `load`.
 pub fn enroll(
     at: &Location,
-    tower: Option<&Path>,
-    label: Option<&str>,
+    how: Enrolling<'_>,
     pictures: impl Iterator<Item = Result<PictureFile>> + Send,
     load: impl FnOnce(&Path) -> Loading,
     triage: &Triage<'_>,
     seen: impl FnMut(),
 ) -> Result<Enrolment> {
+    let Enrolling { tower, label, keep_pictures } = how;
     label.map_or(Ok(()), check_label)?;
     let existing = Gallery::find(at)?;
+    let keeps = keep_pictures || existing.as_ref().is_some_and(|gallery| gallery.facts().keeps_pictures);
     let of_new = tower.unwrap_or(Path::new(tower::DEFAULT));
     let mut embedder = match &existing {
         Some(gallery) => gallery.embedder(tower, load)?,
         None => load(of_new)?,
     };
-    let examples = examples(pictures, embedder.as_mut(), label, triage, seen)?;
+    let pictures = pictures.map(|picture| Ok(if keeps { picture?.with_bytes() } else { picture? }));
+    let (examples, pictures) = examples(pictures, embedder.as_mut(), label, triage, seen)?;
     if examples.is_empty() {
         return Err(Error::invalid(at, "is not changed: there is no picture that can be used"));
     }
@@ -116,7 +132,10 @@ pub fn enroll(
         Some(gallery) => gallery,
         None => Gallery::create(at, embedder.spec(), of_new)?,
     };
-    let done = gallery.enroll(&examples)?;
+    if keep_pictures {
+        gallery.keep_pictures()?;
+    }
+    let done = gallery.enroll_with(&examples, &pictures)?;
     Enrolment::of(&gallery, done, triage)
 }
 
@@ -162,27 +181,30 @@ impl Enrolment {
     }
 }
 
+/// What the pictures become, each with its file where that was read.
 fn examples(
     pictures: impl Iterator<Item = Result<PictureFile>> + Send,
     embedder: &mut dyn Embedder,
     label: Option<&str>,
     triage: &Triage<'_>,
     mut seen: impl FnMut(),
-) -> Result<Vec<Example>> {
-    let mut examples = Vec::new();
+) -> Result<(Vec<Example>, Vec<Option<Picture>>)> {
+    let (mut examples, mut kept) = (Vec::new(), Vec::new());
     embed::pictures(pictures, embedder, |input, embedding| {
         let label = label.map_or_else(|| input.label.clone(), String::from);
-        let usable = embedding.and_then(|embedding| match check_label(&label) {
-            Ok(()) => Ok(embedding.to_vec()),
-            Err(error) => Err(error.at(&input.source())),
+        let usable = embedding.and_then(|embedding| {
+            check_label(&label).map_err(|error| error.at(&input.source()))?;
+            input.bytes.as_deref().map_or(Ok(()), |bytes| super::kept::check(bytes, &input.source()))?;
+            Ok(embedding.to_vec())
         });
         if let Some(embedding) = triage.keep(usable)? {
+            kept.push(input.bytes.clone());
             examples.push(Example { label, embedding, source: input.source(), added_unix_s: None });
         }
         seen();
         Ok(())
     })?;
-    Ok(examples)
+    Ok((examples, kept))
 }
 
 /// Recognises pictures by a gallery and its tower; of the pictures that the triage

@@ -13,6 +13,7 @@ pub(super) fn tower(kind: TowerKind, hash: &str) -> TowerSpec {
         dim: 4,
         distance: Distance::L2,
         batch: None,
+        compatible_with: None,
         sha256: hash.repeat(32),
     }
 }

@@ -185,7 +185,15 @@ impl Preprocessing {
 /// The format is told from the content, not from the name. Errors name the file.
 pub fn load(path: impl AsRef<Path>, how: &Preprocessing) -> Result<Array3<u8>> {
     let path = path.as_ref();
-    decode(&files::read(path, MAX_FILE_BYTES, "a picture")?, &path.display().to_string(), how)
+    decode(&read(path)?, &path.display().to_string(), how)
+}
+
+/// The bytes of a picture file.
+///
+/// # Errors
+/// A file that cannot be read, or is longer than [`MAX_FILE_BYTES`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    files::read(path, MAX_FILE_BYTES, "a picture")
 }
 
 /// Decodes a picture (PNG, JPEG, GIF, BMP, WebP or TIFF; of an animation the first frame):

@@ -60,7 +60,8 @@ impl Recipe {
             Some(Loss::Sigmoid) => !self.sampling.is_of_pairs(),
             _ => false,
         };
-        on_labels || self.loss.distil().is_some_and(|distil| distil.by == Likeness::Relations)
+        let on_teacher = self.loss.distil().is_some_and(|distil| distil.by == Likeness::Relations);
+        on_labels || on_teacher || self.compatible.is_some()
     }
 
     /// The recipe with the largest micro-batch that is not larger and divides its batch.

@@ -10,6 +10,7 @@
 mod augment;
 mod backbone;
 mod change;
+mod compatible;
 mod cost;
 mod distil;
 mod fold;
@@ -28,6 +29,7 @@ mod structure;
 mod validate;
 
 pub use backbone::{Backbone, BatchNorm, Facts, OnnxTower};
+pub use compatible::Teacher;
 pub use cost::{Cost, cost};
 pub use fold::fold;
 pub(crate) use forward::unit_length;

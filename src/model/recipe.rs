@@ -6,6 +6,7 @@
 
 pub use super::augment::Augment;
 pub use super::backbone::{BatchNorm, OnnxTower};
+pub use super::compatible::Compatible;
 pub use super::distil::{Distil, Likeness};
 pub use super::layers::{Activation, Layer, Padding};
 pub use super::structure::Tower;
@@ -42,6 +43,9 @@ pub struct Recipe {
     pub bias_init: f32,
     /// The loss.
     pub loss: Loss,
+    /// An older tower whose galleries the new one's embeddings are to be compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compatible: Option<Compatible>,
     /// How batches are drawn.
     pub sampling: Sampling,
     /// Images of a micro-batch: a step is then the sum over micro-batches of this size, in an order that is fixed, so

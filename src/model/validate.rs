@@ -93,26 +93,14 @@ impl Recipe {
 
     fn check_loss(&self) -> Result<()> {
         check_loss(&self.loss)?;
-        self.check_distil()
+        self.check_distil()?;
+        self.check_compatible()
     }
 
-    /// Pictures that are turned are others than those that the teacher saw.
     fn check_distil(&self) -> Result<()> {
         let Some(distil) = self.loss.distil() else { return Ok(()) };
         within("loss.distil.dim", distil.dim, 1..=MAX_TEACHER)?;
-        positive("loss.distil.weight", distil.weight)?;
-        match self.sampling {
-            Sampling::Images { turns: 2.., .. }
-            | Sampling::Images { flips: true, .. }
-            | Sampling::Classes { turns: 2.., .. }
-            | Sampling::Classes { flips: true, .. }
-            | Sampling::Episodes { turns: 2.., .. } => {
-                let why = "turns or mirrors pictures as classes of their own, which a teacher has not seen; leave \
-                           `turns` and `flips` out (augment's flip and rotate are no classes)";
-                Err(Error::invalid("sampling", why))
-            }
-            _ => Ok(()),
-        }
+        positive("loss.distil.weight", distil.weight)
     }
 
     fn check_sampling(&self) -> Result<()> {
@@ -349,7 +337,7 @@ fn finite(at: &str, x: f32) -> Result<()> {
     if x.is_finite() { Ok(()) } else { Err(Error::invalid(at, format!("{x} must be finite"))) }
 }
 
-fn positive(at: &str, x: f32) -> Result<()> {
+pub(super) fn positive(at: &str, x: f32) -> Result<()> {
     finite(at, x)?;
     if x > 0.0 { Ok(()) } else { Err(Error::invalid(at, format!("{x} must be above 0"))) }
 }

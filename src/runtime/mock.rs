@@ -23,6 +23,7 @@ impl MockEmbedder {
             dim,
             distance: Distance::L2,
             batch: None,
+            compatible_with: None,
             sha256: format!("{size:032x}{dim:032x}"),
         };
         Self { spec }

@@ -36,6 +36,7 @@ fn tower() -> ModelProto {
         dim: 16,
         distance: Distance::L2,
         batch: None,
+        compatible_with: None,
         sha256: String::new(),
     };
     spec.write_metadata(&mut model).unwrap();

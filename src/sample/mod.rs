@@ -37,7 +37,7 @@ pub struct Batch {
     pub images: Array4<u8>,
     /// What the loss is told.
     pub targets: Targets,
-    /// The image of the data that each is made of, `[B]`.
+    /// What each is made of, `[B]`: variant v of image i of the data's N is `v·N + i`.
     pub drawn: Vec<usize>,
 }
 
@@ -138,7 +138,7 @@ impl Sampler for Painter {
                 .zip(rows)
                 .for_each(|(to, &row)| self.paint(k, row as u64, picks[row], to));
         }
-        let drawn = picks.iter().map(|pick| pick.image).collect();
+        let drawn = picks.iter().map(|pick| pick.variant * self.data.len() + pick.image).collect();
         Batch { images, targets, drawn }
     }
 

@@ -4,7 +4,9 @@
 //! Variant `v` is the drawing mirrored left to right where `v ≥ turns`, then turned by
 //! `v mod turns` quarters against the clock.
 
+use crate::model::recipe::Sampling;
 use crate::{Error, Result};
+use ndarray::{Array4, ArrayView4};
 
 /// The variants of every drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,20 @@ impl Variants {
         Ok(Self { turns, flips })
     }
 
+    /// Those that a sampling makes.
+    ///
+    /// # Errors
+    /// As [`Variants::new`].
+    pub fn of_sampling(sampling: &Sampling) -> Result<Self> {
+        match *sampling {
+            Sampling::Images { turns, flips, .. } | Sampling::Classes { turns, flips, .. } => {
+                Self::new(turns, flips)
+            }
+            Sampling::Episodes { turns, .. } => Self::new(turns, false),
+            Sampling::ZippedPairs { .. } | Sampling::ListedPairs { .. } => Ok(Self::NONE),
+        }
+    }
+
     /// V, how many variants a drawing has.
     pub fn count(self) -> usize {
         self.turns * if self.flips { 2 } else { 1 }
@@ -34,6 +50,21 @@ impl Variants {
     /// The number of the class that variant `variant` of class `class` makes.
     pub fn class(self, class: usize, variant: usize) -> usize {
         class * self.count() + variant
+    }
+
+    /// Variant `variant` of images `[N, C, S, S]`.
+    pub fn of(self, variant: usize, images: ArrayView4<'_, u8>) -> Array4<u8> {
+        let mut made = Array4::zeros(images.raw_dim());
+        let side = images.shape()[3];
+        for (from, mut to) in images.outer_iter().zip(made.outer_iter_mut()) {
+            for (from, mut to) in from.outer_iter().zip(to.outer_iter_mut()) {
+                let from = from.as_standard_layout();
+                if let (Some(from), Some(to)) = (from.as_slice(), to.as_slice_mut()) {
+                    self.copy(variant, side, from, to);
+                }
+            }
+        }
+        made
     }
 
     /// Writes variant `variant` of a square plane of `side` × `side` pixels.

@@ -5,7 +5,7 @@
 //! rebinding) sends that name as `Host`.
 //!
 //! **A token** (`--token-file`) is asked of every request to `/api/…` and `/metrics` as `Authorization: Bearer …`. Without
-//! one only clients on this machine may change things; one that came through a proxy counts as from elsewhere.
+//! one only clients on this machine may change things and see pictures that are kept; one that came through a proxy counts as from elsewhere.
 
 use super::refusal::Refusal;
 use crate::{Error, Result};
@@ -110,12 +110,23 @@ impl Access {
     /// # Errors
     /// Why not.
     pub(super) fn may_change(&self, peer: IpAddr, headers: &HeaderMap) -> std::result::Result<(), Refusal> {
-        let proxied = FORWARDED.iter().any(|name| headers.contains_key(*name));
-        if self.token.is_some() || (is_this_machine(peer) && !proxied) {
-            return Ok(());
-        }
         let why = "only clients on this machine may change this gallery; start the server with --token-file to let others";
-        Err(Refusal(StatusCode::FORBIDDEN, why.into()))
+        self.is_trusted(peer, headers).then_some(()).ok_or_else(|| Refusal(StatusCode::FORBIDDEN, why.into()))
+    }
+
+    /// That a client may see pictures that were enrolled.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn may_see(&self, peer: IpAddr, headers: &HeaderMap) -> std::result::Result<(), Refusal> {
+        let why = "only clients on this machine are shown pictures; start the server with --token-file to show them to others";
+        self.is_trusted(peer, headers).then_some(()).ok_or_else(|| Refusal(StatusCode::FORBIDDEN, why.into()))
+    }
+
+    /// Whether a client that was admitted has shown a token, or is on this machine.
+    fn is_trusted(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let proxied = FORWARDED.iter().any(|name| headers.contains_key(*name));
+        self.token.is_some() || (is_this_machine(peer) && !proxied)
     }
 
     fn is_called(&self, host: Option<&str>) -> bool {

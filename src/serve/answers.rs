@@ -1,7 +1,10 @@
 //! What clients are told, as JSON.
 
+use crate::Result;
 use crate::eval::identification::Strangeness;
-use crate::gallery::{Answer, KnownClass};
+use crate::gallery::{Answer, KnownClass, Picture, Shown};
+use crate::image::{self, Backdrop, Fit, Preprocessing};
+use crate::report::picture;
 use crate::runtime::Runtime;
 use crate::tower::TowerKind;
 use serde::Serialize;
@@ -28,7 +31,52 @@ pub struct Told {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) doubts: Option<&'static str>,
     pub(super) editable: bool,
+    /// Whether the pictures of what is enrolled are kept.
+    pub(super) keeps_pictures: bool,
+    /// The newer tower that embeds what is asked about, where that is not the gallery's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) asked_by: Option<String>,
+    /// SHA-256 of its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) asked_by_sha256: Option<String>,
     pub(super) classes: Vec<KnownClass>,
+}
+
+/// The first examples of a class.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Examples {
+    /// The class.
+    pub label: String,
+    /// In the order of enrolment.
+    pub examples: Vec<Thumbnail>,
+}
+
+/// An example, small.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Thumbnail {
+    /// Where it came from.
+    pub source: String,
+    /// When it was enrolled, seconds since 1970.
+    pub added_unix_s: i64,
+    /// Its picture, made small: a PNG's data URI; none where it was not kept.
+    pub thumbnail: Option<String>,
+}
+
+impl Thumbnail {
+    /// Side of a thumbnail, pixels.
+    const SIDE: usize = 96;
+
+    /// Of an example of a gallery. Nothing of the file but its pixels is shown.
+    pub(super) fn of(shown: Shown) -> Result<Self> {
+        let how =
+            Preprocessing::Colour { size: Self::SIDE, fit: Fit::default(), backdrop: Backdrop::default() };
+        let small = |picture: &Picture| {
+            let pixels = image::decode(picture, &shown.source, &how)?;
+            picture::sheet(&[vec![pixels.view()]], 1).map(|png| picture::data_uri(&png))
+        };
+        let thumbnail = shown.picture.as_ref().map(small).transpose()?;
+        Ok(Self { source: shown.source, added_unix_s: shown.added_unix_s, thumbnail })
+    }
 }
 
 /// The answer to one picture.

@@ -1,37 +1,47 @@
 //! The addresses of the API, with their descriptions: each function is one, and the OpenAPI document is made of them.
 #![allow(unused_qualifications, reason = "the macros' own")]
 
-use super::answers::{Batch, Compared, Outcome, Recognised, Told};
+use super::answers::{Batch, Compared, Examples, Outcome, Recognised, Told};
 use super::body::{Brought, PictureForm, Pictures, PicturesForm};
 use super::limits::Arrived;
 use super::metrics;
-use super::recogniser::Asked;
+use super::queries::{
+    Asking, BatchQuery, ClassifyQuery, ExampleQuery, NewQuery, ShownQuery, VerifyQuery, bad,
+};
 use super::refusal::{Fault, Refusal};
 use super::shared::{Client, Shared};
-use crate::gallery::{Enrolled, Limit};
+use crate::gallery::Enrolled;
 use crate::tower::sha256;
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequestParts, Query, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::Arc;
 use utoipa::openapi::OpenApi as Document;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 /// The largest body that a request may bring, bytes.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
-/// The most classes that an answer tells.
-const MAX_TOP: usize = 1000;
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "siamese", description = "Recognises pictures by a gallery of known examples."),
-    paths(health, figures, document, gallery, classify, classify_batch, verify, embed, enroll, remove),
+    paths(
+        health,
+        figures,
+        document,
+        gallery,
+        classify,
+        classify_batch,
+        verify,
+        embed,
+        examples,
+        enroll,
+        remove
+    ),
     components(schemas(Fault))
 )]
 struct Described;
@@ -54,19 +64,7 @@ pub(super) fn addresses() -> Router<Shared> {
         .route("/api/classify/batch", post(classify_batch))
         .route("/api/verify", post(verify))
         .route("/api/embed", post(embed))
-        .route("/api/examples", post(enroll).delete(remove))
-}
-
-/// The query of an address; what it does not know is refused.
-struct Asking<Q>(Q);
-
-impl<S: Send + Sync, Q: DeserializeOwned> FromRequestParts<S> for Asking<Q> {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let asked: Result<Query<Q>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        Ok(Self(asked?.0))
-    }
+        .route("/api/examples", get(examples).post(enroll).delete(remove))
 }
 
 /// What `/healthz` answers.
@@ -111,36 +109,6 @@ async fn gallery(State(shared): State<Shared>) -> Reply<Told> {
     shared.work(|recogniser| Ok(recogniser.told()?)).await.map(Json)
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ClassifyQuery {
-    /// The nearest classes to tell.
-    #[serde(default = "five")]
-    #[param(minimum = 1, maximum = 1000, default = 5)]
-    top: usize,
-    /// Whether to show what the tower sees, as a PNG's data URI.
-    #[serde(default)]
-    ink: bool,
-    /// When a picture is unknown: `auto` (as the gallery was calibrated), `none`, or beyond this distance.
-    threshold: Option<String>,
-}
-
-fn five() -> usize {
-    5
-}
-
-impl ClassifyQuery {
-    fn asked(&self) -> Result<Asked, Refusal> {
-        if !(1..=MAX_TOP).contains(&self.top) {
-            return Err(bad(format!("top is {}; it must be 1 to {MAX_TOP}", self.top)));
-        }
-        let limit = |text: &String| text.parse::<Limit>().map_err(|why| bad(format!("threshold: {why}")));
-        let limit = self.threshold.as_ref().map(limit).transpose()?;
-        Ok(Asked { top: self.top, with_ink: self.ink, limit })
-    }
-}
-
 /// Which class a picture is of, with the nearest ones.
 #[utoipa::path(
     post,
@@ -166,18 +134,6 @@ async fn classify(
     Ok(Json(found))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct BatchQuery {
-    /// The nearest classes to tell.
-    #[serde(default = "five")]
-    #[param(minimum = 1, maximum = 1000, default = 5)]
-    top: usize,
-    /// When a picture is unknown: `auto` (as the gallery was calibrated), `none`, or beyond this distance.
-    threshold: Option<String>,
-}
-
 /// Which classes several pictures are of, up to 256 of them; one that cannot be used is told of, the others are answered.
 #[utoipa::path(
     post,
@@ -201,14 +157,6 @@ async fn classify_batch(
         }
     }
     Ok(Json(found))
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct VerifyQuery {
-    /// They show the same if they are at most that far apart; else as the gallery was calibrated by pairs.
-    threshold: Option<f32>,
 }
 
 /// Whether two pictures show the same.
@@ -256,14 +204,23 @@ async fn embed(State(shared): State<Shared>, whole: Whole) -> Reply<Embedded> {
     Ok(Json(Embedded { embedding }))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct NewQuery {
-    /// The class; a form may have it as a field.
-    label: Option<String>,
-    /// Where the picture comes from [default: its SHA-256, so that the same picture is the same example].
-    source: Option<String>,
+/// The first examples of a class, with their pictures, made small, where the gallery keeps them. Without a token only
+/// this machine is shown pictures.
+#[utoipa::path(
+    get,
+    path = "/api/examples",
+    params(ShownQuery),
+    responses((status = 200, body = Examples), Refusal)
+)]
+async fn examples(
+    State(shared): State<Shared>,
+    client: Client,
+    Asking(query): Asking<ShownQuery>,
+    whole: Whole,
+) -> Reply<Examples> {
+    shared.may_see(&client, &whole.headers)?;
+    let (label, most) = query.asked()?;
+    shared.work(move |recogniser| recogniser.examples(label, most)).await.map(Json)
 }
 
 /// Enrols a picture.
@@ -296,16 +253,6 @@ async fn enroll(
     let by_itself = || format!("sha256:{}", sha256(&picture));
     let source = named.source.or(brought.source).unwrap_or_else(by_itself);
     shared.work(move |recogniser| recogniser.enroll(&picture, label, source)).await.map(Json)
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ExampleQuery {
-    /// The class.
-    label: String,
-    /// Only its examples from there.
-    source: Option<String>,
 }
 
 /// What was removed.
@@ -353,8 +300,4 @@ impl Whole {
     async fn brings(&self) -> Result<Brought, Refusal> {
         Brought::of(&self.headers, &self.body).await
     }
-}
-
-fn bad(why: String) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, why)
 }

@@ -11,6 +11,7 @@
 //! | `POST /api/classify/batch?top=5&threshold=auto` | those of several pictures |
 //! | `POST /api/verify?threshold=T` | whether two pictures show the same |
 //! | `POST /api/embed` | a picture's embedding `[D]` |
+//! | `GET /api/examples?label=L&most=12` | the first examples of a class, with small pictures where they are kept |
 //! | `POST /api/examples?label=L&source=S` | enrols the picture in the body |
 //! | `DELETE /api/examples?label=L&source=S` | removes a class, or its examples from one source |
 //!
@@ -26,6 +27,7 @@ mod body;
 mod limits;
 mod log;
 mod metrics;
+mod queries;
 mod recogniser;
 mod refusal;
 mod server;
@@ -35,7 +37,7 @@ mod tests;
 mod watch;
 
 pub use access::{Access, Token};
-pub use answers::{Batch, By, Compared, Named, Outcome, Recognised, Told};
+pub use answers::{Batch, By, Compared, Examples, Named, Outcome, Recognised, Thumbnail, Told};
 pub use api::MAX_BODY_BYTES;
 pub use limits::Limits;
 pub use log::Log;

@@ -103,9 +103,10 @@ async function refresh() {
   }
 }
 
-function list({ tower, runtime, classes, editable, gallery, doubts }) {
+function list({ tower, asked_by, runtime, classes, editable, gallery, doubts, keeps_pictures }) {
   const note = doubts ? `; note: ${doubts}` : '';
-  $('about').textContent = `${classes.length} classes in ${gallery}; tower ${tower} on ${runtime}${note}`;
+  const asks = asked_by ? `, asked by ${asked_by}` : '';
+  $('about').textContent = `${classes.length} classes in ${gallery}; tower ${tower}${asks} on ${runtime}${note}`;
   $('teach').hidden = !editable;
   $('labels').replaceChildren(...classes.map((entry) => new Option(entry.label)));
   $('find').hidden = classes.length < MANY;
@@ -114,7 +115,7 @@ function list({ tower, runtime, classes, editable, gallery, doubts }) {
     item.dataset.label = entry.label.toLowerCase();
     const count = document.createElement('small');
     count.textContent = ` ×${entry.examples}`;
-    item.append(entry.label, count);
+    item.append(keeps_pictures ? shower(entry.label, item) : entry.label, count);
     if (editable) {
       const button = document.createElement('button');
       button.type = 'button';
@@ -129,6 +130,43 @@ function list({ tower, runtime, classes, editable, gallery, doubts }) {
     return item;
   }));
   find();
+}
+
+// A class's name that shows and hides the pictures of its first examples.
+function shower(label, item) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = 'name';
+  button.textContent = label;
+  button.title = 'Show its pictures';
+  button.ariaExpanded = 'false';
+  button.onclick = async () => {
+    const shown = item.querySelector('.shown');
+    button.ariaExpanded = String(!shown);
+    if (shown) return shown.remove();
+    try {
+      const { examples } = await api('GET', 'examples', { label });
+      item.append(pictures(examples));
+    } catch (error) {
+      button.ariaExpanded = 'false';
+      say(error.message, true);
+    }
+  };
+  return button;
+}
+
+function pictures(examples) {
+  const shown = document.createElement('div');
+  shown.className = 'shown';
+  for (const { source, thumbnail } of examples) {
+    if (!thumbnail) continue;
+    const image = document.createElement('img');
+    image.src = thumbnail;
+    image.alt = image.title = source;
+    shown.append(image);
+  }
+  if (!shown.children.length) shown.textContent = 'no picture was kept';
+  return shown;
 }
 
 // Shows the classes whose names hold what is typed.

@@ -1,10 +1,10 @@
 //! What the server does, without HTTP.
 
-use super::answers::{Batch, By, Compared, Named, Outcome, Recognised, Told};
+use super::answers::{Batch, By, Compared, Examples, Named, Outcome, Recognised, Thumbnail, Told};
 use crate::eval::between;
 use crate::gallery::{
-    Answer, Classifier, Enrolled, Example, Gallery, Limit, Rule, Shots, Watcher, check_label, check_source,
-    recalibrate,
+    Answer, Classifier, Enrolled, Example, Gallery, Limit, MAX_PICTURE_BYTES, Picture, Rule, Shots, Watcher,
+    check_label, check_source, recalibrate,
 };
 use crate::report::picture;
 use crate::runtime::{Embedder, Runtime};
@@ -103,7 +103,7 @@ impl Recogniser {
         options: Options,
     ) -> Result<Self> {
         let spec = embedder.spec().clone();
-        gallery.check(&spec)?;
+        gallery.standing(&spec)?;
         let shelf = Mutex::new(Shelf { gallery, classifier: None, stale: false, size: None });
         let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, shelf };
         // An empty gallery may be filled later; what else is wrong shows now.
@@ -137,6 +137,9 @@ impl Recogniser {
             strangeness: rule.map(|rule| rule.strangeness),
             doubts,
             editable: self.options.editable,
+            keeps_pictures: facts.keeps_pictures,
+            asked_by: facts.by_another(&self.spec).map(|_| self.spec.name.clone()),
+            asked_by_sha256: facts.by_another(&self.spec).map(|_| self.spec.sha256.clone()),
             classes: shelf.gallery.classes()?,
         })
     }
@@ -212,7 +215,10 @@ impl Recogniser {
         let calibrated = {
             let mut shelf = self.shelf();
             shelf.refresh()?;
-            shelf.gallery.facts().threshold.as_ref().map(|pairs| pairs.distance)
+            // One that was chosen by another tower says nothing of this one's distances.
+            let facts = shelf.gallery.facts();
+            let pairs = facts.threshold.as_ref().filter(|_| facts.tower_sha256 == self.spec.sha256);
+            pairs.map(|pairs| pairs.distance)
         };
         let Some(threshold) = threshold.or(calibrated) else {
             let why = "has no threshold for pairs of pictures; give ?threshold=DISTANCE, or calibrate it";
@@ -232,19 +238,48 @@ impl Recogniser {
         Ok(self.embed_inks(&[self.decode(picture)?.view()])?.into_raw_vec_and_offset().0)
     }
 
-    /// Enrols the picture in these bytes.
+    /// Enrols the picture in these bytes, which are kept where the gallery keeps pictures.
     ///
     /// # Errors
-    /// Where it is no picture, or the label cannot be kept.
+    /// Where it is no picture, or the label or the picture cannot be kept.
     pub fn enroll(&self, picture: &[u8], label: String, source: String) -> Result<Enrolled, RequestError> {
         check_label(&label).and_then(|()| check_source(&source)).map_err(RequestError::Request)?;
         let embedding = self.embed(picture)?;
         let mut shelf = self.shelf();
         shelf.refresh()?;
         shelf.gallery.check(&self.spec).map_err(RequestError::NotYet)?;
-        let done = shelf.gallery.enroll(&[Example { label, embedding, source, added_unix_s: None }])?;
+        let keeps = shelf.gallery.facts().keeps_pictures;
+        if keeps && picture.len() > MAX_PICTURE_BYTES {
+            let why = format!(
+                "has {} bytes; the gallery keeps pictures of at most {} MiB each: make it smaller",
+                picture.len(),
+                MAX_PICTURE_BYTES >> 20
+            );
+            return Err(RequestError::Request(Error::invalid("the picture", why)));
+        }
+        let kept = [keeps.then(|| Picture::from(picture))];
+        let example = Example { label, embedding, source, added_unix_s: None };
+        let done = shelf.gallery.enroll_with(&[example], &kept)?;
         shelf.forget();
         Ok(done)
+    }
+
+    /// The first examples of a class, with their pictures, made small, where the gallery keeps them.
+    ///
+    /// # Errors
+    /// Where there is no such class; a kept picture that is damaged.
+    pub fn examples(&self, label: String, most: usize) -> Result<Examples, RequestError> {
+        let shown = {
+            let mut shelf = self.shelf();
+            shelf.refresh()?;
+            shelf.gallery.shown(&label, most)?
+        };
+        if shown.is_empty() {
+            let absent = Error::invalid(format!("class {label:?}"), "is not in the gallery");
+            return Err(RequestError::Absent(absent));
+        }
+        let examples = shown.into_iter().map(Thumbnail::of).collect::<Result<_>>()?;
+        Ok(Examples { label, examples })
     }
 
     /// Removes a class, or only its examples from one source; tells how many examples went.
@@ -302,9 +337,9 @@ impl Recogniser {
             None => {
                 shelf.settle(self.options)?;
                 // It may have gone over to another tower.
-                shelf.gallery.check(&self.spec).map_err(RequestError::NotYet)?;
+                shelf.gallery.standing(&self.spec).map_err(RequestError::NotYet)?;
                 let known = shelf.gallery.known(self.options.shots, self.options.exact)?;
-                let distance = self.spec.distance.clone();
+                let distance = shelf.gallery.facts().distance.clone();
                 let at = format!("the gallery {}", shelf.gallery.location().name());
                 let classifier = Classifier::new(known, distance, self.options.shots, &at);
                 let classifier = Arc::new(classifier.map_err(RequestError::NotYet)?);

@@ -234,6 +234,11 @@ impl Shared {
         }
         self.0.conduct.access.may_change(client.peer, headers)
     }
+
+    /// That this client may see pictures that the gallery keeps.
+    pub fn may_see(&self, client: &Client, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.0.conduct.access.may_see(client.peer, headers)
+    }
 }
 
 /// A request that waits for a seat.

@@ -1,6 +1,7 @@
 //! The inputs `batch.*`: what one step is trained on.
 
 use super::TensorSpec;
+use crate::Result;
 use crate::graph::{DType, Expr, Graph};
 use crate::model::Recipe;
 use crate::model::recipe::Sampling;
@@ -9,7 +10,7 @@ use crate::model::recipe::Sampling;
 pub(super) struct Known<'g> {
     /// For the loss.
     pub targets: Targets<'g>,
-    /// What the teacher makes of them, `float32 [B, T]`; none where the loss has no teacher.
+    /// What the teacher, or the older tower, makes of them, `float32 [B, T]`; none where the loss has none.
     pub teacher: Option<Expr<'g>>,
 }
 
@@ -51,7 +52,9 @@ impl<'g, 'r> Inputs<'g, 'r> {
         self.declare("batch.images", DType::U8, &[self.count, channels, height, width])
     }
 
-    pub(super) fn known(&mut self) -> Known<'g> {
+    /// # Errors
+    /// As [`Recipe::teacher`].
+    pub(super) fn known(&mut self) -> Result<Known<'g>> {
         let count = self.count;
         let targets = match self.recipe.sampling {
             Sampling::ZippedPairs { .. } | Sampling::ListedPairs { .. } => {
@@ -62,9 +65,9 @@ impl<'g, 'r> Inputs<'g, 'r> {
             }
             Sampling::Episodes { way, shot, queries, .. } => Targets::Episode { way, shot, queries },
         };
-        let distil = self.recipe.loss.distil();
-        let teacher = distil.map(|distil| self.declare("batch.teacher", DType::F32, &[count, distil.dim]));
-        Known { targets, teacher }
+        let teacher = self.recipe.teacher()?;
+        let teacher = teacher.map(|told| self.declare("batch.teacher", DType::F32, &[count, told.dim]));
+        Ok(Known { targets, teacher })
     }
 
     fn declare(&mut self, name: &str, dtype: DType, shape: &[usize]) -> Expr<'g> {

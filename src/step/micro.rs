@@ -150,7 +150,7 @@ impl Making<'_> {
         let share = 1.0 / plan.count as f32;
         let mut inputs = Inputs::new(g, self.recipe, plan.size);
         let images = inputs.images();
-        let known = (!spans).then(|| inputs.known());
+        let known = (!spans).then(|| inputs.known()).transpose()?;
         let mut part = Part::new(g, self.params(spans));
         let channels = channels(self.recipe, self.target)?;
         let built = forward_with(self.recipe, images, &part.values, Mode::Train, channels)?;
@@ -190,7 +190,7 @@ impl Making<'_> {
         let g = &self.graph("loss");
         let images = plan.size * plan.count;
         let mut inputs = Inputs::new(g, self.recipe, images);
-        let known = inputs.known();
+        let known = inputs.known()?;
         let embedding = g.input(EMBEDDING, DType::F32, &[images, embedding.dim(1)]);
         let mut part = Part::new(g, self.params.iter().filter(|spec| is_of_loss(spec)));
         let parts =

@@ -174,7 +174,7 @@ impl Making<'_> {
         let recipe = self.recipe;
         let g = &Graph::new(&format!("{}-train", recipe.name));
         let mut inputs = Inputs::new(g, recipe, recipe.sampling.images());
-        let (images, known) = (inputs.images(), inputs.known());
+        let (images, known) = (inputs.images(), inputs.known()?);
         let updates = Updates::new(recipe, g);
         let values = parameter_inputs(g, self.params);
         let built = forward_with(recipe, images, &values, Mode::Train, channels(recipe, self.target)?)?;

@@ -25,6 +25,7 @@ const KEY_ACCURACY: &str = "siamese.accuracy";
 const KEY_BOUNDS: &str = "siamese.bounds";
 const KEY_BATCH: &str = "siamese.batch";
 const KEY_PROVEN: &str = "siamese.proven";
+const KEY_COMPATIBLE: &str = "siamese.compatible.sha256";
 
 /// Where a tower comes from: what nobody needs to use it, and everybody to judge it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -89,6 +90,7 @@ pub(super) fn read(model: &ModelProto) -> Result<TowerSpec> {
         dim: 0,
         distance: distance(model)?,
         batch: batch(model)?,
+        compatible_with: compatible(model)?,
         sha256: String::new(),
     })
 }
@@ -99,9 +101,12 @@ pub(super) fn write(spec: &TowerSpec, model: &mut ModelProto) -> Result<()> {
     model.set_metadata(KEY_KIND, spec.kind.name());
     model.set_metadata(KEY_PREPROCESSING, text(KEY_PREPROCESSING, &spec.preprocessing)?);
     model.set_metadata(KEY_DISTANCE, spec.distance.name());
-    model.metadata_props.retain(|p| !matches!(p.key(), KEY_ALPHA | KEY_BATCH));
+    model.metadata_props.retain(|p| !matches!(p.key(), KEY_ALPHA | KEY_BATCH | KEY_COMPATIBLE));
     if let Some(batch) = spec.batch {
         model.set_metadata(KEY_BATCH, batch.to_string());
+    }
+    if let Some(old) = &spec.compatible_with {
+        model.set_metadata(KEY_COMPATIBLE, old);
     }
     if let Distance::WeightedL1 { alpha } = &spec.distance {
         // The shortest text that gives the same float32 back.
@@ -197,6 +202,16 @@ fn batch(model: &ModelProto) -> Result<Option<usize>> {
             Err(Error::invalid(format!("metadata {KEY_BATCH}"), why))
         }
     }
+}
+
+/// The hash of the tower that it is compatible with.
+fn compatible(model: &ModelProto) -> Result<Option<String>> {
+    let Some(hash) = model.metadata(KEY_COMPATIBLE) else { return Ok(None) };
+    if hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(Some(hash.into()));
+    }
+    let why = format!("is {hash:?}, no SHA-256 in lower-case hexadecimal");
+    Err(Error::invalid(format!("metadata {KEY_COMPATIBLE}"), why))
 }
 
 fn numbers(text: &str) -> Result<Vec<f32>> {

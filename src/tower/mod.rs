@@ -55,6 +55,9 @@ pub struct TowerSpec {
     /// models do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
+    /// SHA-256 of the older tower whose galleries it may be asked about, which it was trained for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compatible_with: Option<String>,
     /// SHA-256 of the file, lower-case hexadecimal.
     pub sha256: String,
 }

@@ -34,6 +34,7 @@ pub(crate) fn spec(kind: TowerKind) -> TowerSpec {
         dim: 8,
         distance: Distance::Cosine,
         batch: None,
+        compatible_with: None,
         sha256: String::new(),
     }
 }

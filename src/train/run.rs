@@ -63,7 +63,7 @@ pub fn graph(recipe: &Recipe, material: &Material, device: Device) -> Result<Ste
 /// [`Error::Interrupted`], after a checkpoint, when `stop` was set.
 pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
     let began = Instant::now();
-    if job.recipe.loss.distil().is_some() && job.material.teacher.is_none() {
+    if job.recipe.teacher()?.is_some() && job.material.teacher.is_none() {
         let why = "learns from a teacher, whose embeddings the material lacks";
         return Err(Error::invalid(format!("recipe {}", job.recipe.name), why));
     }

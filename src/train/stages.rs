@@ -1,14 +1,14 @@
 //! A recipe's stages, one after another, each into its run folder: the recipe that another one starts from
 //! is trained first, beside it, unless it has been.
 
-use super::teacher::Asking;
+use super::teacher::{Asking, rows_of};
 use super::{
     Checkpoints, Evaluator, FinishedRun, Fitted, Folder, Job, Material, Observer, Team, fitted, follow,
     graph, train,
 };
 use crate::export::with_model;
 use crate::image::{Frame, Triage};
-use crate::model::recipe::Tower;
+use crate::model::recipe::{Compatible, Tower};
 use crate::model::{BatchNorm, OnnxTower, Params, Recipe, read_params, shipped_params};
 use crate::onnx::ModelProto;
 use crate::report::plot::{Chart, Series, Style};
@@ -35,6 +35,8 @@ pub struct Changes {
     pub init_from: Option<String>,
     /// The ONNX model that is trained, and how, in place of the recipe's tower.
     pub model: ModelChange,
+    /// The older tower whose galleries the new one is to answer from; of the last stage.
+    pub compatible_with: Option<PathBuf>,
 }
 
 /// An ONNX model in place of a recipe's tower, or other settings of the one that it names.
@@ -113,13 +115,23 @@ impl Changes {
         }
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         recipe.init_from = self.init_from.clone().or(recipe.init_from);
+        if let Some(old) = &self.compatible_with {
+            let asked = recipe.compatible.take().unwrap_or_else(|| Compatible::new(old));
+            recipe.compatible = Some(Compatible { with: old.clone(), sha256: None, ..asked });
+        }
         recipe.validate()?;
         with_model(recipe, run)
     }
 
     /// Those that reach the recipe that another one starts from.
     fn of_first_stage(&self) -> Self {
-        Self { set: Vec::new(), init_from: None, model: ModelChange::default(), ..self.clone() }
+        Self {
+            set: Vec::new(),
+            init_from: None,
+            model: ModelChange::default(),
+            compatible_with: None,
+            ..self.clone()
+        }
     }
 }
 
@@ -259,13 +271,13 @@ impl Training<'_> {
         material: &Material,
         rows: Option<Array2<f32>>,
     ) -> Result<Option<Arc<Array2<f32>>>> {
-        let Some(distil) = recipe.loss.distil() else { return Ok(None) };
-        let shape = [material.training.len(), distil.dim];
+        let Some(teacher) = recipe.teacher()? else { return Ok(None) };
+        let shape = rows_of(recipe, material)?;
         let mut rows = rows.map_or_else(|| vec![0.0; shape[0] * shape[1]], |rows| rows.into_iter().collect());
         self.team.ranks.broadcast(&mut rows)?;
         let rows = Array2::from_shape_vec(shape, rows);
         rows.map(|rows| Some(Arc::new(rows)))
-            .map_err(|e| Error::invalid_because("loss.distil", "the teacher's rows have another shape", e))
+            .map_err(|e| Error::invalid_because(teacher.key, "the teacher's rows have another shape", e))
     }
 
     /// What the recipe's teacher makes of the training pictures, where it has one.

@@ -4,9 +4,10 @@ use crate::data::{self, Dataset};
 use crate::export::{DataFacts, with_model};
 use crate::image::Triage;
 use crate::model::recipe::{Data, Sampling};
-use crate::model::{Params, Recipe};
+use crate::model::{Params, Recipe, embedding_dim};
 use crate::sample::{Sampler, sampler, siblings};
 use crate::step::{StepGraph, TrainingClasses, initial_state};
+use crate::tower::{Distance, TowerSpec};
 use crate::{Error, Result, sample};
 use ndarray::Array2;
 use std::path::Path;
@@ -24,7 +25,8 @@ pub struct Material {
     pub sampler: Arc<dyn Sampler>,
     /// The classes as the loss numbers them.
     pub classes: TrainingClasses,
-    /// What the recipe's teacher makes of each training image, `[N, T]`; none where it has no teacher, or has not
+    /// What the recipe's teacher makes of each training image, and of its turns and flips where the recipe has some as
+    /// classes, `[V·N, T]` (see [`crate::sample::Batch::drawn`]); none where it has no teacher, or has not
     /// been asked yet.
     pub teacher: Option<Arc<Array2<f32>>>,
 }
@@ -45,7 +47,7 @@ pub struct Fitted {
 /// # Errors
 /// Data that is missing or broken, or that cannot fill any batch.
 pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted> {
-    let mut recipe = with_model(recipe.clone(), None)?;
+    let mut recipe = with_older_tower(with_model(recipe.clone(), None)?)?;
     let mut notes = recipe.backbone()?.map_or_else(Vec::new, |(_, backbone)| backbone.notes().to_vec());
     if !data::has(&recipe, dir) && data::is_class_folders(dir) {
         let path = dir.canonicalize().map_err(Error::io("read the folder", dir))?;
@@ -70,6 +72,34 @@ pub fn fitted(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Fitted
     notes.extend(word_on_colours(&recipe).map(String::from));
     let material = Material::new(&recipe, all)?;
     Ok(Fitted { recipe, material, notes })
+}
+
+/// The recipe, with the hash of the tower that it is to be compatible with.
+///
+/// # Errors
+/// A tower that is not there, is another one than the recipe tells, or whose embeddings cannot be compared.
+fn with_older_tower(mut recipe: Recipe) -> Result<Recipe> {
+    let dim = embedding_dim(&recipe)?;
+    let Some(compatible) = &mut recipe.compatible else { return Ok(recipe) };
+    let (old, _) = TowerSpec::read(&compatible.with)?;
+    let wrong = |why: String| Err(Error::invalid(format!("recipe {}: compatible", recipe.name), why));
+    if let Some(told) = compatible.sha256.as_ref().filter(|told| **told != old.sha256) {
+        return wrong(format!(
+            "SHA-256 {told} is asked for, but {} has {}",
+            compatible.with.display(),
+            old.sha256
+        ));
+    }
+    if (old.dim, &old.distance) != (dim, &Distance::Cosine) {
+        return wrong(format!(
+            "{} gives {} numbers compared by {}, this recipe {dim} by cosine; they cannot be compared",
+            old.name,
+            old.dim,
+            old.distance.name()
+        ));
+    }
+    compatible.sha256 = Some(old.sha256);
+    Ok(recipe)
 }
 
 /// What should be told of a recipe of colours whose data have none.

@@ -3,12 +3,12 @@
 use super::{Folder, Material};
 use crate::data;
 use crate::image::Triage;
-use crate::model::recipe::Distil;
 use crate::model::{Params, Recipe, read_params, write_params};
 use crate::runtime::{ORT, Options};
+use crate::sample::Variants;
 use crate::tower::TowerSpec;
 use crate::{Error, Result, embed};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -32,26 +32,26 @@ pub(super) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// The teacher's embeddings of the training pictures, `[N, T]`; none of a recipe without a teacher.
+    /// The teacher's embeddings of the training pictures and their variants, `[V·N, T]`; none of a recipe without a teacher.
     ///
     /// # Errors
     /// A teacher that is no tower, or gives other than T numbers; data that it cannot see; a failure of the runtime; a
     /// folder that cannot be written.
     pub fn rows(&self, note: &mut dyn FnMut(&str)) -> Result<Option<Array2<f32>>> {
-        let Some(distil) = self.recipe.loss.distil() else { return Ok(None) };
-        let (spec, _) = TowerSpec::read(&distil.teacher)?;
-        if spec.dim != distil.dim {
+        let Some(teacher) = self.recipe.teacher()? else { return Ok(None) };
+        let (spec, _) = TowerSpec::read(teacher.tower)?;
+        if spec.dim != teacher.dim {
             let why =
-                format!("is {}, but {} gives {} numbers", distil.dim, distil.teacher.display(), spec.dim);
-            return Err(Error::invalid("loss.distil.dim", why));
+                format!("takes {} numbers, but {} gives {}", teacher.dim, teacher.tower.display(), spec.dim);
+            return Err(Error::invalid(teacher.key, why));
         }
         let facts = json!({"teacher_sha256": spec.sha256, "data_sha256": self.material.facts.sha256});
-        let shape = [self.material.training.len(), spec.dim];
+        let shape = rows_of(self.recipe, self.material)?;
         if let Some(rows) = kept(&self.file(), &facts, shape) {
             return Ok(Some(rows));
         }
         note(&format!("{} looks at {} pictures, once", spec.name, shape[0]));
-        let rows = self.asked(distil, &spec)?;
+        let rows = self.asked(teacher.tower, &spec)?;
         std::fs::create_dir_all(self.folder.path()).map_err(Error::io("create", self.folder.path()))?;
         write_params(&self.file(), &Params::from([(ROWS.into(), rows.clone().into_dyn())]), &facts)?;
         Ok(Some(rows))
@@ -62,7 +62,7 @@ impl Asking<'_> {
     }
 
     /// The pictures are read again, at the size that the teacher takes.
-    fn asked(&self, distil: &Distil, spec: &TowerSpec) -> Result<Array2<f32>> {
+    fn asked(&self, tower: &Path, spec: &TowerSpec) -> Result<Array2<f32>> {
         let all = data::load_as(self.recipe, &spec.preprocessing, self.data, self.triage)?;
         let seen = match self.recipe.data.hold_out() {
             [] => all,
@@ -74,9 +74,24 @@ impl Asking<'_> {
                 "the teacher saw other pictures than the student does; did the folder change meanwhile?";
             return Err(Error::invalid(&seen.name, why));
         }
-        let mut teacher = ORT.with(self.runtime.clone())?.load(&distil.teacher)?;
-        embed::images(seen.images.view(), teacher.as_mut(), |_| ())
+        let mut teacher = ORT.with(self.runtime.clone())?.load(tower)?;
+        let variants = Variants::of_sampling(&self.recipe.sampling)?;
+        let mut rows = Array2::zeros((0, spec.dim));
+        for variant in 0..variants.count() {
+            let made = variants.of(variant, seen.images.view());
+            let embeddings = embed::images(made.view(), teacher.as_mut(), |_| ())?;
+            rows.append(Axis(0), embeddings.view())
+                .map_err(|e| Error::invalid_because(&spec.name, "gives rows of another length", e))?;
+        }
+        Ok(rows)
     }
+}
+
+/// How many rows a teacher gives, and how many numbers each has: `[V·N, T]`.
+pub(super) fn rows_of(recipe: &Recipe, material: &Material) -> Result<[usize; 2]> {
+    let variants = Variants::of_sampling(&recipe.sampling)?.count();
+    let dim = recipe.teacher()?.map_or(0, |teacher| teacher.dim);
+    Ok([variants * material.training.len(), dim])
 }
 
 /// The rows of an earlier start of the run, by the same teacher of the same data.

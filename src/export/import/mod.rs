@@ -321,6 +321,7 @@ impl Foreign {
             dim,
             distance: self.distance.clone(),
             batch: fixed,
+            compatible_with: None,
             sha256: String::new(),
         };
         spec.write_metadata(&mut model)?;

@@ -48,8 +48,9 @@ pub(super) trait Store: Send {
     /// What the examples are now: another state whenever one came or went.
     fn state(&self) -> Result<State>;
 
-    /// Adds examples of a tower, all or none, and their classes; tells how many were added. One whose class,
-    /// source and checksum are those of another is there already.
+    /// Adds examples of a tower, all or none, their classes and the pictures that they bring; tells how many were added.
+    /// One whose class, source and checksum are those of another is there already, and gets its picture where it has
+    /// none.
     ///
     /// # Errors
     /// Where the gallery has gone over to another tower.
@@ -74,7 +75,17 @@ pub(super) trait Store: Send {
     /// Where an embedding is not what was written.
     fn examples(&self, packing: Packing) -> Result<Vec<Example>>;
 
-    /// Puts these examples in the place of all others, and these facts in the place of its own, in one step.
+    /// The examples of a class, or of all, without their embeddings, in the order of enrolment; at most so many.
+    fn seen(&self, label: Option<&str>, most: usize) -> Result<Vec<Seen>>;
+
+    /// A picture that is kept, by its id.
+    ///
+    /// # Errors
+    /// Where it is not there, or not what was written.
+    fn picture(&self, id: i64) -> Result<Vec<u8>>;
+
+    /// Puts these examples in the place of all others, and these facts in the place of its own, in one step. Each
+    /// keeps the picture of the one whose place it takes.
     ///
     /// # Errors
     /// Where the examples are no longer as they were.
@@ -108,6 +119,16 @@ pub(super) trait Store: Send {
 
     /// Where it is, as it is shown.
     fn location(&self) -> &str;
+}
+
+/// An example without its embedding.
+pub(super) struct Seen {
+    /// Where it came from.
+    pub source: String,
+    /// When it was enrolled, seconds since 1970.
+    pub added_unix_s: i64,
+    /// The id of its picture, where that is kept.
+    pub picture: Option<i64>,
 }
 
 /// Finds the examples that are nearest to a query, without reading all of them.
@@ -186,6 +207,14 @@ fn check_tower(at: &str, facts: &Facts, tower_sha256: &str) -> Result<()> {
 /// That an example's embedding is not what was written.
 fn damaged(at: &str, place: usize) -> Error {
     let why = format!("example {place} is damaged (its checksum differs); restore the gallery from a copy");
+    Error::invalid(at, why)
+}
+
+/// That a kept picture is not what was written, or gone.
+fn damaged_picture(at: &str, id: i64) -> Error {
+    let why = format!(
+        "the kept picture {id} is damaged (its SHA-256 differs) or gone; restore the gallery from a copy"
+    );
     Error::invalid(at, why)
 }
 

@@ -17,6 +17,8 @@ pub struct PackedExample<'a> {
     pub checksum: u32,
     /// Where it came from.
     pub source: &'a str,
+    /// Its picture's file, where that is to be kept.
+    pub picture: Option<&'a [u8]>,
     /// Seconds since 1970.
     pub added_unix_s: i64,
 }
@@ -58,6 +60,7 @@ impl Packing {
             embedding,
             bytes,
             source: at,
+            picture: None,
             added_unix_s: example.added_unix_s.unwrap_or(now),
         })
     }

@@ -61,12 +61,32 @@ pub(super) fn contrast<'g>(
 ) -> Parts<'g> {
     let x = unit_length(embedding);
     let cosines = (x * scale).linear(x, None);
-    let Related { positive, out } = Related::of(labels, classes);
+    let Related { positive, out, .. } = Related::of(labels, classes);
     let logits = cosines - out * PENALTY;
     let picked = (logits.log_softmax(1) * positive).sum(&[1]);
     let loss = -(picked / positive.sum(&[1]).max(1.0)).mean(&[0]);
     let accuracy = nearest_is_positive(logits, positive);
     Parts { loss, metrics: vec![Metric::new("accuracy", accuracy)] }
+}
+
+/// For each drawing, the mean of `−ln softmax` at the old tower's embeddings of its class, over the scaled cosines to
+/// all of the old tower's `[B, D]` (see [`crate::model::recipe::Compatible`]).
+pub(super) fn compatible<'g>(
+    embedding: Expr<'g>,
+    old: Expr<'g>,
+    labels: Expr<'g>,
+    scale: f32,
+    classes: &TrainingClasses,
+) -> Parts<'g> {
+    let cosines = (unit_length(embedding) * scale).linear(unit_length(old), None);
+    let Related { positive, out, itself } = Related::of(labels, classes);
+    // The old tower's embedding of a drawing is one of its class.
+    let (same, siblings) = (positive + itself, out - itself);
+    let logits = if classes.groups.is_empty() { cosines } else { cosines - siblings * PENALTY };
+    let picked = (logits.log_softmax(1) * same).sum(&[1]);
+    let loss = -(picked / same.sum(&[1])).mean(&[0]);
+    let accuracy = nearest_is_positive(logits, same);
+    Parts { loss, metrics: vec![Metric::new("compatible", accuracy)] }
 }
 
 /// Share of rows whose greatest logit is one of the positives'.

@@ -79,18 +79,30 @@ pub(super) fn build<'g>(
     values: &BTreeMap<String, Expr<'g>>,
 ) -> Result<Parts<'g>> {
     let on_labels = |loss: &Loss| labelled(recipe, loss, classes, known.targets, embedding, values);
-    match (&recipe.loss, known.teacher) {
+    let parts = match (&recipe.loss, known.teacher) {
         (Loss::Distil(distil), Some(teacher)) => {
-            let mut parts = taught::build(distil, embedding, teacher, values.get("head.teacher").copied());
-            parts.loss = parts.loss * distil.weight;
-            if let Some(beside) = distil.beside.as_deref().map(on_labels).transpose()? {
-                parts.loss = parts.loss + beside.loss;
-                parts.metrics.extend(beside.metrics);
-            }
-            Ok(parts)
+            let map = values.get("head.teacher").copied();
+            let taught = taught::build(distil, embedding, teacher, map);
+            let beside = distil.beside.as_deref().map(on_labels).transpose()?;
+            with(beside, taught, distil.weight)
         }
-        (loss, _) => on_labels(loss),
-    }
+        (loss, _) => on_labels(loss)?,
+    };
+    Ok(match (&recipe.compatible, known.teacher, known.targets) {
+        (Some(compatible), Some(old), Targets::Labels(labels)) => {
+            let told = classes::compatible(embedding, old, labels, compatible.scale, classes);
+            with(Some(parts), told, compatible.weight)
+        }
+        _ => parts,
+    })
+}
+
+/// A loss, where there is one, and another one beside it.
+fn with<'g>(loss: Option<Parts<'g>>, other: Parts<'g>, weight: f32) -> Parts<'g> {
+    let other = Parts { loss: other.loss * weight, ..other };
+    let Some(loss) = loss else { return other };
+    let metrics = loss.metrics.into_iter().chain(other.metrics).collect();
+    Parts { loss: loss.loss + other.loss, metrics }
 }
 
 /// A loss on labels.

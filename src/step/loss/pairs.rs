@@ -56,7 +56,7 @@ pub(super) fn sigmoid_of_all<'g>(
     let apart = (embedding.reshape(&[rows, 1, dim]) - embedding).abs();
     let sums = apart.reshape(&[rows * rows, dim]).linear(alpha.reshape(&[1, dim]), None);
     let z = sums.reshape(&[rows, rows]) + beta;
-    let Related { positive, out } = Related::of(labels, classes);
+    let Related { positive, out, .. } = Related::of(labels, classes);
     let negative = 1.0 - (positive + out);
     let balanced = |x| (weighted_mean(x, positive).0 + weighted_mean(x, negative).0) * 0.5;
     let loss = balanced(binary_cross_entropy(z, positive));

@@ -10,6 +10,8 @@ pub(super) struct Related<'g> {
     pub positive: Expr<'g>,
     /// What takes no part: a drawing with itself, or with a sibling of its class.
     pub out: Expr<'g>,
+    /// A drawing with itself.
+    pub itself: Expr<'g>,
 }
 
 impl<'g> Related<'g> {
@@ -24,7 +26,7 @@ impl<'g> Related<'g> {
                 equality(own, own) - positive
             }
         };
-        Self { positive, out }
+        Self { positive, out, itself }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values of the losses against a computation by hand, and their gradients against differences.
 
 use super::*;
+use crate::model::recipe::Compatible;
 use ndarray::{Array1, Array2, Axis, Ix1, Ix2};
 
 /// The embeddings that the small tower gives for the batch: `x·Wᵀ + b`.
@@ -272,6 +273,53 @@ fn distillation_compares_each_embedding_or_every_two_with_the_teachers() {
 }
 
 #[test]
+fn compatibility_tells_each_drawing_among_the_older_towers_embeddings() {
+    let sampling = json!({"classes": {"classes": 3, "drawings": 3}});
+    let contrast = json!({"loss": {"contrast": {"scale": 6.0}}, "sampling": sampling});
+    let mut both = contrast.clone();
+    both["compatible"] = json!({"with": "old", "scale": 4.0, "weight": 0.5});
+    let labels = [0_usize, 0, 0, 5, 5, 5, 7, 7, 7];
+    for siblings in [vec![], vec![(0, 5)]] {
+        let classes = match siblings.as_slice() {
+            [] => TrainingClasses::distinct(10),
+            pairs => TrainingClasses::with_siblings(10, pairs),
+        };
+        let mut setup = Setup::new(&recipe(both.clone()), &classes);
+        let given = labels.iter().map(|&l| l as f64).collect();
+        setup.inputs.insert("batch.labels".into(), ArrayD::from_shape_vec(IxDyn(&[9]), given).unwrap());
+        let mut alone = Setup::new(&recipe(contrast.clone()), &classes);
+        for (name, value) in &mut alone.inputs {
+            value.clone_from(&setup.inputs[name]);
+        }
+        let x = embeddings(&setup.inputs);
+        let old = setup.inputs["batch.teacher"].clone().into_dimensionality::<Ix2>().unwrap();
+        let cosine = |i: usize, j: usize| {
+            let (a, b) = (x.row(i), old.row(j));
+            a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
+        };
+        let met = |i: usize| {
+            (0..9)
+                .filter(|&j| !siblings.contains(&(labels[i].min(labels[j]), labels[i].max(labels[j]))))
+                .collect()
+        };
+        let term = |i: usize| {
+            let met: Vec<usize> = met(i);
+            let logits: Vec<f64> = met.iter().map(|&j| 4.0 * cosine(i, j)).collect();
+            let own = (0..met.len()).filter(|&k| labels[met[k]] == labels[i]);
+            mean(own.map(|k| surprise(&logits, k)))
+        };
+        let right = |i: usize| {
+            let best = met(i).into_iter().max_by(|&a, &b| cosine(i, a).total_cmp(&cosine(i, b))).unwrap();
+            f64::from(u8::from(labels[best] == labels[i]))
+        };
+        let outputs = setup.run();
+        let expected = alone.run()["loss"].sum() + 0.5 * mean((0..9).map(term));
+        close(outputs["loss"].sum(), expected);
+        close(outputs["metric.compatible"].sum(), mean((0..9).map(right)));
+    }
+}
+
+#[test]
 fn penalties_add_the_squares_of_the_chosen_layers_weights() {
     let plain = Setup::new(&recipe(json!({})), &TrainingClasses::distinct(10));
     let changed = recipe(json!({"l2": [{"layers": "fc", "value": 0.5}]}));
@@ -300,7 +348,8 @@ fn thorough(loss: Json, sampling: Json) -> Recipe {
 fn the_whole_steps_gradient_agrees_with_central_differences() {
     let pairs = json!({"zipped-pairs": {"batch": 3}});
     let images = json!({"images": {"batch": 6}});
-    for (loss, sampling) in [
+    let compatible = |recipe: Recipe| Recipe { compatible: Some(Compatible::new("old".as_ref())), ..recipe };
+    let mut recipes: Vec<Recipe> = [
         (json!({"spring": {"margin": 1.0}}), pairs.clone()),
         (json!({"spring-linear": {"margin": 1.0}}), pairs.clone()),
         (json!("sigmoid"), pairs),
@@ -315,8 +364,13 @@ fn the_whole_steps_gradient_agrees_with_central_differences() {
             json!({"distil": {"teacher": "t", "dim": 5, "by": "relations", "beside": {"contrast": {"scale": 5.0}}}}),
             json!({"classes": {"classes": 3, "drawings": 2}}),
         ),
-    ] {
-        let recipe = thorough(loss.clone(), sampling);
+    ]
+    .map(|(loss, sampling)| thorough(loss, sampling))
+    .into();
+    let cosine = json!({"cosine": {"scale": 5.0, "margin": 0.2}});
+    // A size for which no row loses all that comes before the last layer to dropout.
+    recipes.push(compatible(thorough(cosine, json!({"classes": {"classes": 4, "drawings": 2}}))));
+    for recipe in recipes {
         let mut setup = Setup::new(&recipe, &TrainingClasses::with_siblings(4, &[(0, 1)]));
         let outputs = setup.run();
         let mut rng = crate::model::seeded(9, "direction");
@@ -338,7 +392,8 @@ fn the_whole_steps_gradient_agrees_with_central_differences() {
             let allowed = 1e-4 * (numeric.abs() + exact.abs()) + 1e-5;
             assert!(
                 (numeric - exact).abs() < allowed,
-                "{loss} {name}: {exact}, but differences say {numeric}"
+                "{:?} {name}: {exact}, but differences say {numeric}",
+                recipe.loss
             );
         }
     }

@@ -144,6 +144,17 @@ fn the_sum_over_micro_batches_is_the_step_on_the_whole_batch() {
     }
 }
 
+/// Compatibility compares with the older tower's embeddings of the whole batch.
+#[test]
+fn micro_batches_are_told_among_all_that_the_older_tower_saw() {
+    let (loss, sampling) =
+        (json!({"cosine": {"scale": 5.0, "margin": 0.2}}), json!({"images": {"batch": 12}}));
+    let recipe = small(&loss, &sampling, json!({"compatible": {"with": "old"}}));
+    let whole = Setup::new(&recipe, &classes());
+    let step = cut(&recipe, 4, Target::Cpu);
+    same_step(&by_parts(&step, &whole.inputs), &whole.run(), "compatible by 4");
+}
+
 /// With normalisation a micro-batch is a batch of its own: one of them is the whole step, of several the running
 /// statistics are the mean of what each alone would make of them.
 #[test]

@@ -46,11 +46,12 @@ impl Setup {
             let most = match spec.name.as_str() {
                 "batch.images" => 256,
                 "batch.same" => 2,
-                // Embeddings, here whole numbers.
+                // Embeddings, here whole numbers, none of them all 0.
                 "batch.teacher" => 7,
                 _ => classes.count as u32,
             };
-            let draw = || f64::from(rng.random_range(0..most));
+            let least = u32::from(spec.name == "batch.teacher");
+            let draw = || f64::from(rng.random_range(least..most));
             inputs.insert(spec.name.clone(), ArrayD::from_shape_simple_fn(IxDyn(&spec.shape), draw));
         }
         for mask in &graph.masks {

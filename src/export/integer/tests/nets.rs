@@ -358,6 +358,7 @@ pub(crate) fn spec(side: usize, dim: usize) -> TowerSpec {
         dim,
         distance: Distance::Cosine,
         batch: None,
+        compatible_with: None,
         sha256: String::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! Changes: each one transaction, which is done once whatever becomes of the connection.
 
 use super::super::PackedExample;
+use super::pictures;
 use super::pool::Pool;
 use super::row::{Param, put_field};
 use super::wire::{Connection, Done, Failure, unexpected};
@@ -96,22 +97,30 @@ fn write<T>(
     Ok(Written::Committing(token, Change { done, version: Some(version) }))
 }
 
+/// Adds examples, their classes and their pictures; tells how many were added, and how many got a picture.
+pub(super) fn add(connection: &mut Connection, examples: &[PackedExample<'_>]) -> Done<[u64; 2]> {
+    let added = insert(connection, examples)?;
+    Ok([added, pictures::keep(connection)?])
+}
+
 /// Adds examples and their classes; tells how many were added.
-pub(super) fn insert(connection: &mut Connection, examples: &[PackedExample<'_>]) -> Done<u64> {
+fn insert(connection: &mut Connection, examples: &[PackedExample<'_>]) -> Done<u64> {
     connection.run(
         "CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
-             place int8, label text COLLATE \"C\", embedding vector, crc int8, source text, added_unix_s int8
+             place int8, label text COLLATE \"C\", embedding vector, crc int8, source text, added_unix_s int8,
+             picture bytea
          ) ON COMMIT DELETE ROWS",
     )?;
     let copy = "COPY incoming FROM STDIN BINARY";
     connection.copy(copy, examples, |example, place, out: &mut BytesMut| {
-        out.put_i16(6);
+        out.put_i16(7);
         put_field(&Param::Int(place as i64), out);
         put_field(&Param::Text(example.label), out);
         put_field(&Param::Vector(example.embedding), out);
         put_field(&Param::Int(example.checksum.into()), out);
         put_field(&Param::Text(example.source), out);
         put_field(&Param::Int(example.added_unix_s), out);
+        put_field(&Param::Bytes(example.picture), out);
     })?;
     connection.execute(
         "INSERT INTO classes (label) SELECT label FROM incoming i
@@ -143,6 +152,7 @@ pub(super) fn remove(connection: &mut Connection, labels: &[String], source: Opt
     }
     connection
         .execute("DELETE FROM classes c WHERE NOT EXISTS (SELECT FROM examples WHERE class = c.id)", &[])?;
+    pictures::sweep(connection)?;
     let counted = "UPDATE gallery SET examples = examples - $1::int8, stamp = stamp + 1";
     connection.execute(counted, &[Param::Int(removed as i64)])?;
     Ok(removed)
@@ -154,11 +164,14 @@ pub(super) fn replace(
     facts: &Facts,
     examples: &[PackedExample<'_>],
 ) -> Done<()> {
+    let kept = pictures::set_aside(connection)?;
+    let also = if kept { ", kept" } else { "" };
     connection.run(&format!(
-        "DROP INDEX IF EXISTS {}; TRUNCATE examples, classes; UPDATE gallery SET examples = 0;
+        "DROP INDEX IF EXISTS {}; TRUNCATE examples, classes{also}; UPDATE gallery SET examples = 0;
          ALTER TABLE examples ALTER COLUMN embedding TYPE vector({})",
         super::search::INDEX,
         facts.dim
     ))?;
-    insert(connection, examples).map(|_| ())
+    insert(connection, examples)?;
+    if kept { pictures::take_back(connection) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@
 
 mod address;
 mod change;
+mod pictures;
 mod pool;
 mod row;
 mod schema;
@@ -17,8 +18,8 @@ mod tests;
 mod wire;
 
 use super::{
-    Embeddings, Example, Facts, Indexed, KnownClass, Location, Nearest, PackedExample, Packing, State, Store,
-    StoreKind, Watch, check_state, check_tower, damaged,
+    Embeddings, Example, Facts, Indexed, KnownClass, Location, Nearest, PackedExample, Packing, Seen, State,
+    Store, StoreKind, Watch, check_state, check_tower, damaged, damaged_picture,
 };
 use crate::{Error, Result};
 use address::Address;
@@ -132,8 +133,8 @@ impl Store for Postgres {
         self.change(|connection| {
             let facts = self.facts_within(connection)?;
             check_tower(self.location(), &facts, tower_sha256).map_err(Failure::Ours)?;
-            let added = change::insert(connection, examples)?;
-            Ok(if added > 0 { Step::Made(added) } else { Step::Nothing(added) })
+            let [added, shown] = change::add(connection, examples)?;
+            Ok(if added + shown > 0 { Step::Made(added) } else { Step::Nothing(added) })
         })
     }
 
@@ -154,6 +155,15 @@ impl Store for Postgres {
             connection.execute("UPDATE gallery SET facts = $1", &[Param::Text(&json)])?;
             Ok(Step::Made(()))
         })
+    }
+
+    fn seen(&self, label: Option<&str>, most: usize) -> Result<Vec<Seen>> {
+        self.pool.run(|connection| pictures::seen(connection, label, most))
+    }
+
+    fn picture(&self, id: i64) -> Result<Vec<u8>> {
+        let found = self.pool.run(|connection| pictures::bytes(connection, id))?;
+        found.ok_or_else(|| damaged_picture(self.location(), id))
     }
 
     fn classes(&self) -> Result<Vec<KnownClass>> {

@@ -14,6 +14,8 @@ pub(super) enum Param<'a> {
     Text(&'a str),
     /// `text`, or null.
     Maybe(Option<&'a str>),
+    /// `bytea`, or null.
+    Bytes(Option<&'a [u8]>),
     /// pgvector's `vector`.
     Vector(&'a [f32]),
 }
@@ -21,25 +23,29 @@ pub(super) enum Param<'a> {
 impl Param<'_> {
     /// 0 for text, 1 for binary.
     pub fn format(&self) -> i16 {
-        i16::from(matches!(self, Self::Int(_) | Self::Vector(_)))
+        i16::from(matches!(self, Self::Int(_) | Self::Vector(_) | Self::Bytes(_)))
     }
 
     pub fn is_null(&self) -> bool {
-        matches!(self, Self::Maybe(None))
+        matches!(self, Self::Maybe(None) | Self::Bytes(None))
     }
 
     pub fn write(&self, out: &mut BytesMut) {
         match self {
             Self::Int(number) => out.put_i64(*number),
             Self::Text(text) | Self::Maybe(Some(text)) => out.put_slice(text.as_bytes()),
-            Self::Maybe(None) => {}
+            Self::Bytes(Some(bytes)) => out.put_slice(bytes),
+            Self::Maybe(None) | Self::Bytes(None) => {}
             Self::Vector(numbers) => put_vector(numbers, out),
         }
     }
 }
 
-/// A field of a row that is copied: its length, and what `write` writes.
+/// A field of a row that is copied: its length, and what `write` writes; of null the length −1.
 pub(super) fn put_field(value: &Param<'_>, out: &mut BytesMut) {
+    if value.is_null() {
+        return out.put_i32(-1);
+    }
     let start = out.len();
     out.put_i32(0);
     value.write(out);
@@ -86,6 +92,11 @@ impl Row {
     /// A `float8`.
     pub fn real(&self, place: usize) -> Done<f64> {
         Ok(f64::from_be_bytes(self.field(place)?.try_into().map_err(|_| unexpected())?))
+    }
+
+    /// A `bytea`.
+    pub fn bytes(&self, place: usize) -> Done<&[u8]> {
+        self.field(place)
     }
 
     /// A `text`.

@@ -3,9 +3,11 @@
 //! With SQLite's rollback journal a process that is killed, or a machine that stops, leaves the
 //! last committed state; writers wait for each other. Every embedding carries a checksum.
 
+mod pictures;
+
 use super::{
-    Embeddings, Example, Facts, KnownClass, PackedExample, Packing, State, Store, StoreKind, check_state,
-    check_tower, damaged,
+    Embeddings, Example, Facts, KnownClass, PackedExample, Packing, Seen, State, Store, StoreKind,
+    check_state, check_tower, damaged, damaged_picture,
 };
 use crate::{Error, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
@@ -190,6 +192,7 @@ impl Store for Sqlite {
         let transaction = self.tell(Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate))?;
         check_tower(&self.at, &self.facts()?, tower_sha256)?;
         let added = self.tell(insert(&transaction, examples))?;
+        self.tell(pictures::keep(&transaction, examples))?;
         self.tell(transaction.commit())?;
         Ok(added)
     }
@@ -198,9 +201,13 @@ impl Store for Sqlite {
         let t = self.tell(Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate))?;
         check_state(&self.at, self.state()?, before)?;
         self.tell((|| {
+            let kept = pictures::links(&t)?;
             t.execute("DELETE FROM examples", [])?;
             t.execute("DELETE FROM classes", [])?;
             insert(&t, examples)?;
+            if !kept.is_empty() {
+                pictures::link(&t, examples, &kept)?;
+            }
             write_facts(&t, facts)
         })())?;
         self.tell(t.commit())
@@ -221,8 +228,17 @@ impl Store for Sqlite {
                 )? as u64;
             }
             t.execute("DELETE FROM classes WHERE id NOT IN (SELECT class FROM examples)", [])?;
+            pictures::sweep(t)?;
             Ok(removed)
         })
+    }
+
+    fn seen(&self, label: Option<&str>, most: usize) -> Result<Vec<Seen>> {
+        self.tell(pictures::seen(&self.db, label, most))
+    }
+
+    fn picture(&self, id: i64) -> Result<Vec<u8>> {
+        self.tell(pictures::bytes(&self.db, id))?.ok_or_else(|| damaged_picture(&self.at, id))
     }
 
     fn classes(&self) -> Result<Vec<KnownClass>> {
