@@ -329,11 +329,13 @@ impl Course<'_, '_> {
     /// All four kinds of episodes that papers tell.
     fn vinyals(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
-        let data = vinyals::test_characters(&omniglot(dir, omniglot::Part::Evaluation, &how)?)?;
+        let read =
+            |how: &Preprocessing| vinyals::test_characters(&omniglot(dir, omniglot::Part::Evaluation, how)?);
+        let data = read(&how)?;
         let spec =
             |(way, shot)| EpisodeSpec { way, shot, queries: 1, within: false, different_drawers: false };
         let [usual, others @ ..] = vinyals::KINDS;
-        let mut found = self.episodes(data.clone(), &spec(usual), count, seed)?;
+        let mut found = self.episodes(&read, &spec(usual), count, seed)?;
         let (own, units) = (self.embedder.spec().distance.clone(), Unit::of(&data));
         for kind in others {
             let sampler = episodes(&data, &spec(kind), seed)?;
