@@ -2,10 +2,12 @@
 
 use super::{Lowered, Lowering};
 use crate::edge::coverage::Why;
-use crate::edge::draft::{ActionDraft, Geometry, LoweredValue, ProductDraft, Stage, StepDraft, Way};
+use crate::edge::draft::{
+    ActionDraft, Geometry, LoweredValue, MapDraft, ProductDraft, Stage, StepDraft, Way,
+};
 use crate::edge::kernels::Epilogue;
 use crate::edge::view::View;
-use crate::edge::winograd::Winograd;
+use crate::edge::winograd;
 use crate::exactness::{Integer, Range};
 use crate::onnx::NodeProto;
 use ndarray::{ArrayD, ArrayView4, Axis, Ix2, Ix4};
@@ -100,19 +102,16 @@ impl<'a> Lowering<'a> {
         let integer = small && range.as_ref().is_some_and(|r| r.sums_fit(Integer::I32));
         let (outputs, _, kh, kw) = weights.dim();
         let dense = groups == 1 && windows.dilations == [1, 1];
+        let tiled = dense && winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size);
         let way = if groups > 1 && groups == inputs && outputs == inputs {
             Way::Channels
-        } else if dense
-            && range.is_none()
-            && Winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size)
-        {
-            // Another order of summation is only for products whose bits are not known.
+        } else if tiled && self.tiles_keep_the_sums(map, integer, range.as_ref()) {
             Way::Tiles
         } else {
             Way::Products
         };
         let integers_to =
-            map.range.as_ref().filter(|_| integer && way == Way::Products).map(|x| x.high() as u8);
+            map.range.as_ref().filter(|_| integer && way != Way::Channels).map(|x| x.high() as u8);
         if way == Way::Tiles {
             // The last tiles of an odd side reach one pixel further.
             windows.pads[2] += windows.size[0] % 2;
@@ -145,6 +144,18 @@ impl<'a> Lowering<'a> {
         };
         let open = Some(self.drafts.len());
         LoweredValue { open, ..self.push(draft, outputs, windows.size, range, view) }
+    }
+
+    /// Whether tiles may stand for the plain sums: of floats whose bits are not known, where another order of
+    /// summation is as good; of integers, where the kernels are faster by them and none is too great.
+    fn tiles_keep_the_sums(&self, map: &MapDraft, integer: bool, sums: Option<&Range>) -> bool {
+        match (sums, &map.range) {
+            (None, _) => true,
+            (Some(sums), Some(inputs)) => {
+                integer && self.kernels.tiles_integers() && winograd::fits_integers(inputs, sums)
+            }
+            (Some(_), None) => false,
+        }
     }
 
     /// Where these exist for all outputs, no sum is ever rounded, so its order and its type do not matter.
