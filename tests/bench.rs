@@ -58,6 +58,33 @@ fn a_profile_names_each_step() {
     let steps = told["steps"].as_array().unwrap();
     assert!(steps.iter().any(|s| s["what"].as_str().unwrap().contains("product")), "{told}");
     assert!(steps.iter().all(|s| s["us"].as_f64().unwrap() > 0.0), "{told}");
+    assert!(told["executed"]["peak_share"].as_f64().unwrap() > 0.0, "{told}");
+}
+
+#[cfg(feature = "tract")]
+#[test]
+fn named_kernels_run_the_towers_and_are_judged_by_the_peak() {
+    let dir = tempfile::tempdir().unwrap();
+    both(dir.path());
+    let few = ["--runtime", "tract", "--threads", "1", "--batch", "1", "--kernels", "portable", "--json"];
+    let told = json(&bench(dir.path(), &[&["tower.onnx"], &few[..]].concat()));
+    assert_eq!(told["machine"]["kernels"], "portable");
+    assert!(
+        told["peaks"].as_array().unwrap().iter().all(|peak| peak["gops"].as_f64().unwrap() > 0.0),
+        "{told}"
+    );
+    for row in told["rows"].as_array().unwrap() {
+        assert!(row["executed"]["gops"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    let mut command = Command::cargo_bin("siamese").unwrap();
+    let tiles = ["bench", "--tiles", "--kernels", "portable", "--seconds", "0.001", "--json"];
+    let told = json(&command.current_dir(dir.path()).args(tiles).output().unwrap());
+    let [set] = &told.as_array().unwrap()[..] else { panic!("one set was named: {told}") };
+    assert_eq!(set["kernels"], "portable");
+    assert!(
+        set["tiles"].as_array().unwrap().iter().all(|tile| tile["peak_share"].as_f64().unwrap() > 0.0),
+        "{set}"
+    );
 }
 
 /// The decision itself is a unit test; here the exit codes are.
@@ -103,6 +130,8 @@ fn wrong_use_says_what_is_wrong() {
         (&["tower.onnx", "--exact", "tower.onnx"], "float tower"),
         (&["tower.onnx", "--threads", "many"], "--threads"),
         (&["--criterion", "."], "cargo bench"),
+        #[cfg(feature = "tract")]
+        (&["tower.onnx", "--kernels", "abacus"], "portable"),
         (&[], "TOWER"),
     ] {
         let output = bench(dir.path(), arguments);

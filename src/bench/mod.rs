@@ -8,6 +8,10 @@ pub mod against;
 pub mod breakeven;
 pub mod child;
 pub mod criterion;
+#[cfg(feature = "tract")]
+pub mod judge;
+#[cfg(not(feature = "tract"))]
+mod nothing_to_judge;
 pub mod page;
 mod process;
 #[cfg(feature = "tract")]
@@ -18,10 +22,12 @@ mod statistics;
 #[cfg(test)]
 mod testing;
 pub mod text;
+#[cfg(feature = "tract")]
+pub mod tiles;
 
 pub use results::{
-    Benchmark, Change, Changes, Configuration, FORMAT, LibraryFacts, MachineFacts, Measurement, Method,
-    TowerFile,
+    Benchmark, Change, Changes, Configuration, Executed, FORMAT, LibraryFacts, MachineFacts, Measurement,
+    Method, PeakRate, TowerFile,
 };
 pub use run::{Plan, run};
 pub use statistics::{Latency, Spread, quantile};

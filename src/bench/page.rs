@@ -2,7 +2,7 @@
 
 use super::breakeven::{COUNTS, horizon, lines, verdicts};
 use super::results::Benchmark;
-use super::text::{cells, noise_words, start_cells};
+use super::text::{cells, noise_words, peak_words, start_cells};
 use crate::Result;
 use crate::report::html::Page;
 use crate::report::plot::{Chart, Series, Style};
@@ -27,8 +27,10 @@ pub fn page(told: &Benchmark) -> Result<Page> {
     page.figures(ratios.iter().map(|(value, who)| (value.clone(), who.as_str())));
     page.text(&format!("Time of one image on one thread; {} is 1.", told.reference));
     page.section("Latency and throughput");
-    let head =
-        ["", "threads", "images", "ratio", "at best", "p50, µs", "p90", "p95", "p99", "images/s", "cores"];
+    let head = [
+        "", "threads", "images", "ratio", "at best", "p50, µs", "p90", "p95", "p99", "images/s", "cores",
+        "GOPS", "of peak",
+    ];
     page.table(
         &head,
         told.rows.iter().map(|row| {
@@ -39,6 +41,9 @@ pub fn page(told: &Benchmark) -> Result<Page> {
     );
     for (row, why) in told.rows.iter().filter_map(|row| Some((row, row.withheld.as_ref()?))) {
         page.text(&format!("Withheld: {}: {why}.", row.what.label()));
+    }
+    if let Some(said) = peak_words(told) {
+        page.text(&format!("{said}."));
     }
     starts(told, &mut page);
     break_even(told, &mut page)?;

@@ -29,6 +29,9 @@ pub struct Benchmark {
     pub rows: Vec<Measurement>,
     /// What the ratios are to: the label of a row with one thread and one image.
     pub reference: String,
+    /// What one core can do at best with the kernels of the lowered towers.
+    #[serde(default)]
+    pub peaks: Vec<PeakRate>,
     /// The greatest [`Spread::noise`] of a median call among the rows.
     pub noise: f64,
     /// The same of the fastest calls.
@@ -124,6 +127,25 @@ impl Configuration {
     }
 }
 
+/// What nothing but products of a kind come to on one core.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeakRate {
+    /// Of what: `float32`, `7 by 8 bits`.
+    pub product: String,
+    /// Multiplications and additions, counted separately, billions a second.
+    pub gops: f64,
+}
+
+/// What a lowered tower executes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Executed {
+    /// Multiplications and additions of products as they are executed (by tiles there are fewer than a
+    /// convolution has), billions a second of the fastest call.
+    pub gops: f64,
+    /// The time that these take at the peak of as many cores as there are threads, over the fastest call's.
+    pub peak_share: f64,
+}
+
 /// What was found of one configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
@@ -140,6 +162,9 @@ pub struct Measurement {
     pub fastest_us: Option<Spread>,
     /// Images a second, of each round.
     pub images_per_second: Option<Spread>,
+    /// What is executed, where a lowered tower runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executed: Option<Executed>,
     /// Its median call over that of the reference with the same threads and batch, round by round.
     pub ratio: Option<Spread>,
     /// The same of the fastest calls.

@@ -1,6 +1,10 @@
 //! Starts the measuring processes in turn and puts together what they saw.
 
 use super::child::{First, Steady};
+#[cfg(feature = "tract")]
+use super::judge::Judge;
+#[cfg(not(feature = "tract"))]
+use super::nothing_to_judge::Judge;
 use super::results::{
     Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Measurement, Method, TowerFile,
 };
@@ -31,6 +35,8 @@ pub struct Plan {
     pub batches: Vec<usize>,
     /// How.
     pub method: Method,
+    /// The kernels that tract's towers run on, unless it is those that they run on anyway.
+    pub kernels: Option<String>,
     /// The program that measures; its hidden verb is [`super::CHILD`].
     pub program: PathBuf,
 }
@@ -58,9 +64,11 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize)) -> Result<
     let towers = plan.towers.iter().map(|file| tower(file)).collect::<Result<Vec<_>>>()?;
     let libraries = plan.runtimes.iter().map(Runner::library).collect::<Result<Vec<_>>>()?;
     let subjects = subjects(plan, &towers, &libraries);
+    let mut judge = Judge::of(plan.kernels.as_deref(), &towers)?;
     let rounds = plan.method.rounds.max(1);
     let mut seen: Vec<Vec<Seen>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
+        judge.again();
         // Whatever drifts (heat, other work) meets the first and the last alike.
         let order: Vec<usize> =
             if round % 2 == 0 { (0..subjects.len()).collect() } else { (0..subjects.len()).rev().collect() };
@@ -72,6 +80,9 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize)) -> Result<
     let mut rows: Vec<Measurement> =
         subjects.iter().zip(&seen).map(|(subject, seen)| row(&subject.what, seen)).collect();
     ratios(&mut rows, &seen);
+    for row in &mut rows {
+        row.executed = row.fastest_us.and_then(|us| judge.executed(&row.what, us.least));
+    }
     let reference = rows.iter().find(|r| r.what.single()).or(rows.first());
     let facts = |library: &LibraryFile| -> Result<LibraryFacts> {
         Ok(LibraryFacts { version: library.version.clone(), bytes: length(&library.path)? })
@@ -79,11 +90,12 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize)) -> Result<
     Ok(Benchmark {
         format: FORMAT,
         siamese: env!("CARGO_PKG_VERSION").into(),
-        machine: machine()?,
+        machine: machine(&judge),
         method: Method { rounds, ..plan.method },
         program_bytes: length(&plan.program)?,
         onnx_runtime: libraries.iter().flatten().next().map(facts).transpose()?,
         reference: reference.map(|r| r.what.who()).unwrap_or_default(),
+        peaks: judge.peaks(),
         noise: greatest(rows.iter().filter_map(|r| r.call_us)),
         fastest_noise: greatest(rows.iter().filter_map(|r| r.fastest_us)),
         towers,
@@ -135,18 +147,14 @@ fn length(file: &Path) -> Result<u64> {
     std::fs::metadata(file).map(|m| m.len()).map_err(Error::io("read", file))
 }
 
-fn machine() -> Result<MachineFacts> {
+fn machine(judge: &Judge) -> MachineFacts {
     let found = Machine::this();
-    #[cfg(feature = "tract")]
-    let kernels = crate::edge::kernels()?.name;
-    #[cfg(not(feature = "tract"))]
-    let kernels = "not built in";
-    Ok(MachineFacts {
+    MachineFacts {
         processor: found.processor.unwrap_or_else(|| "unknown processor".into()),
         cores: found.cores,
         system: format!("{} {}", found.system, found.architecture),
-        kernels: kernels.into(),
-    })
+        kernels: judge.kernels().into(),
+    }
 }
 
 /// One process, from its start to its end.
@@ -171,6 +179,10 @@ fn measure(plan: &Plan, subject: &Subject) -> Result<Seen> {
     // What other libraries' threads are told through, so that none starts more than it was asked for.
     for name in ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"] {
         command.env(name, what.threads.to_string());
+    }
+    #[cfg(feature = "tract")]
+    if let Some(kernels) = &plan.kernels {
+        command.env(crate::edge::VARIABLE, kernels);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let began = Instant::now();
@@ -226,6 +238,7 @@ fn row(what: &Configuration, seen: &[Seen]) -> Measurement {
         call_us: each(&|s| Some(median_us(s))).filter(|_| shown),
         fastest_us: each(&|s| Some(fastest_us(s))).filter(|_| shown),
         images_per_second: each(&rate).filter(|_| shown),
+        executed: None,
         ratio: None,
         fastest_ratio: None,
         cores_used,

@@ -32,7 +32,7 @@ fn head(told: &Benchmark) -> String {
 
 fn latencies(told: &Benchmark) -> String {
     let mut text = format!(
-        "\nlatency of a call, µs; ratio to {} with the same threads and images\n  {:<12} {:>7} {:>6} {:>7} {:>7} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6}\n",
+        "\nlatency of a call, µs; ratio to {} with the same threads and images\n  {:<12} {:>7} {:>6} {:>7} {:>7} {:>9} {:>9} {:>9} {:>9} {:>10} {:>6} {:>6} {:>7}\n",
         told.reference,
         "",
         "threads",
@@ -44,25 +44,43 @@ fn latencies(told: &Benchmark) -> String {
         "p95",
         "p99",
         "images/s",
-        "cores"
+        "cores",
+        "GOPS",
+        "of peak"
     );
     for row in &told.rows {
-        let [ratio, best, p50, p90, p95, p99, rate, cores] = cells(row);
+        let [ratio, best, p50, p90, p95, p99, rate, cores, gops, share] = cells(row);
         let (threads, batch) = (row.what.threads, row.what.batch);
         let _ = writeln!(
             text,
-            "  {:<12} {threads:>7} {batch:>6} {ratio:>7} {best:>7} {p50:>9} {p90:>9} {p95:>9} {p99:>9} {rate:>10} {cores:>6}",
+            "  {:<12} {threads:>7} {batch:>6} {ratio:>7} {best:>7} {p50:>9} {p90:>9} {p95:>9} {p99:>9} {rate:>10} {cores:>6} {gops:>6} {share:>7}",
             row.what.who()
         );
     }
     for (row, why) in told.rows.iter().filter_map(|row| Some((row, row.withheld.as_ref()?))) {
         let _ = writeln!(text, "  withheld: {}: {why}", row.what.label());
     }
+    if let Some(said) = peak_words(told) {
+        let _ = writeln!(text, "  {said}");
+    }
     text
 }
 
-/// Ratio, that of the fastest calls, p50, p90, p95, p99, images a second, cores.
-pub(super) fn cells(row: &Measurement) -> [String; 8] {
+/// What the shares of the peak are of.
+pub(super) fn peak_words(told: &Benchmark) -> Option<String> {
+    let each = told.peaks.iter().map(|peak| format!("{} {:.0}", peak.product, peak.gops));
+    let each: Vec<String> = each.collect();
+    (!each.is_empty()).then(|| {
+        format!(
+            "GOPS: multiplications and additions of products as they are executed, of the fastest call; a core's \
+             measured peak: {}",
+            each.join(", ")
+        )
+    })
+}
+
+/// Ratio, that of the fastest calls, p50, p90, p95, p99, images a second, cores, operations, share of the peak.
+pub(super) fn cells(row: &Measurement) -> [String; 10] {
     let us =
         |f: fn(&super::Latency) -> f64| row.latency.as_ref().map_or("–".into(), |l| microseconds(f(l)));
     let spread =
@@ -76,6 +94,8 @@ pub(super) fn cells(row: &Measurement) -> [String; 8] {
         us(|l| l.p99_us),
         spread(row.images_per_second, 0),
         spread(row.cores_used, 2),
+        row.executed.map_or("–".into(), |e| format!("{:.0}", e.gops)),
+        row.executed.map_or("–".into(), |e| format!("{:.0} %", 100.0 * e.peak_share)),
     ]
 }
 
@@ -205,6 +225,8 @@ mod tests {
             "tract float is ahead up to 4500 images, then ort float",
             "tract exact is ahead of ort float for any number of images",
             "0.60 + 45.0",
+            "70    62 %",
+            "float32 112",
             "none is worse beyond the noise",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");

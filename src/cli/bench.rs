@@ -4,7 +4,11 @@ use super::output::{self, show};
 use super::progress::bar;
 use super::shared::RuntimeArgs;
 use super::{Context, Outcome};
+#[cfg(feature = "tract")]
+use crate::bench::tiles::Tiles;
 use crate::bench::{self, Changes, Method, Plan, against, child, criterion, page, text};
+#[cfg(feature = "tract")]
+use crate::edge::kernels::Kernels;
 use crate::runtime::{Options, Runner, Runtime};
 use crate::tower::{TowerKind, TowerSpec};
 use crate::{Error, Result};
@@ -16,7 +20,8 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The tower: a file, or a shipped one's name.
-    #[arg(required_unless_present = "criterion")]
+    #[cfg_attr(feature = "tract", arg(required_unless_present_any = ["criterion", "tiles"]))]
+    #[cfg_attr(not(feature = "tract"), arg(required_unless_present = "criterion"))]
     tower: Option<PathBuf>,
     /// Its exact version [default: tower.exact.onnx beside tower.onnx, if it is there].
     #[arg(long, value_name = "FILE")]
@@ -48,6 +53,14 @@ pub struct Arguments {
     /// Write a page with the break-even curve.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Run tract's towers on these kernels instead of this processor's fastest; `doctor` lists them.
+    #[cfg(feature = "tract")]
+    #[arg(long, value_name = "NAME")]
+    kernels: Option<String>,
+    /// Instead, tell what share of this core's peak the main tiles of the kernels reach: those of --kernels, or of all.
+    #[cfg(feature = "tract")]
+    #[arg(long, conflicts_with_all = ["tower", "exact", "runtime", "threads", "batch", "rounds", "against", "report", "profile", "criterion"])]
+    tiles: bool,
     /// Instead, time each step of the tower on tract: one image, one thread.
     #[cfg(feature = "tract")]
     #[arg(long, conflicts_with_all = ["exact", "runtime", "threads", "batch", "rounds", "against", "report"])]
@@ -90,6 +103,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if arguments.profile {
         return profile(context, arguments);
     }
+    #[cfg(feature = "tract")]
+    if arguments.tiles {
+        return tiles(context, arguments);
+    }
     // An earlier result that cannot be read should not cost a minute.
     let then = arguments.against.as_deref().map(against::read).transpose()?;
     let plan = plan(context, arguments)?;
@@ -117,8 +134,23 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 fn profile(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let tower = arguments.tower.as_deref().unwrap_or(Path::new(""));
     let time = Duration::from_secs_f64(arguments.seconds);
-    let profile = bench::profile::profile(tower, arguments.seed, time)?;
+    let kernels = bench::judge::kernels(arguments.kernels.as_deref())?;
+    let profile = bench::profile::profile(tower, kernels, arguments.seed, time)?;
     show(context, &profile, |profile| profile.summary())?;
+    Ok(Outcome::Yes)
+}
+
+/// Times the tiles of one set of kernels, or of all that this processor has.
+#[cfg(feature = "tract")]
+fn tiles(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let name = arguments.kernels.as_deref();
+    let sets = match name {
+        Some(_) => vec![bench::judge::kernels(name)?],
+        None => Kernels::all(),
+    };
+    let time = Duration::from_secs_f64(arguments.seconds);
+    let told: Vec<Tiles> = sets.into_iter().map(|kernels| bench::tiles::tiles(kernels, time)).collect();
+    show(context, &told, |told| bench::tiles::summary(told))?;
     Ok(Outcome::Yes)
 }
 
@@ -150,8 +182,18 @@ fn plan(context: &Context, arguments: &Arguments) -> Result<Plan> {
             seconds: arguments.seconds,
             seed: arguments.seed,
         },
+        kernels: kernels(arguments),
         program,
     })
+}
+
+/// The kernels that were named.
+#[cfg_attr(not(feature = "tract"), allow(unused_variables))]
+fn kernels(arguments: &Arguments) -> Option<String> {
+    #[cfg(feature = "tract")]
+    return arguments.kernels.clone();
+    #[cfg(not(feature = "tract"))]
+    return None;
 }
 
 /// `tower.exact.onnx` beside `tower.onnx`.

@@ -13,16 +13,22 @@ pub const VARIABLE: &str = "SIAMESE_KERNELS";
 /// # Errors
 /// A name of kernels that this CPU does not have.
 pub fn kernels() -> Result<&'static Kernels> {
-    named(std::env::var_os(VARIABLE).as_deref())
+    match std::env::var_os(VARIABLE) {
+        Some(name) if !name.is_empty() => named(&name, VARIABLE),
+        _ => Ok(Kernels::best()),
+    }
 }
 
-fn named(name: Option<&OsStr>) -> Result<&'static Kernels> {
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(Kernels::best()) };
+/// The kernels of this name; `whose` says in messages where the name stands.
+///
+/// # Errors
+/// A name of kernels that this CPU does not have.
+pub fn named(name: &OsStr, whose: &str) -> Result<&'static Kernels> {
     let all = Kernels::all();
     all.iter().copied().find(|kernels| name == kernels.name).ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|kernels| kernels.name).collect();
         let why = format!("this processor has no kernels {}; it has {}", name.display(), names.join(", "));
-        Error::invalid(VARIABLE, why)
+        Error::invalid(whose, why)
     })
 }
 
@@ -34,13 +40,10 @@ mod tests {
     #[test]
     fn every_set_can_be_named_and_what_is_not_there_is_refused_with_what_is() {
         for kernels in Kernels::all() {
-            assert_eq!(named(Some(OsStr::new(kernels.name))).unwrap().name, kernels.name);
+            assert_eq!(named(OsStr::new(kernels.name), VARIABLE).unwrap().name, kernels.name);
         }
-        for none in [None, Some(OsStr::new(""))] {
-            assert_eq!(named(none).unwrap().name, Kernels::best().name);
-        }
-        let error = named(Some(OsStr::new("abacus"))).unwrap_err().to_string();
-        assert!(error.contains("SIAMESE_KERNELS") && error.contains("abacus"), "{error}");
+        let error = named(OsStr::new("abacus"), "--kernels").unwrap_err().to_string();
+        assert!(error.contains("--kernels") && error.contains("abacus"), "{error}");
         assert!(Kernels::all().iter().all(|kernels| error.contains(kernels.name)), "{error}");
     }
 }

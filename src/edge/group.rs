@@ -6,7 +6,7 @@
 
 use super::kernels::Offsets;
 use super::map::Map;
-use super::program::{Action, Program, Step};
+use super::program::{Action, Program, Step, Tiles};
 
 /// The most pixels of a product that waits for its weights.
 const FEW: usize = 16;
@@ -60,8 +60,10 @@ fn share(step: &mut Step, images: usize, maps: &[Map]) {
     for (map, places) in [&mut step.residual, &mut step.other].into_iter().flatten() {
         places.repeat(images, maps[*map].stride());
     }
-    if let Action::Winograd { weights, .. } = &mut step.action {
-        weights.repeat(images);
+    match &mut step.action {
+        Action::Winograd { weights: Tiles::Float(weights), .. } => weights.repeat(images),
+        Action::Winograd { weights: Tiles::Int(weights), .. } => weights.repeat(images),
+        _ => {}
     }
     step.images = images;
 }

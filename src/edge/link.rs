@@ -9,7 +9,7 @@ use super::group::grouped;
 use super::kernels::{Depthwise, Epilogue, Extent, Kernels, Line, Matrix, Offsets, Packed, Runs, Sampling};
 use super::map::Map;
 use super::memory::{Memory, assigned};
-use super::program::{Action, Pool, Program, Step, Weights};
+use super::program::{Action, Pool, Program, Step, Tiles, Weights};
 use super::view::View;
 use super::winograd::{self, Winograd};
 
@@ -289,21 +289,25 @@ impl Linker {
         let inputs = p.inputs / p.groups;
         let outputs = channels / p.groups;
         let scale = if strict { None } else { folded(&mut epilogue) };
-        let weight = |o: usize, y: usize, x: usize, i: usize| {
-            p.weights[((o * kh + y) * kw + x) * inputs + i] * scale.as_ref().map_or(1.0, |scale| scale[o])
-        };
+        let window = kh * kw * inputs;
+        // Of an output, by the place among its own.
+        let weight =
+            |o: usize, at: usize| p.weights[o * window + at] * scale.as_ref().map_or(1.0, |scale| scale[o]);
         let tap = |(y, x): (usize, usize)| map.at(y * dilations[0], x * dilations[1]);
         let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
         if p.way == Way::Tiles {
-            let weights = Winograd::new(self.kernels, [p.inputs, channels], size, weight);
+            let (kernels, of) = (self.kernels, [p.inputs, channels]);
+            let weights = match p.integers_to {
+                Some(_) => Tiles::Int(Winograd::new(kernels, of, size, weight)),
+                None => Tiles::Float(Winograd::new(kernels, of, size, weight)),
+            };
             return Some(Action::Winograd { weights, epilogue });
         }
         if p.way == Way::Channels {
             let taps: Option<Vec<u32>> = taps.map(|place| u32::try_from(tap(place)).ok()).collect();
-            let each = |c: usize, tap: usize| weight(c, tap / kw, tap % kw, 0);
             let plain = !epilogue.floor && !residual && epilogue.scale.iter().all(|s| *s == 1.0);
             let packed = (plain && !self.maps[to].bytes).then_some(&epilogue);
-            let weights = Depthwise::new(self.kernels, channels, kh * kw, each, packed);
+            let weights = Depthwise::new(self.kernels, channels, kh * kw, weight, packed);
             return Some(Action::Depthwise { weights, taps: taps?, epilogue });
         }
         // Neighbouring pixels of a window are one run of memory where no channel is left out between them.
@@ -314,10 +318,7 @@ impl Linker {
         };
         let count = if joined { kh } else { kh * kw };
         let pack = |group: usize| {
-            let at = |o: usize, r: usize, i: usize| match joined {
-                true => weight(group * outputs + o, r, i / inputs, i % inputs),
-                false => weight(group * outputs + o, r / kw, r % kw, i),
-            };
+            let at = |o: usize, r: usize, i: usize| weight(group * outputs + o, r * run + i);
             match p.integers_to {
                 Some(highest) => {
                     let integer = |o, r, i| at(o, r, i) as i8;

@@ -14,8 +14,9 @@
 //! - **Fused epilogues** ([`kernels::Epilogue`]): scale, shift, addition, limits and floor are done as in
 //!   the graph, in its order. Factors are joined only where they are powers of two or the bits are not
 //!   proven.
-//! - **Winograd's tiles** (`winograd`): fewer products, in another order of summation. Only where the graph
-//!   itself rounds; the result stays within a few roundings.
+//! - **Winograd's tiles** (`winograd`): fewer products, in another order of summation. Where the graph
+//!   itself rounds, the result stays within a few roundings; of integers, where the kernels are faster by
+//!   tiles, it is the very sum.
 //! - **Functions** ([`kernels::Function`]): activations end the step that makes their input; the bound of
 //!   each approximation is proven in its module. `x · sigmoid(x)` and GELU written with `Erf` are one.
 //! - **Shared memory** (`memory`): maps that are not needed at the same time have one buffer.
@@ -47,12 +48,16 @@ mod tests;
 mod tract;
 mod view;
 mod winograd;
+#[cfg(test)]
+mod winograd_tests;
+mod work;
 
-pub use choice::{VARIABLE, kernels};
+pub use choice::{VARIABLE, kernels, named};
 pub use coverage::{Coverage, Refusal, Why};
 pub use program::Program;
 pub use run::Scratch;
 pub use tract::{LoweredOp, lower};
+pub use work::Work;
 
 use crate::onnx::{ModelProto, data_type};
 use crate::tower::contract;
@@ -80,7 +85,7 @@ fn compile<'a>(
         return Err(graph.node.iter().map(|node| Refusal::of(node, Why::Inputs)).collect());
     };
     let reader = Reader::new(model, graph, image.name(), size);
-    let mut lowering = Lowering::of(reader, image.name(), size);
+    let mut lowering = Lowering::of(reader, image.name(), size, kernels);
     let program = lowering.outputs().and_then(|outputs| {
         let maps: Vec<usize> = outputs.iter().map(|(_, value)| value.map).collect();
         Ok((link::link(&lowering.maps, std::mem::take(&mut lowering.drafts), maps, kernels)?, outputs))

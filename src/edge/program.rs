@@ -17,6 +17,14 @@ pub enum Weights {
     Int(Packed<u8>),
 }
 
+/// The weights of a convolution by tiles.
+pub enum Tiles {
+    /// float32 by float32.
+    Float(Winograd<f32>),
+    /// int16 by int16 in int32, of maps of uint8.
+    Int(Winograd<i16>),
+}
+
 /// The windows of a pool.
 pub struct Pool {
     /// What of each pixel's window is inside the map.
@@ -50,7 +58,7 @@ pub enum Action {
     /// A convolution of 3×3 with fewer products; windows are its tiles, pixels in its order.
     Winograd {
         /// Transformed and packed.
-        weights: Winograd,
+        weights: Tiles,
         /// What is done to the sums.
         epilogue: Epilogue,
     },
@@ -100,7 +108,8 @@ impl Action {
                 _ => "float product of groups",
             },
             Self::Depthwise { .. } => "float product of each channel",
-            Self::Winograd { .. } => "float product of tiles",
+            Self::Winograd { weights: Tiles::Float(_), .. } => "float product of tiles",
+            Self::Winograd { weights: Tiles::Int(_), .. } => "integer product of tiles",
             Self::Maps { .. } => "float product of two maps",
             Self::Elementwise(_) => "each element",
             Self::Combine { how: Binary::Mul, .. } => "times another",

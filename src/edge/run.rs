@@ -2,7 +2,7 @@
 
 use super::kernels::{Depthwise, Epilogue, Number, Offsets, Operand, Output, Residual, SumTile, Windows};
 use super::map::{Data, Map, View, ViewMut};
-use super::program::{Action, Pool, Program, Step, Weights};
+use super::program::{Action, Pool, Program, Step, Tiles, Weights};
 use super::winograd::Workspace;
 use std::ops::Range;
 use std::time::Instant;
@@ -18,7 +18,8 @@ pub struct Scratch {
 /// Memory that steps use by turns.
 #[derive(Clone, Debug, Default)]
 struct Space {
-    tiles: Workspace,
+    tiles: Workspace<f32>,
+    integer_tiles: Workspace<i16>,
     /// Sums of convolutions of each channel by itself.
     sums: Vec<f32>,
     /// A matrix that is packed.
@@ -28,19 +29,17 @@ struct Space {
 impl Program {
     /// Memory for one thread.
     pub fn scratch(&self) -> Scratch {
-        let tiled = self.steps.iter().filter_map(|s| match &s.action {
-            Action::Winograd { weights, .. } => Some(weights),
-            _ => None,
-        });
-        let sums = self.steps.iter().map(|s| match &s.action {
-            Action::Depthwise { weights, .. } => weights.space(),
-            _ => 0,
-        });
-        let space = Space {
-            tiles: Workspace::of(tiled),
-            sums: vec![0.0; sums.max().unwrap_or(0)],
-            panel: Vec::new(),
-        };
+        let mut space = Space::default();
+        for step in &self.steps {
+            match &step.action {
+                Action::Winograd { weights: Tiles::Float(weights), .. } => space.tiles.fit(weights),
+                Action::Winograd { weights: Tiles::Int(weights), .. } => space.integer_tiles.fit(weights),
+                Action::Depthwise { weights, .. } => {
+                    space.sums.resize(space.sums.len().max(weights.space()), 0.0);
+                }
+                _ => {}
+            }
+        }
         let buffers = self.memory.buffers.iter().map(|b| Data::empty(b.bytes, b.length)).collect();
         let mut scratch = Scratch { buffers, space };
         for (map, numbers) in &self.constants {
@@ -162,11 +161,19 @@ impl<'a> Running<'a> {
             (Action::Depthwise { weights, taps, epilogue }, x) => {
                 self.depthwise(weights, taps, epilogue, x.floats(), &mut space.sums, &mut out);
             }
-            (Action::Winograd { weights, epilogue }, x) => {
-                weights.run(kernels, map.row_stride(), x.floats(), windows, &mut space.tiles, |tile| {
-                    self.store(epilogue, &tile, &mut out);
-                });
-            }
+            (Action::Winograd { weights, epilogue }, x) => match (weights, x) {
+                (Tiles::Float(weights), View::Floats(x)) => {
+                    weights.run(kernels, map.row_stride(), x, windows, &mut space.tiles, |tile| {
+                        self.store(epilogue, &tile, &mut out);
+                    });
+                }
+                (Tiles::Int(weights), View::Bytes(x)) => {
+                    weights.run(kernels, map.row_stride(), x, windows, &mut space.integer_tiles, |tile| {
+                        self.store(epilogue, &tile, &mut out);
+                    });
+                }
+                _ => unreachable!("the linker gives tiles a map of their type"),
+            },
             (Action::Maps { .. }, x) => self.product_of_maps(x.floats(), &mut space.panel, &mut out),
             (Action::Elementwise(epilogue), View::Bytes(x)) => self.rows(epilogue, windows, x, &mut out),
             (Action::Elementwise(epilogue), View::Floats(x)) => self.rows(epilogue, windows, x, &mut out),

@@ -65,7 +65,7 @@ fn together(program: &Program, images: &Array4<u8>) -> Vec<Vec<f64>> {
     rows
 }
 
-fn size(images: &Array4<u8>) -> [usize; 3] {
+pub(super) fn size(images: &Array4<u8>) -> [usize; 3] {
     let &[_, channels, height, width] = images.shape() else { unreachable!("four axes") };
     [channels, height, width]
 }
@@ -102,7 +102,7 @@ pub(super) fn planned(plan: &Arc<TypedSimplePlan>, images: &Array4<u8>) -> Vec<V
 }
 
 /// Bits equal to the interpreter's, with every kernel and inside tract.
-fn assert_exact(model: &ModelProto, images: &Array4<u8>, what: &str) {
+pub(super) fn assert_exact(model: &ModelProto, images: &Array4<u8>, what: &str) {
     let truth = truth(model, images);
     for kernels in Kernels::all() {
         let program = program(model, size(images), kernels).expect("it is lowered whole");
@@ -307,7 +307,7 @@ fn random_graphs_of_exact_operations_keep_their_bits() {
             assert_eq!(planned(&plan, &images), truth(&model, &images), "graph {seed}");
             continue;
         };
-        integers += compiled.steps.iter().filter(|s| s.action.name() == "integer product").count();
+        integers += compiled.steps.iter().filter(|s| s.action.name().starts_with("integer product")).count();
         assert_exact(&model, &images, &format!("graph {seed}: {:#?}", compiled.describe()));
     }
     assert!(integers >= 20, "only {integers} products were computed with integers");
@@ -396,38 +396,4 @@ fn a_map_that_is_read_as_floats_alone_is_stored_as_floats() {
     assert_exact(&model, &images, "a depthwise convolution");
     let program = program(&model, size(&images), Kernels::best()).unwrap();
     assert_eq!(program.steps.len(), 2, "{:#?}", program.describe());
-}
-
-#[test]
-fn convolutions_by_tiles_agree_with_float64_whatever_their_sides_and_padding() {
-    for seed in 0..24 {
-        let mut rng = random::stream(seed, "tiles", 0, 0);
-        let mut number = |n: usize| 1 + random::below(&mut rng, n);
-        let (inputs, outputs) = (15 + number(30), 15 + number(60));
-        let (size, pads) = ([7 + number(8), 7 + number(8)], [0; 4].map(|_| number(3) - 1));
-        let g = Graph::new("tiles");
-        let x = g.input(INPUT, DType::U8, &[1, 1, size[0], size[1]]).cast(DType::F32);
-        let mut weights = |name: &str, shape: &[usize], most: f32| {
-            let w = ArrayD::from_shape_fn(IxDyn(shape), |_| random::between(&mut rng, -most, most));
-            g.initializer(name, Constant::F32(w))
-        };
-        let (first, second) =
-            (weights("w1", &[inputs, 1, 1, 1], 0.01), weights("w2", &[outputs, inputs, 3, 3], 0.2));
-        let bias = weights("b", &[outputs], 0.5);
-        let x = x.conv(first, None, ConvAttrs::default());
-        let y = x.conv(second, Some(bias), ConvAttrs { pads, ..ConvAttrs::default() });
-        g.output(OUTPUT, y.flatten(1));
-        let model = g.to_model_batched("N").unwrap();
-        let images = images(seed, 2, [1, size[0], size[1]]);
-        let truth = truth(&model, &images);
-        for kernels in Kernels::all() {
-            let program = program(&model, [1, size[0], size[1]], kernels).expect("it is lowered whole");
-            assert!(program.steps.iter().any(|s| s.action.name() == "float product of tiles"), "{program:?}");
-            let given = lowered(&program, &images);
-            let off = given.iter().flatten().zip(truth.iter().flatten()).map(|(a, b)| (a - b).abs());
-            let (worst, most) =
-                (off.fold(0.0, f64::max), truth.iter().flatten().fold(0f64, |m, x| m.max(x.abs())));
-            assert!(worst <= 1e-6 * most, "{} kernels, graph {seed}: off by {worst} of {most}", kernels.name);
-        }
-    }
 }

@@ -3,18 +3,26 @@
 //!
 //! A tile of 2×2 outputs sees 4×4 inputs `d`. With `V = Bᵀ d B` and `U = G g Gᵀ` the outputs are
 //! `Aᵀ (Σ U ⊙ V) A`, so each of the 16 places is a matrix product over the channels. `B` and `A` hold 0,
-//! 1 and −1 alone, and `G` halves: the result is the convolution in another order of summation, within a
-//! few roundings of it. Towers whose bits are proven never come here.
+//! 1 and −1 alone, and `G` halves.
+//!
+//! **In float32** the result is the convolution in another order of summation, within a few roundings of it.
+//! Towers whose bits are proven never come here.
+//!
+//! **In integers** nothing rounds. With `2G` for `G` the transformed weights are integers, and what comes out is
+//! four times the convolution, so that a shift by two leaves no rest. [`fits_integers`] proves for each
+//! convolution that `V` and `U` fit 16 bits and four times the sums 32 bits. Sums on the way may be greater:
+//! additions and products modulo 2³² give the right number modulo 2³², and there is but one that fits.
 
-use super::kernels::{Kernels, Packed, Runs, SumTile};
+use super::kernels::{Kernels, Packed, Runs, SumTile, Tiled};
+use crate::exactness::{Integer, Interval, Range};
 
 /// Places of a transformed tile.
-pub const PLACES: usize = 16;
+const PLACES: usize = 16;
 
-/// A convolution of 3×3, stride 1.
-pub struct Winograd {
+/// A convolution of 3×3, stride 1: of `f32`, or of `i16` for maps of uint8.
+pub struct Winograd<T: Tiled> {
     /// One product for each place: `[O, C]`.
-    weights: Vec<Packed<f32>>,
+    weights: Vec<Packed<T>>,
     /// C, O.
     channels: [usize; 2],
     /// How many rows and columns of each tile's outputs are inside the map.
@@ -24,61 +32,118 @@ pub struct Winograd {
 }
 
 /// Memory for transformed inputs, sums and outputs.
-#[derive(Clone, Debug, Default)]
-pub struct Workspace([Vec<f32>; 3]);
+#[derive(Clone, Debug)]
+pub struct Workspace<T: Tiled> {
+    transformed: Vec<T>,
+    sums: Vec<T::Sum>,
+    out: Vec<T::Sum>,
+}
 
-impl Workspace {
-    /// Memory that all of these can use by turns.
-    pub fn of<'a>(all: impl Iterator<Item = &'a Winograd> + Clone) -> Self {
-        let most = |of: fn(&Winograd) -> usize| vec![0.0; all.clone().map(of).max().unwrap_or(0)];
-        Self([
-            most(|w| w.chunk * PLACES * w.channels[0]),
-            most(|w| w.chunk * PLACES * w.weights[0].blocks().map(|(_, width)| width).max().unwrap_or(0)),
-            most(|w| w.chunk * 4 * w.channels[1]),
-        ])
+impl<T: Tiled> Default for Workspace<T> {
+    fn default() -> Self {
+        Self { transformed: Vec::new(), sums: Vec::new(), out: Vec::new() }
     }
 }
 
-impl Winograd {
-    /// Whether it pays: transforms cost as much for few channels as for many, and a product of very few
-    /// tiles only waits for its weights, which are more.
-    pub fn pays(
-        kernel: [usize; 2],
-        strides: [usize; 2],
-        [inputs, outputs]: [usize; 2],
-        size: [usize; 2],
-    ) -> bool {
-        let tiles = size[0].div_ceil(2) * size[1].div_ceil(2);
-        kernel == [3, 3] && strides == [1, 1] && inputs >= 16 && outputs >= 16 && tiles >= 4
+impl<T: Tiled> Workspace<T> {
+    /// Makes it large enough for this one too.
+    pub fn fit(&mut self, winograd: &Winograd<T>) {
+        let Winograd { weights, channels: [inputs, outputs], chunk, .. } = winograd;
+        let width = weights[0].blocks().map(|(_, width)| width).max().unwrap_or(0);
+        grow(&mut self.transformed, *chunk * PLACES * inputs);
+        grow(&mut self.sums, PLACES * plane(*chunk * width));
+        grow(&mut self.out, *chunk * 4 * outputs);
     }
+}
 
-    /// For maps of this size: `weight(output, y, x, input)`.
+/// Elements more than are needed, so that some of them begin at a multiple of 64 bytes.
+const ALIGNMENT: usize = 64;
+
+fn grow<T: Copy + Default>(buffer: &mut Vec<T>, length: usize) {
+    buffer.resize(buffer.len().max(length + ALIGNMENT), T::default());
+}
+
+/// Elements from the sums of a place to those of the next: were they a power of two apart, those of a tile
+/// would all be in one set of the first cache, and push each other out.
+fn plane(sums: usize) -> usize {
+    sums + ALIGNMENT / size_of::<f32>()
+}
+
+/// The first elements that begin at a multiple of 64 bytes: vectors of them do not straddle cache lines.
+fn aligned<T>(buffer: &mut [T], length: usize) -> &mut [T] {
+    let skip = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+    &mut buffer[skip..skip + length]
+}
+
+/// Whether it pays: transforms cost as much for few channels as for many, and a product of very few
+/// tiles only waits for its weights, which are more.
+pub fn pays(
+    kernel: [usize; 2],
+    strides: [usize; 2],
+    [inputs, outputs]: [usize; 2],
+    size: [usize; 2],
+) -> bool {
+    let tiles = size[0].div_ceil(2) * size[1].div_ceil(2);
+    kernel == [3, 3] && strides == [1, 1] && inputs >= 16 && outputs >= 16 && tiles >= 4
+}
+
+/// Whether integers of 16 bits give the very sums of a convolution of 8-bit integers, given its inputs.
+pub fn fits_integers(inputs: &Range, sums: &Range) -> bool {
+    // A row of Bᵀ adds two elements or subtracts one from another; what is padded is 0.
+    let inputs_side = |x: Interval| x.plus(x).join(x.plus(x.negated()));
+    // A row of 2G doubles, or adds three elements, each with either sign.
+    let weights_side = |w: Interval| {
+        let w = w.join(w.negated());
+        w.plus(w).join(w.plus(w).plus(w))
+    };
+    let [least, most] = Integer::I8.ends();
+    let weights = weights_side(weights_side(Interval::new(least, most, 0)));
+    let inputs = inputs.map(|x| inputs_side(inputs_side(x.or_zero())));
+    let fourfold = sums.map(|sum| sum.scaled(2));
+    inputs.fits(Integer::I16) && weights.fits(Integer::I16) && fourfold.sums_fit(Integer::I32)
+}
+
+impl<T: Tiled> Winograd<T> {
+    /// For maps of this size: `weight(output, place)` of `[3, 3, C]`.
     pub fn new(
         kernels: &'static Kernels,
         channels: [usize; 2],
         size: [usize; 2],
-        weight: impl Fn(usize, usize, usize, usize) -> f32,
+        weight: impl Fn(usize, usize) -> f32,
     ) -> Self {
         let [inputs, outputs] = channels;
-        let mut places = vec![vec![0f32; outputs * inputs]; PLACES];
-        for (o, i) in (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))) {
-            let spread = transformed_weights(|y, x| f64::from(weight(o, y, x, i)));
-            places.iter_mut().zip(spread).for_each(|(place, w)| place[o * inputs + i] = w as f32);
+        let mut places = vec![vec![T::Weight::default(); outputs * inputs]; PLACES];
+        for o in 0..outputs {
+            for i in 0..inputs {
+                let mut window = [[0.0; 3]; 3];
+                for (at, w) in window.as_flattened_mut().iter_mut().enumerate() {
+                    *w = f64::from(weight(o, at * inputs + i));
+                }
+                for (place, w) in places.iter_mut().zip(fourfold_weights(&window)) {
+                    place[o * inputs + i] = T::weight(w);
+                }
+            }
         }
-        let pack =
-            |place: &Vec<f32>| Packed::new(kernels, 0, outputs, [1, inputs], |o, _, i| place[o * inputs + i]);
+        let pack = |place: &Vec<T::Weight>| {
+            Packed::new(kernels, 0, outputs, [1, inputs], |o, _, i| place[o * inputs + i])
+        };
         let inside = |[y, x]: [usize; 2]| [(size[0] - y).min(2), (size[1] - x).min(2)];
         Self {
             weights: places.iter().map(pack).collect(),
             channels,
             inside: tiles(size).map(inside).collect(),
-            chunk: chunk(channels),
+            chunk: chunk::<T>(channels),
         }
     }
 
     /// As many maps one behind the other.
     pub fn repeat(&mut self, images: usize) {
         self.inside = self.inside.repeat(images);
+    }
+
+    /// Products of a tile.
+    pub fn products(&self) -> usize {
+        self.weights.iter().map(Packed::products).sum()
     }
 
     /// Sums the products for all pixels of a map `x` with this `row_stride`, whose tiles' 4×4 inputs begin
@@ -88,32 +153,33 @@ impl Winograd {
         &self,
         kernels: &Kernels,
         row_stride: usize,
-        x: &[f32],
+        x: &[T::Pixel],
         origins: &[u32],
-        space: &mut Workspace,
-        mut each: impl FnMut(SumTile<'_, f32>),
+        space: &mut Workspace<T>,
+        mut each: impl FnMut(SumTile<'_, T::Sum>),
     ) {
         let [inputs, outputs] = self.channels;
-        let [transformed, sums, out] = &mut space.0;
-        let at: Vec<u32> = (0..self.chunk).map(|tile| (tile * inputs) as u32).collect();
+        let at: Vec<u32> = (0..self.chunk).map(|tile| (tile * PLACES * inputs) as u32).collect();
         let runs = Runs::even(1, 0);
         let mut done = 0;
         // Of the images that there may be, perhaps not all are there.
         let inside = &self.inside[..origins.len()];
         for (origins, inside) in origins.chunks(self.chunk).zip(inside.chunks(self.chunk)) {
             let count = origins.len();
-            let transformed = &mut transformed[..PLACES * count * inputs];
+            // A group along the sum may reach beyond the last channel.
+            let transformed = aligned(&mut space.transformed, count * PLACES * inputs + T::GROUP);
             kernels.transform_inputs(x, row_stride, origins, inputs, transformed);
             let pixels = inside.iter().map(|[rows, columns]| rows * columns).sum::<usize>();
-            let out = &mut out[..pixels * outputs];
+            let out = aligned(&mut space.out, pixels * outputs);
             for (block, (channels, width)) in self.weights[0].blocks().enumerate() {
-                let sums = &mut sums[..PLACES * count * width];
-                let planes =
-                    transformed.chunks_exact(count * inputs).zip(sums.chunks_exact_mut(count * width));
-                for (weights, (x, sums)) in self.weights.iter().zip(planes) {
+                let plane = plane(count * width);
+                let sums = aligned(&mut space.sums, PLACES * plane);
+                let places = self.weights.iter().zip(sums.chunks_exact_mut(plane));
+                for (place, (weights, sums)) in places.enumerate() {
+                    let (x, sums) = (&transformed[place * inputs..], &mut sums[..count * width]);
                     weights.run_block(block, &runs, x, &at[..count], sums);
                 }
-                kernels.transform_outputs(sums, width, inside, channels, out, outputs);
+                kernels.transform_outputs(sums, plane, width, inside, channels, out, outputs);
             }
             each(SumTile { pixels: done..done + pixels, channels: 0..outputs, width: outputs, sums: out });
             done += pixels;
@@ -135,19 +201,61 @@ pub fn pixels([height, width]: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
 }
 
 /// As many tiles as 256 KB hold, a multiple of all tile heights of the kernels.
-fn chunk([inputs, outputs]: [usize; 2]) -> usize {
-    const FLOATS: usize = 65_536;
+fn chunk<T: Tiled>([inputs, outputs]: [usize; 2]) -> usize {
+    const BYTES: usize = 1 << 18;
     const STEP: usize = 24;
-    (FLOATS / (PLACES * (inputs + outputs)) / STEP).max(1) * STEP
+    let tile = PLACES * (inputs * size_of::<T>() + outputs * size_of::<T::Sum>());
+    (BYTES / tile / STEP).max(1) * STEP
 }
 
-/// `G g Gᵀ`.
-fn transformed_weights(g: impl Fn(usize, usize) -> f64) -> [f64; PLACES] {
-    let spread = |[a, b, c]: [f64; 3]| [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c];
-    let columns = [0, 1, 2].map(|x| spread([0, 1, 2].map(|y| g(y, x))));
+/// `2G g (2G)ᵀ`: four times the transformed weights.
+fn fourfold_weights(window: &[[f64; 3]; 3]) -> [f64; PLACES] {
+    let mut sides = [[0.0; 4]; 3];
+    for (side, [a, b, c]) in sides.iter_mut().zip(window) {
+        *side = [2.0 * a, a + b + c, a - b + c, 2.0 * c];
+    }
+    let [a, b, c] = sides;
     let mut all = [0.0; PLACES];
-    for y in 0..4 {
-        all[y * 4..][..4].copy_from_slice(&spread([0, 1, 2].map(|x| columns[x][y])));
+    for x in 0..4 {
+        let column = [2.0 * a[x], a[x] + b[x] + c[x], a[x] - b[x] + c[x], 2.0 * c[x]];
+        for (y, w) in column.into_iter().enumerate() {
+            all[y * 4 + x] = w;
+        }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of so many products of pixels up to `high` and weights of 8 bits.
+    fn range_of(high: f64, products: f64) -> (Range, Range) {
+        let input = Range::uniform(Interval::new(0.0, high, 0));
+        let most = products * high * 128.0;
+        (input, Range::uniform(Interval::new(-most, most, 0)))
+    }
+
+    #[test]
+    fn integers_are_proven_to_fit_and_refused_where_they_do_not() {
+        for (high, products, fits) in [
+            (127.0, 9.0 * 96.0, true),
+            (255.0, 9.0 * 64.0, true),
+            // Beyond these no float32 is exact either.
+            (127.0, 9.0 * 4000.0, false),
+            // Not of 8 bits: four times the greatest input does not fit 16.
+            (8191.0, 1.0, true),
+            (8192.0, 1.0, false),
+        ] {
+            let (inputs, sums) = range_of(high, products);
+            assert_eq!(fits_integers(&inputs, &sums), fits, "{products} products up to {high}");
+        }
+    }
+
+    #[test]
+    fn fourfold_weights_are_integers_within_what_is_proven() {
+        let greatest = fourfold_weights(&[[-128.0; 3]; 3]);
+        assert_eq!((greatest[0], greatest[5]), (-4.0 * 128.0, -9.0 * 128.0));
+        assert!(greatest.iter().all(|w| Integer::I16.holds(*w)));
+    }
 }

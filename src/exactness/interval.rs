@@ -97,6 +97,33 @@ impl Interval {
         Some(Self::new(ends[0].min(ends[1]), ends[0].max(ends[1]), step))
     }
 
+    /// `self + Σ wⱼ·xⱼ`, each xⱼ one of `x` or 0: what [`Interval::times`], [`Interval::or_zero`] and
+    /// [`Interval::plus`] give one after the other, since a tower has more weights than anything else. None if
+    /// a weight is not finite.
+    pub fn plus_products<'w>(self, x: Self, weights: impl Iterator<Item = &'w f64>) -> Option<Self> {
+        let [low, high] = [x.low.min(0.0), x.high.max(0.0)];
+        let greatest = high.max(-low);
+        let (mut sum, mut step) = (self, i32::MAX);
+        for &w in weights {
+            if w == 0.0 {
+                continue;
+            }
+            step = step.min(step_of(w)?);
+            // One of these is 0, and adds nothing.
+            let (plus, minus) = (if w > 0.0 { w } else { 0.0 }, if w < 0.0 { w } else { 0.0 });
+            sum.low += plus * low + minus * high;
+            sum.high += plus * high + minus * low;
+            sum.magnitude += w.abs() * greatest;
+        }
+        if step == i32::MAX || greatest == 0.0 {
+            return Some(self);
+        }
+        let step = step.saturating_add(x.step);
+        // Of 0 alone every step divides all elements.
+        let nothing = self.low == 0.0 && self.high == 0.0;
+        Some(Self { step: if nothing { step } else { self.step.min(step) }, ..sum })
+    }
+
     /// `a·b` of two values: 2^(a + b) divides it, and its ends are among the products of the ends.
     pub fn product(self, other: Self) -> Self {
         let ends = [self.low, self.high].map(|a| [a * other.low, a * other.high]);
@@ -188,6 +215,7 @@ impl Interval {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -222,6 +250,32 @@ mod tests {
         assert_eq!((sum.low, sum.high, sum.step, sum.steps()), (-16.0, 16.0, 1, 10.0));
         let stored = sum.relu();
         assert_eq!((stored.low, stored.high, stored.steps()), (0.0, 16.0, 8.0));
+    }
+
+    #[test]
+    fn sums_of_products_are_what_the_rules_give_one_by_one() {
+        let inputs = [
+            EVEN,
+            Interval::ZERO,
+            Interval::new(-2.5, 3.5, -1),
+            Interval::PIXELS,
+            Interval::of(3.0).unwrap(),
+        ];
+        let weights = [3.0, -0.5, 0.0, 12.0, -127.0, 0.1f32.into()];
+        for (x, start) in
+            inputs.iter().flat_map(|x| [0.0, 0.75, -8.0].map(|b| (*x, Interval::of(b).unwrap())))
+        {
+            for count in 0..=weights.len() {
+                let one = |sum: Interval, w: &f64| sum.plus(x.times(*w).unwrap().or_zero());
+                let expected = weights[..count].iter().fold(start, one);
+                assert_eq!(
+                    start.plus_products(x, weights[..count].iter()),
+                    Some(expected),
+                    "{x:?} from {start:?}"
+                );
+            }
+            assert_eq!(start.plus_products(x, [1.0, f64::NAN].iter()), None);
+        }
     }
 
     #[test]

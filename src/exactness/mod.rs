@@ -34,6 +34,8 @@ pub enum Integer {
     U8,
     /// Their weights.
     I8,
+    /// Inputs and weights of tiles.
+    I16,
     /// Their sums.
     I32,
 }
@@ -44,6 +46,7 @@ impl Integer {
         match self {
             Self::U8 => [0.0, 255.0],
             Self::I8 => [-128.0, 127.0],
+            Self::I16 => [f64::from(i16::MIN), f64::from(i16::MAX)],
             Self::I32 => [f64::from(i32::MIN), f64::from(i32::MAX)],
         }
     }
@@ -51,7 +54,8 @@ impl Integer {
     /// Whether it holds a number.
     pub fn holds(self, x: f64) -> bool {
         let [low, high] = self.ends();
-        x.fract() == 0.0 && (low..=high).contains(&x)
+        // Within these ends the cast cuts off a fraction and nothing else.
+        (low..=high).contains(&x) && f64::from(x as i32) == x
     }
 }
 

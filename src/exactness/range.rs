@@ -116,10 +116,10 @@ impl Range {
         if !weights.len().is_multiple_of(inputs.len()) {
             return None;
         }
-        let each = (weights.len() / inputs.len()).max(1);
-        let mut sum = Interval::of(bias)?;
-        for (j, w) in weights.enumerate() {
-            sum = sum.plus(inputs[j / each].times(*w)?.or_zero());
+        let each = weights.len() / inputs.len();
+        let (mut sum, mut weights) = (Interval::of(bias)?, weights);
+        for input in inputs {
+            sum = sum.plus_products(*input, weights.by_ref().take(each))?;
         }
         Some(sum)
     }

@@ -1,7 +1,7 @@
 //! Kernels for x86-64 with AVX2, with and without VNNI.
 
 use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 /// What this CPU has, the fastest first.
 pub fn available() -> Vec<&'static Kernels> {
@@ -10,7 +10,8 @@ pub fn available() -> Vec<&'static Kernels> {
     have.into_iter().filter_map(|(has, kernels)| has.then_some(kernels)).collect()
 }
 
-static AVX2_VNNI: Kernels = Kernels { name: "avx2-vnni", int: &VNNI_256, wide: &VNNI_256, ..AVX2 };
+static AVX2_VNNI: Kernels =
+    Kernels { name: "avx2-vnni", int: &VNNI_256, wide: &VNNI_256, tiles: None, ..AVX2 };
 static AVX2: Kernels = Kernels {
     name: "avx2",
     level: Level::Avx2,
@@ -18,6 +19,7 @@ static AVX2: Kernels = Kernels {
     depthwise: &DEPTHWISE_256,
     int: &INT_256,
     wide: &WIDE_256,
+    tiles: Some(&TILES_256),
 };
 
 static DEPTHWISE_256: DepthwiseKernels = DepthwiseKernels {
@@ -32,7 +34,8 @@ depthwise_kernel! {
 }
 
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 16
-// registers.
+// registers, with one to spare: four pixels by three vectors take all of them, and the compiler then moves sums
+// about.
 
 static FLOAT_256: MicroKernels<f32> = MicroKernels {
     lanes: 8,
@@ -40,8 +43,8 @@ static FLOAT_256: MicroKernels<f32> = MicroKernels {
     widths: &[
         &[(12, float_256::<1, 12>), (4, float_256::<1, 4>), (1, float_256::<1, 1>)],
         &[(6, float_256::<2, 6>), (4, float_256::<2, 4>), (1, float_256::<2, 1>)],
-        &[(4, float_256::<3, 4>), (1, float_256::<3, 1>)],
     ],
+    peak: &FLOAT_PEAK,
 };
 
 static VNNI_256: MicroKernels<u8> = MicroKernels {
@@ -50,12 +53,12 @@ static VNNI_256: MicroKernels<u8> = MicroKernels {
     widths: &[
         &[(12, vnni_256::<1, 12>), (4, vnni_256::<1, 4>), (1, vnni_256::<1, 1>)],
         &[(6, vnni_256::<2, 6>), (4, vnni_256::<2, 4>), (1, vnni_256::<2, 1>)],
-        &[(4, vnni_256::<3, 4>), (1, vnni_256::<3, 1>)],
     ],
+    peak: &VNNI_PEAK,
 };
 
 /// Of any CPU with AVX2, VNNI or not; for inputs up to 127.
-pub static INT_256: MicroKernels<u8> = MicroKernels {
+pub(super) static INT_256: MicroKernels<u8> = MicroKernels {
     lanes: 8,
     layout: Layout::GROUPS,
     widths: &[
@@ -63,16 +66,29 @@ pub static INT_256: MicroKernels<u8> = MicroKernels {
         &[(4, int_256::<2, 4>), (1, int_256::<2, 1>)],
         &[(3, int_256::<3, 3>), (1, int_256::<3, 1>)],
     ],
+    peak: &INT_PEAK,
 };
 
 /// For inputs up to 255.
-pub static WIDE_256: MicroKernels<u8> = MicroKernels {
+pub(super) static WIDE_256: MicroKernels<u8> = MicroKernels {
     lanes: 8,
     layout: Layout::GROUPS,
     widths: &[
         &[(4, wide_256::<1, 4>), (1, wide_256::<1, 1>)],
         &[(2, wide_256::<2, 2>), (1, wide_256::<2, 1>)],
     ],
+    peak: &WIDE_PEAK,
+};
+
+/// Of tiles of integers. A sum waits one cycle for the one before, so few are enough.
+static TILES_256: MicroKernels<i16> = MicroKernels {
+    lanes: 8,
+    layout: Layout::PAIRS,
+    widths: &[
+        &[(12, tiles_256::<1, 12>), (4, tiles_256::<1, 4>), (1, tiles_256::<1, 1>)],
+        &[(6, tiles_256::<2, 6>), (4, tiles_256::<2, 4>), (1, tiles_256::<2, 1>)],
+    ],
+    peak: &TILES_PEAK,
 };
 
 micro_kernel! {
@@ -97,6 +113,60 @@ micro_kernel! {
     #[target_feature(enable = "avx2")]
     wide_256: u8, lanes 8, sums _mm256_setzero_si256(), lines _mm256_setzero_si256(),
     load load_i8x32, broadcast broadcast_u8x32, add add_u8x32, store store_i32x8
+}
+
+micro_kernel! {
+    #[target_feature(enable = "avx2")]
+    tiles_256: i16, lanes 8, sums _mm256_setzero_si256(), lines _mm256_setzero_si256(),
+    load load_i16x16, broadcast broadcast_i16x16, add add_i16x16, store store_i32x8
+}
+
+peak! {
+    #[target_feature(enable = "avx2,fma")]
+    FLOAT_PEAK: sums 12 of 8, group 1, begin _mm256_setzero_ps(), x _mm256_set1_ps(1.0), w _mm256_set1_ps(1.0),
+    opaque opaque_f32x8, add add_f32x8
+}
+
+peak! {
+    #[target_feature(enable = "avx2,avxvnni")]
+    VNNI_PEAK: sums 12 of 8, group 4, begin _mm256_setzero_si256(), x _mm256_set1_epi8(1), w _mm256_set1_epi8(1),
+    opaque opaque_i8x32, add _mm256_dpbusd_avx_epi32
+}
+
+peak! {
+    #[target_feature(enable = "avx2")]
+    INT_PEAK: sums 12 of 8, group 4, begin _mm256_setzero_si256(), x _mm256_set1_epi8(1), w _mm256_set1_epi8(1),
+    opaque opaque_i8x32, add add_u7x32
+}
+
+peak! {
+    #[target_feature(enable = "avx2")]
+    WIDE_PEAK: sums 10 of 8, group 4, begin _mm256_setzero_si256(), x _mm256_set1_epi8(1), w _mm256_set1_epi8(1),
+    opaque opaque_i8x32, add add_u8x32
+}
+
+peak! {
+    #[target_feature(enable = "avx2")]
+    TILES_PEAK: sums 12 of 8, group 2, begin _mm256_setzero_si256(), x _mm256_set1_epi8(1), w _mm256_set1_epi8(1),
+    opaque opaque_i8x32, add add_i16x16
+}
+
+/// The same, of which the compiler knows nothing.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn opaque_f32x8(mut x: __m256) -> __m256 {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) x, options(nomem, nostack, preserves_flags)) };
+    x
+}
+
+/// The same, of which the compiler knows nothing.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn opaque_i8x32(mut x: __m256i) -> __m256i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) x, options(nomem, nostack, preserves_flags)) };
+    x
 }
 
 #[inline]
@@ -124,6 +194,26 @@ unsafe fn load_i8x32(w: *const i8) -> __m256i {
 unsafe fn broadcast_u8x32(x: *const u8) -> __m256i {
     // SAFETY: a group of four is inside; it need not be aligned.
     _mm256_set1_epi32(unsafe { x.cast::<i32>().read_unaligned() })
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_i16x16(w: *const i16) -> __m256i {
+    // SAFETY: a line of weights is inside.
+    unsafe { _mm256_loadu_si256(w.cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn broadcast_i16x16(x: *const i16) -> __m256i {
+    // SAFETY: a pair is inside; it need not be aligned.
+    _mm256_set1_epi32(unsafe { x.cast::<i32>().read_unaligned() })
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_i16x16(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    _mm256_add_epi32(sums, _mm256_madd_epi16(x, w))
 }
 
 #[inline]

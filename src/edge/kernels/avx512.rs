@@ -2,7 +2,7 @@
 
 use super::avx2::{INT_256, WIDE_256};
 use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 /// What this CPU has, the fastest first.
 pub fn available() -> Vec<&'static Kernels> {
@@ -15,7 +15,8 @@ pub fn available() -> Vec<&'static Kernels> {
     have.into_iter().filter_map(|(has, kernels)| has.then_some(kernels)).collect()
 }
 
-static AVX512_VNNI: Kernels = Kernels { name: "avx512-vnni", int: &VNNI_512, wide: &VNNI_512, ..AVX512 };
+static AVX512_VNNI: Kernels =
+    Kernels { name: "avx512-vnni", int: &VNNI_512, wide: &VNNI_512, tiles: None, ..AVX512 };
 static AVX512: Kernels = Kernels {
     name: "avx512",
     level: Level::Avx512,
@@ -23,6 +24,7 @@ static AVX512: Kernels = Kernels {
     depthwise: &DEPTHWISE_512,
     int: &INT_256,
     wide: &WIDE_256,
+    tiles: Some(&TILES_512),
 };
 
 static DEPTHWISE_512: DepthwiseKernels = DepthwiseKernels {
@@ -48,6 +50,7 @@ static FLOAT_512: MicroKernels<f32> = MicroKernels {
         &[(8, float_512::<3, 8>), (4, float_512::<3, 4>), (1, float_512::<3, 1>)],
         &[(6, float_512::<4, 6>), (4, float_512::<4, 4>), (1, float_512::<4, 1>)],
     ],
+    peak: &FLOAT_PEAK,
 };
 
 static VNNI_512: MicroKernels<u8> = MicroKernels {
@@ -59,6 +62,19 @@ static VNNI_512: MicroKernels<u8> = MicroKernels {
         &[(8, vnni_512::<3, 8>), (4, vnni_512::<3, 4>), (1, vnni_512::<3, 1>)],
         &[(6, vnni_512::<4, 6>), (4, vnni_512::<4, 4>), (1, vnni_512::<4, 1>)],
     ],
+    peak: &VNNI_PEAK,
+};
+
+/// Of tiles of integers.
+static TILES_512: MicroKernels<i16> = MicroKernels {
+    lanes: 16,
+    layout: Layout::PAIRS,
+    widths: &[
+        &[(12, tiles_512::<1, 12>), (4, tiles_512::<1, 4>), (1, tiles_512::<1, 1>)],
+        &[(12, tiles_512::<2, 12>), (4, tiles_512::<2, 4>), (1, tiles_512::<2, 1>)],
+        &[(8, tiles_512::<3, 8>), (4, tiles_512::<3, 4>), (1, tiles_512::<3, 1>)],
+    ],
+    peak: &TILES_PEAK,
 };
 
 micro_kernel! {
@@ -71,6 +87,68 @@ micro_kernel! {
     #[target_feature(enable = "avx512f,avx512vnni")]
     vnni_512: u8, lanes 16, sums _mm512_setzero_si512(), lines _mm512_setzero_si512(),
     load load_i8x64, broadcast broadcast_u8x64, add _mm512_dpbusd_epi32, store store_i32x16
+}
+
+micro_kernel! {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    tiles_512: i16, lanes 16, sums _mm512_setzero_si512(), lines _mm512_setzero_si512(),
+    load load_i16x32, broadcast broadcast_i16x32, add add_i16x32, store store_i32x16
+}
+
+peak! {
+    #[target_feature(enable = "avx512f")]
+    FLOAT_PEAK: sums 24 of 16, group 1, begin _mm512_setzero_ps(), x _mm512_set1_ps(1.0), w _mm512_set1_ps(1.0),
+    opaque opaque_f32x16, add add_f32x16
+}
+
+peak! {
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    VNNI_PEAK: sums 24 of 16, group 4, begin _mm512_setzero_si512(), x _mm512_set1_epi32(1), w _mm512_set1_epi32(1),
+    opaque opaque_i8x64, add _mm512_dpbusd_epi32
+}
+
+peak! {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    TILES_PEAK: sums 24 of 16, group 2, begin _mm512_setzero_si512(), x _mm512_set1_epi32(1), w _mm512_set1_epi32(1),
+    opaque opaque_i8x64, add add_i16x32
+}
+
+/// The same, of which the compiler knows nothing.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn opaque_f32x16(mut x: __m512) -> __m512 {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) x, options(nomem, nostack, preserves_flags)) };
+    x
+}
+
+/// The same, of which the compiler knows nothing.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn opaque_i8x64(mut x: __m512i) -> __m512i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) x, options(nomem, nostack, preserves_flags)) };
+    x
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_i16x32(w: *const i16) -> __m512i {
+    // SAFETY: a line of weights is inside.
+    unsafe { _mm512_loadu_si512(w.cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn broadcast_i16x32(x: *const i16) -> __m512i {
+    // SAFETY: a pair is inside; it need not be aligned.
+    _mm512_set1_epi32(unsafe { x.cast::<i32>().read_unaligned() })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn add_i16x32(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
+    _mm512_add_epi32(sums, _mm512_madd_epi16(x, w))
 }
 
 #[inline]

@@ -41,7 +41,7 @@ impl Kernels {
                 let from = y[begin..].iter().step_by(strides[1].max(1));
                 line[..channels.len()].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
             }
-            for_tiles(heights, rows.len(), |range, kernel| {
+            for_tiles(heights, rows.len(), 1, |range, _, kernel| {
                 let tile = &rows[range.clone()];
                 // SAFETY: the kernels were chosen for this CPU; every row is inside `x`, as found above; the
                 // panel holds steps × width weights (the loads do not ask for aligned ones), and `sums` as

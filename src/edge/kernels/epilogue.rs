@@ -32,6 +32,13 @@ impl Number for i32 {
     }
 }
 
+impl Number for i16 {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        f32::from(self)
+    }
+}
+
 impl Number for u8 {
     #[inline(always)]
     fn float(self) -> f32 {
@@ -154,36 +161,40 @@ fn epilogue<A: Number, R: Number, O: Output>(
     }
     let Range { start, end } = tile.channels;
     let (scale, shift) = (&how.scale[start..end], &how.shift[start..end]);
-    let count = end - start;
-    for (row, pixel) in tile.pixels.clone().enumerate() {
-        let sums = &tile.sums[row * tile.width..][..count];
-        let begin = at[pixel] as usize + start;
-        let out = &mut out[begin..begin + count];
-        match residual {
-            None => pieces!(count, |i, N| {
-                let [a, b] = [piece::<N, f32>(scale, i), piece(shift, i)];
-                let sums = piece::<N, A>(sums, i);
-                let mut done = [O::default(); N];
-                for j in 0..N {
-                    let x = sums[j].float() * a[j] + b[j];
-                    done[j] = O::of(x.max(how.low).min(how.high), how.floor);
-                }
-                out[i..i + N].copy_from_slice(&done);
-            }),
-            Some(residual) => {
-                let begin = residual.at[pixel] as usize + start;
-                let other = &residual.data[begin..begin + count];
-                pieces!(count, |i, N| {
-                    let [a, b] = [piece::<N, f32>(scale, i), piece(shift, i)];
-                    let (sums, other) = (piece::<N, A>(sums, i), piece::<N, R>(other, i));
-                    let mut done = [O::default(); N];
-                    for j in 0..N {
-                        let x = sums[j].float() * a[j] + b[j] + other[j].float() * how.residual_factor;
-                        done[j] = O::of(x.max(how.low).min(how.high), how.floor);
-                    }
-                    out[i..i + N].copy_from_slice(&done);
-                });
+    let pixels = &at[tile.pixels.clone()];
+    let others = residual.map(|residual| &residual.at[tile.pixels.clone()]);
+    // A piece of the channels for all pixels: its factors stay in registers.
+    pieces!(end - start, |i, N| {
+        let [a, b] = [piece::<N, f32>(scale, i), piece(shift, i)];
+        for (row, begin) in pixels.iter().enumerate() {
+            let sums = piece::<N, A>(tile.sums, row * tile.width + i);
+            let mut x = [0f32; N];
+            for j in 0..N {
+                x[j] = sums[j].float() * a[j] + b[j];
             }
+            if let (Some(residual), Some(others)) = (&residual, others) {
+                let other = piece::<N, R>(residual.data, others[row] as usize + start + i);
+                for j in 0..N {
+                    x[j] += other[j].float() * how.residual_factor;
+                }
+            }
+            let mut done = [O::default(); N];
+            for j in 0..N {
+                done[j] = O::of(limited(x[j], how.low, how.high), how.floor);
+            }
+            let to = *begin as usize + start + i;
+            out[to..to + N].copy_from_slice(&done);
         }
+    });
+}
+
+/// `x` within limits, and `low` for what is no number. Vectors of x86 and WebAssembly have instructions for
+/// just these comparisons, those of ARM64 for `max` and `min` of IEEE 754.
+#[inline(always)]
+fn limited(x: f32, low: f32, high: f32) -> f32 {
+    if cfg!(target_arch = "aarch64") {
+        return x.max(low).min(high);
     }
+    let x = if x > low { x } else { low };
+    if x < high { x } else { high }
 }

@@ -1,6 +1,6 @@
 //! Kernels for ARM64 with products of small matrices of 8 bits (Neoverse V1, Cortex-A510, A710 and later).
 
-use super::neon::NEON;
+use super::neon::{NEON, opaque_bytes};
 use super::{Kernels, Layout, MicroKernels, Walk};
 use std::arch::{aarch64::*, asm, is_aarch64_feature_detected};
 
@@ -22,7 +22,14 @@ static MATRICES: MicroKernels<u8> = MicroKernels {
         &[(6, matrix::<3, 6, 3>), (4, matrix::<3, 4, 2>), (1, matrix::<3, 1, 1>)],
         &[(4, matrix::<4, 4, 2>), (2, matrix::<4, 2, 1>), (1, matrix::<4, 1, 1>)],
     ],
+    peak: &MATRIX_PEAK,
 };
+
+peak! {
+    #[target_feature(enable = "neon,i8mm")]
+    MATRIX_PEAK: sums 16 of 4, group 8, begin vdupq_n_s32(0), x vdupq_n_s8(1), w vdupq_n_s8(1),
+    opaque opaque_bytes, add |sums, x, w| add_matrix(sums, vreinterpretq_u8_s8(x), w)
+}
 
 /// The product of two rows of eight unsigned bytes with two columns of eight signed ones: `[2, 2]`. Rust has
 /// no stable intrinsic for it.

@@ -7,14 +7,16 @@
 //! [`Kernels::all`] or [`Kernels::best`], which ask the CPU first; the slices that go into a micro-kernel
 //! are checked by [`Packed::run`] before it starts.
 //!
-//! Integer kernels give the same integers everywhere: products of 8-bit numbers summed in 32 bits, in
-//! whatever order. Float kernels differ in the last bits, as any two do.
+//! Integer kernels give the same integers everywhere: products of 8-bit numbers (of 16-bit ones in tiles)
+//! summed in 32 bits, in whatever order. Float kernels differ in the last bits, as any two do.
 #![allow(unsafe_code)]
 
 #[macro_use]
 mod dispatch;
 #[macro_use]
 mod micro_kernel;
+#[macro_use]
+mod peak;
 mod combine;
 #[macro_use]
 mod depthwise;
@@ -35,8 +37,10 @@ pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
 pub use function::{Function, LayerNorm};
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
+pub use peak::{Loop, Peak, Product};
 pub use pool::{Extent, Windows};
 pub use resample::{Line, Sampling};
+pub use winograd::Tiled;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -46,6 +50,8 @@ mod avx512;
 mod i8mm;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod sse;
 
 /// The sets of kernels beside the portable one, the fastest first: module, where it is compiled, level,
 /// and the CPU features that the level's passes are compiled for; no level where the target has all that
@@ -56,6 +62,7 @@ macro_rules! sets {
             [$($arguments)*]
             { avx512 (target_arch = "x86_64") Avx512 "avx512f,avx512bw,avx512vl,avx2,fma" }
             { avx2 (target_arch = "x86_64") Avx2 "avx2,fma" }
+            { sse (target_arch = "x86_64") Sse "sse4.1" }
             { i8mm (all(target_arch = "aarch64", target_endian = "little")) }
             { neon (all(target_arch = "aarch64", target_endian = "little")) }
         }
@@ -63,7 +70,7 @@ macro_rules! sets {
 }
 use sets;
 
-/// What a product is computed on: `f32` by `f32` in `f32`, or `u8` by `i8` in `i32`.
+/// What a product is computed on: `f32` by `f32` in `f32`, `u8` by `i8` in `i32`, or `i16` by `i16` in `i32`.
 pub trait Element: Number {
     /// Type of the weights.
     type Weight: Copy + Default + Send + Sync + 'static;
@@ -83,6 +90,13 @@ impl Element for u8 {
     type Weight = i8;
     type Sum = i32;
     const GROUP: usize = 4;
+}
+
+/// The numbers of transformed tiles. Sums wrap.
+impl Element for i16 {
+    type Weight = i16;
+    type Sum = i32;
+    const GROUP: usize = 2;
 }
 
 /// Computes the sums of P pixels by V vectors of output channels.
@@ -116,15 +130,20 @@ struct Layout {
 impl Layout {
     /// Each weight by itself.
     const EACH: Self = Self { neighbours: 1, beside: 1, offset: 0 };
+    /// Pairs: `[lanes, 2]`.
+    const PAIRS: Self = Self { neighbours: 2, beside: 2, offset: 0 };
     /// Groups of four: `[lanes, 4]`.
     const GROUPS: Self = Self { neighbours: 4, beside: 4, offset: 0 };
     /// Groups of four: `[4, lanes]`.
     const ACROSS: Self = Self { neighbours: 4, beside: 1, offset: 0 };
 
-    /// The lane and the neighbour of a weight of a line.
-    fn place(self, within: usize, lanes: usize) -> (usize, usize) {
-        let (part, within) = (within / (lanes * self.beside), within % (lanes * self.beside));
-        (within / self.beside, part * self.beside + within % self.beside)
+    /// Calls `f` with the lane and the neighbour of each weight of a line, in their order.
+    fn each(self, lanes: usize, mut f: impl FnMut(usize, usize)) {
+        for part in (0..self.neighbours).step_by(self.beside) {
+            for lane in 0..lanes {
+                (part..part + self.beside).for_each(|i| f(lane, i));
+            }
+        }
     }
 }
 
@@ -134,6 +153,8 @@ struct MicroKernels<T: Element> {
     layout: Layout,
     /// `widths[i]` computes i + 1 vectors of output channels.
     widths: &'static [Heights<T>],
+    /// The same products at their fastest, to judge the kernels by.
+    peak: &'static Peak,
 }
 
 /// Computes one vector of channels of P pixels of a convolution of each channel by itself, within limits.
@@ -173,6 +194,8 @@ pub struct Kernels {
     int: &'static MicroKernels<u8>,
     /// For inputs up to 255.
     wide: &'static MicroKernels<u8>,
+    /// For tiles of integers; none where they are not faster than the plain sums.
+    tiles: Option<&'static MicroKernels<i16>>,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -187,5 +210,10 @@ impl Kernels {
     /// The fastest for this CPU.
     pub fn best() -> &'static Self {
         Self::all().first().copied().unwrap_or(&portable::KERNELS)
+    }
+
+    /// Whether convolutions of 3×3 in integers are faster by Winograd's tiles.
+    pub fn tiles_integers(&self) -> bool {
+        self.tiles.is_some()
     }
 }

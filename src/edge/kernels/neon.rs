@@ -20,6 +20,7 @@ pub static NEON: Kernels = Kernels {
     depthwise: &DEPTHWISE,
     int: &INT,
     wide: &WIDE,
+    tiles: None,
 };
 
 static DEPTHWISE: DepthwiseKernels =
@@ -46,13 +47,19 @@ macro_rules! widths {
     };
 }
 
-static FLOAT: MicroKernels<f32> = MicroKernels { lanes: 4, layout: Layout::EACH, widths: widths!(float) };
+static FLOAT: MicroKernels<f32> =
+    MicroKernels { lanes: 4, layout: Layout::EACH, widths: widths!(float), peak: &FLOAT_PEAK };
 
-static DOTS: MicroKernels<u8> = MicroKernels { lanes: 4, layout: Layout::GROUPS, widths: widths!(dot) };
+static DOTS: MicroKernels<u8> =
+    MicroKernels { lanes: 4, layout: Layout::GROUPS, widths: widths!(dot), peak: &DOT_PEAK };
 
 /// For inputs up to 255, less 128 to have a sign.
-static WIDE_DOTS: MicroKernels<u8> =
-    MicroKernels { lanes: 4, layout: Layout { offset: 128, ..Layout::GROUPS }, widths: widths!(wide_dot) };
+static WIDE_DOTS: MicroKernels<u8> = MicroKernels {
+    lanes: 4,
+    layout: Layout { offset: 128, ..Layout::GROUPS },
+    widths: widths!(wide_dot),
+    peak: &DOT_PEAK,
+};
 
 /// Pairs of weights lie together, since pairs of products are added to each other.
 const PAIRS: Layout = Layout { neighbours: 4, beside: 2, offset: 0 };
@@ -66,6 +73,7 @@ static INT: MicroKernels<u8> = MicroKernels {
         &[(4, int::<3, 4>), (1, int::<3, 1>)],
         &[(4, int::<4, 4>), (1, int::<4, 1>)],
     ],
+    peak: &INT_PEAK,
 };
 
 /// For inputs up to 255, less 128 to have a sign.
@@ -78,6 +86,7 @@ static WIDE: MicroKernels<u8> = MicroKernels {
         &[(4, wide::<3, 4>), (1, wide::<3, 1>)],
         &[(3, wide::<4, 3>), (1, wide::<4, 1>)],
     ],
+    peak: &WIDE_PEAK,
 };
 
 /// A line of weights times one group of neighbours of each pixel, added to the sums.
@@ -187,6 +196,48 @@ lane_kernel! {
 lane_kernel! {
     #[target_feature(enable = "neon")]
     wide: u8, begin begin_ints, weights vld1q_s8, one two_shifted_pairs, add add_each, store vst1q_s32
+}
+
+peak! {
+    #[target_feature(enable = "neon")]
+    FLOAT_PEAK: sums 16 of 4, group 1, begin vdupq_n_f32(0.0), x vdupq_n_f32(1.0), w vdupq_n_f32(1.0),
+    opaque opaque_floats, add |sums, x, w| add_float::<0>(sums, w, x)
+}
+
+peak! {
+    #[target_feature(enable = "neon,dotprod")]
+    DOT_PEAK: sums 16 of 4, group 4, begin vdupq_n_s32(0), x vdupq_n_s8(1), w vdupq_n_s8(1),
+    opaque opaque_bytes, add |sums, x, w| add_dot::<0>(sums, w, x)
+}
+
+peak! {
+    #[target_feature(enable = "neon")]
+    INT_PEAK: sums 16 of 4, group 4, begin vdupq_n_s32(0), x vdupq_n_s8(1), w vdupq_n_s8(1),
+    opaque opaque_bytes, add |sums, x, w| add_pairs::<0>(sums, w, [x, x])
+}
+
+peak! {
+    #[target_feature(enable = "neon")]
+    WIDE_PEAK: sums 16 of 4, group 4, begin vdupq_n_s32(0), x vdupq_n_s8(1), w vdupq_n_s8(1),
+    opaque opaque_bytes, add |sums, x, w| add_each::<0>(sums, w, [x, x])
+}
+
+/// The same, of which the compiler knows nothing.
+#[inline]
+#[target_feature(enable = "neon")]
+fn opaque_floats(mut x: float32x4_t) -> float32x4_t {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0:v} */", inout(vreg) x, options(nomem, nostack, preserves_flags)) };
+    x
+}
+
+/// The same, of which the compiler knows nothing.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn opaque_bytes(mut x: int8x16_t) -> int8x16_t {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0:v} */", inout(vreg) x, options(nomem, nostack, preserves_flags)) };
+    x
 }
 
 #[inline]

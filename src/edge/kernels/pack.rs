@@ -1,6 +1,6 @@
 //! Weights in the order in which the kernels read them, and the safe way into a kernel.
 
-use super::{Element, Heights, Kernels, Layout, MAX_SUMS, MicroKernel, MicroKernels};
+use super::{Element, Heights, Kernels, Layout, MAX_SUMS, MicroKernel, MicroKernels, Product, portable};
 use std::ops::Range;
 
 /// The way over an image `[H, W, C]` that the window of one output pixel takes.
@@ -59,8 +59,11 @@ impl Offsets {
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
+/// Sums that wait for what is done to them: of several tiles, since each call costs time too.
+const WAITING: usize = 2 * MAX_SUMS;
+
 #[repr(C, align(64))]
-struct Buffer<S>([S; MAX_SUMS]);
+struct Buffer<S>([S; WAITING]);
 
 /// Consecutive vectors of output channels that are summed together.
 struct Block<T: Element> {
@@ -78,6 +81,9 @@ pub struct Packed<T: Element> {
     lines: Vec<Line>,
     runs: usize,
     steps: usize,
+    /// What is multiplied by what, and how often for a pixel.
+    product: Product,
+    products: usize,
 }
 
 /// A tile of sums that are ready.
@@ -111,6 +117,9 @@ pub trait Choice: Element {
     fn micro_kernels(kernels: &'static Kernels, highest: u8) -> Hidden<Self>
     where
         Self: Sized;
+    /// What is multiplied by what.
+    #[doc(hidden)]
+    fn product(highest: u8) -> Product;
     /// The bytes of a weight, in the order of this CPU.
     #[doc(hidden)]
     fn bytes(weight: Self::Weight) -> impl AsRef<[u8]>;
@@ -126,6 +135,9 @@ impl Choice for f32 {
     fn micro_kernels(kernels: &'static Kernels, _: u8) -> Hidden<Self> {
         Hidden(kernels.float)
     }
+    fn product(_: u8) -> Product {
+        Product::Float
+    }
     fn bytes(weight: f32) -> impl AsRef<[u8]> {
         weight.to_ne_bytes()
     }
@@ -138,10 +150,28 @@ impl Choice for u8 {
     fn micro_kernels(kernels: &'static Kernels, highest: u8) -> Hidden<Self> {
         Hidden(if highest > 127 { kernels.wide } else { kernels.int })
     }
+    fn product(highest: u8) -> Product {
+        if highest > 127 { Product::Int8 } else { Product::Int7 }
+    }
     fn bytes(weight: i8) -> impl AsRef<[u8]> {
         weight.to_ne_bytes()
     }
     fn beginning(weights: impl Iterator<Item = i8>, offset: i32) -> impl AsRef<[u8]> {
+        weights.fold(0i32, |sum, w| sum.wrapping_add(i32::from(w) * offset)).to_ne_bytes()
+    }
+}
+
+impl Choice for i16 {
+    fn micro_kernels(kernels: &'static Kernels, _: u8) -> Hidden<Self> {
+        Hidden(kernels.tiles.unwrap_or(&portable::TILES))
+    }
+    fn product(_: u8) -> Product {
+        Product::Int16
+    }
+    fn bytes(weight: i16) -> impl AsRef<[u8]> {
+        weight.to_ne_bytes()
+    }
+    fn beginning(weights: impl Iterator<Item = i16>, offset: i32) -> impl AsRef<[u8]> {
         weights.fold(0i32, |sum, w| sum.wrapping_add(i32::from(w) * offset)).to_ne_bytes()
     }
 }
@@ -158,6 +188,7 @@ impl<T: Choice> Packed<T> {
     ) -> Self {
         let set = T::micro_kernels(kernels, highest).0;
         let Layout { neighbours, offset, .. } = set.layout;
+        let outputs = channels;
         let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
         for (channels, width, heights) in blocks_of(set, channels) {
             let first = channels.start;
@@ -176,17 +207,28 @@ impl<T: Choice> Packed<T> {
             }
             let lines = run.div_ceil(neighbours);
             for (row, line) in (0..runs).flat_map(|row| (0..lines).map(move |line| (row, line))) {
-                for j in 0..width * neighbours {
-                    let (vector, within) = (j / (set.lanes * neighbours), j % (set.lanes * neighbours));
-                    let (lane, i) = set.layout.place(within, set.lanes);
-                    let w = each(first + vector * set.lanes + lane, row, line * neighbours + i);
-                    bytes.extend_from_slice(T::bytes(w).as_ref());
+                for vector in (first..first + width).step_by(set.lanes) {
+                    set.layout.each(set.lanes, |lane, i| {
+                        let w = each(vector + lane, row, line * neighbours + i);
+                        bytes.extend_from_slice(T::bytes(w).as_ref());
+                    });
                 }
             }
             bytes.resize(bytes.len().next_multiple_of(64), 0);
         }
         let lines = bytes.as_chunks::<64>().0.iter().map(|chunk| Line(*chunk)).collect();
-        Self { blocks, lines, runs, steps: run.div_ceil(T::GROUP) }
+        let products = outputs * runs * run;
+        Self { blocks, lines, runs, steps: run.div_ceil(T::GROUP), product: T::product(highest), products }
+    }
+
+    /// What is multiplied by what.
+    pub fn product(&self) -> Product {
+        self.product
+    }
+
+    /// Products for a pixel, all its channels.
+    pub fn products(&self) -> usize {
+        self.products
     }
 
     /// Sums the products for all pixels, by where their windows begin; `each` takes them tile by tile.
@@ -195,13 +237,13 @@ impl<T: Choice> Packed<T> {
     /// If a window reaches over the end of `x`.
     pub fn run(&self, runs: &Runs, x: &[T], pixels: &[u32], mut each: impl FnMut(SumTile<'_, T::Sum>)) {
         let walk = self.walk(runs, x, pixels);
-        let mut sums = Buffer([T::Sum::default(); MAX_SUMS]);
+        let mut sums = Buffer([T::Sum::default(); WAITING]);
         let many = self.pixels_at_once();
         for (chunk, part) in pixels.chunks(many).enumerate() {
             for block in &self.blocks {
-                for_tiles(block.heights, part.len(), |range, kernel| {
+                for_tiles(block.heights, part.len(), WAITING / block.width, |range, height, kernel| {
                     let sums = &mut sums.0[..range.len() * block.width];
-                    self.sum(block, kernel, &walk, x, &part[range.clone()], sums);
+                    self.sum(block, (height, kernel), &walk, x, &part[range.clone()], sums);
                     each(SumTile {
                         pixels: chunk * many + range.start..chunk * many + range.end,
                         channels: block.channels.clone(),
@@ -239,9 +281,9 @@ impl<T: Choice> Packed<T> {
     pub fn run_block(&self, block: usize, runs: &Runs, x: &[T], pixels: &[u32], sums: &mut [T::Sum]) {
         let walk = self.walk(runs, x, pixels);
         let block = &self.blocks[block];
-        for_tiles(block.heights, pixels.len(), |range, kernel| {
+        for_tiles(block.heights, pixels.len(), pixels.len(), |range, height, kernel| {
             let part = &mut sums[range.start * block.width..range.end * block.width];
-            self.sum(block, kernel, &walk, x, &pixels[range], part);
+            self.sum(block, (height, kernel), &walk, x, &pixels[range], part);
         });
     }
 
@@ -256,22 +298,25 @@ impl<T: Choice> Packed<T> {
         Walk { advances: &runs.advances, steps: self.steps }
     }
 
-    /// Calls a micro-kernel of a block for as many pixels of `walk`'s as it takes.
+    /// Calls a micro-kernel of a block for each `height` pixels of `walk`'s.
     fn sum(
         &self,
         block: &Block<T>,
-        kernel: MicroKernel<T>,
+        (height, kernel): (usize, MicroKernel<T>),
         walk: &Walk<'_>,
         x: &[T],
         pixels: &[u32],
         sums: &mut [T::Sum],
     ) {
-        assert_eq!(sums.len(), pixels.len() * block.width);
+        assert!(sums.len() == pixels.len() * block.width && pixels.len().is_multiple_of(height));
         let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
-        // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel, and
-        // `for_tiles` gives each kernel its pixels; `new` packed the block's weights at its aligned place
-        // as the set's layout asks; `sums` holds pixels × width sums.
-        unsafe { kernel(x.as_ptr(), pixels.as_ptr(), walk, weights, sums.as_mut_ptr()) };
+        let tiles = pixels.chunks_exact(height).zip(sums.chunks_exact_mut(height * block.width));
+        for (pixels, sums) in tiles {
+            // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel, and
+            // `for_tiles` gives each kernel with its height; `new` packed the block's weights at its aligned
+            // place as the set's layout asks; `sums` holds height × width sums.
+            unsafe { kernel(x.as_ptr(), pixels.as_ptr(), walk, weights, sums.as_mut_ptr()) };
+        }
     }
 }
 
@@ -290,16 +335,20 @@ pub(super) fn blocks_of<T: Element>(
     })
 }
 
-/// Covers `pixels` with tiles of a block, the highest first.
+/// Covers `pixels` with tiles of a block, the highest first: up to `most` pixels at once, whose tiles are all of
+/// the height that is given.
 pub(super) fn for_tiles<T: Element>(
     heights: Heights<T>,
     pixels: usize,
-    mut each: impl FnMut(Range<usize>, MicroKernel<T>),
+    most: usize,
+    mut each: impl FnMut(Range<usize>, usize, MicroKernel<T>),
 ) {
     let mut done = 0;
-    for &(count, kernel) in heights {
-        while pixels - done >= count {
-            each(done..done + count, kernel);
+    for &(height, kernel) in heights {
+        let most = (most / height).max(1) * height;
+        while pixels - done >= height {
+            let count = ((pixels - done) / height * height).min(most);
+            each(done..done + count, height, kernel);
             done += count;
         }
     }

@@ -76,6 +76,27 @@ fn add_int(mut sums: [i32; LANES], x: [u8; 4], w: [[i8; LANES]; 4]) -> [i32; LAN
 }
 
 #[inline(always)]
+unsafe fn load_pairs(w: *const i16) -> [[i16; 2]; LANES] {
+    // SAFETY: a line of weights is inside.
+    unsafe { w.cast::<[[i16; 2]; LANES]>().read_unaligned() }
+}
+
+#[inline(always)]
+unsafe fn broadcast_pair(x: *const i16) -> [i16; 2] {
+    // SAFETY: a pair is inside.
+    unsafe { x.cast::<[i16; 2]>().read_unaligned() }
+}
+
+#[inline(always)]
+fn add_pairs(mut sums: [i32; LANES], x: [i16; 2], w: [[i16; 2]; LANES]) -> [i32; LANES] {
+    for i in 0..LANES {
+        let [a, b] = [0, 1].map(|j| i32::from(x[j]) * i32::from(w[i][j]));
+        sums[i] = sums[i].wrapping_add(a.wrapping_add(b));
+    }
+    sums
+}
+
+#[inline(always)]
 unsafe fn store_int(out: *mut i32, sums: [i32; LANES]) {
     // SAFETY: a vector of sums is inside.
     unsafe { *out.cast() = sums }
@@ -91,6 +112,28 @@ micro_kernel! {
     load load_int, broadcast broadcast_int, add add_int, store store_int
 }
 
+micro_kernel! {
+    tiles: i16, lanes LANES, sums [0i32; LANES], lines [[0i16; 2]; LANES],
+    load load_pairs, broadcast broadcast_pair, add add_pairs, store store_int
+}
+
+// Vectors of eight are two of the registers that most CPUs have.
+
+peak! {
+    FLOAT_PEAK: sums 6 of LANES, group 1, begin [0f32; LANES], x 1f32, w [1f32; LANES],
+    opaque std::hint::black_box, add add_float
+}
+
+peak! {
+    INT_PEAK: sums 6 of LANES, group 4, begin [0i32; LANES], x [1u8; 4], w [[1i8; LANES]; 4],
+    opaque std::hint::black_box, add add_int
+}
+
+peak! {
+    TILES_PEAK: sums 6 of LANES, group 2, begin [0i32; LANES], x [1i16; 2], w [[1i16; 2]; LANES],
+    opaque std::hint::black_box, add add_pairs
+}
+
 depthwise_kernel! {
     depthwise: lanes LANES, load load_float, splat splat, add add_each, max greater, min smaller,
     store store_float
@@ -99,11 +142,27 @@ depthwise_kernel! {
 static DEPTHWISE: DepthwiseKernels =
     DepthwiseKernels { lanes: LANES, heights: &[(4, depthwise::<4>), (1, depthwise::<1>)] };
 
-static FLOAT: MicroKernels<f32> =
-    MicroKernels { lanes: LANES, layout: Layout::EACH, widths: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]] };
+static FLOAT: MicroKernels<f32> = MicroKernels {
+    lanes: LANES,
+    layout: Layout::EACH,
+    widths: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]],
+    peak: &FLOAT_PEAK,
+};
 
-static INT: MicroKernels<u8> =
-    MicroKernels { lanes: LANES, layout: Layout::ACROSS, widths: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]] };
+static INT: MicroKernels<u8> = MicroKernels {
+    lanes: LANES,
+    layout: Layout::ACROSS,
+    widths: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]],
+    peak: &INT_PEAK,
+};
+
+/// What those of other sets are held to. They are no faster than the plain sums.
+pub(super) static TILES: MicroKernels<i16> = MicroKernels {
+    lanes: LANES,
+    layout: Layout::PAIRS,
+    widths: &[&[(4, tiles::<1, 4>), (1, tiles::<1, 1>)]],
+    peak: &TILES_PEAK,
+};
 
 /// They are there on every CPU.
 pub static KERNELS: Kernels = Kernels {
@@ -113,4 +172,5 @@ pub static KERNELS: Kernels = Kernels {
     depthwise: &DEPTHWISE,
     int: &INT,
     wide: &INT,
+    tiles: None,
 };

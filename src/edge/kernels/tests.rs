@@ -92,6 +92,30 @@ fn every_integer_kernel_gives_the_integers_that_are_summed_one_by_one() {
 }
 
 #[test]
+fn every_kernel_of_tiles_gives_sums_modulo_32_bits() {
+    for seed in 0..40 {
+        let mut rng = random::stream(seed, "kernels of tiles", 0, 0);
+        let case = Case { rows: 1, ..Case::of(&mut rng) };
+        let windows = case.windows(&mut rng);
+        // As great as transformed pixels and weights can be; every other case has nothing but these.
+        let mut number = |most: i16| match seed % 2 {
+            0 => most,
+            _ => (random::below(&mut rng, 2 * most as usize + 1) as i32 - i32::from(most)) as i16,
+        };
+        let x: Vec<i16> = (0..case.elements()).map(|_| number(1020)).collect();
+        let weights: Vec<i16> = (0..case.channels * case.run).map(|_| number(1152)).collect();
+        let mut truth = vec![0i32; case.pixels * case.channels];
+        case.each(&windows, |to, i, j| {
+            truth[to] = truth[to].wrapping_add(i32::from(x[i]) * i32::from(weights[j]));
+        });
+        for kernels in Kernels::all() {
+            let sums = case.sums(kernels, 0, &x, &windows, &weights);
+            assert_eq!(sums, truth, "{} kernels, seed {seed}", kernels.name);
+        }
+    }
+}
+
+#[test]
 fn every_float_kernel_agrees_with_float64_and_sums_integers_exactly() {
     for seed in 0..60 {
         let mut rng = random::stream(seed, "float kernels", 0, 0);
@@ -190,22 +214,41 @@ fn a_window_over_the_end_is_refused() {
     packed.run(&Runs::even(2, 10), &[0.0; 20], &[0, 7], |_| ());
 }
 
+/// Tiles of a map `[6, 6, 27]`, transformed and transformed back without a product between.
+fn transformed<T: Tiled>(kernels: &Kernels, x: &[T::Pixel]) -> (Vec<T>, Vec<T::Sum>)
+where
+    T::Sum: From<T>,
+{
+    let (side, channels, inside) = (6, 27, [[2, 2], [2, 1], [1, 2]]);
+    let origins = [[0, 0], [1, 2], [2, 1]].map(|[y, x]| ((y * side + x) * channels) as u32);
+    let mut spread = vec![T::default(); 16 * 3 * channels];
+    kernels.transform_inputs(x, side * channels, &origins, channels, &mut spread);
+    // From tile by tile to place by place.
+    let place =
+        |i: usize| (i % (3 * channels) / channels * 16 + i / (3 * channels)) * channels + i % channels;
+    let sums: Vec<T::Sum> = (0..spread.len()).map(|i| spread[place(i)].into()).collect();
+    let mut pixels = vec![T::Sum::default(); 8 * channels];
+    kernels.transform_outputs(&sums, 3 * channels, channels, &inside, 0..channels, &mut pixels, channels);
+    (spread, pixels)
+}
+
 #[test]
 fn the_transforms_of_tiles_give_the_same_bits_on_every_cpu() {
     let mut rng = random::stream(5, "tiles", 0, 0);
-    let (side, channels, inside) = (6, 27, [[2, 2], [2, 1], [1, 2]]);
-    let x: Vec<f32> = (0..side * side * channels).map(|_| random::between(&mut rng, -1.0, 1.0)).collect();
-    let origins = [[0, 0], [1, 2], [2, 1]].map(|[y, x]| ((y * side + x) * channels) as u32);
-    let transformed = |kernels: &Kernels| {
-        let (mut spread, mut pixels) = (vec![0.0; 16 * 3 * channels], vec![0.0; 8 * channels]);
-        kernels.transform_inputs(&x, side * channels, &origins, channels, &mut spread);
-        kernels.transform_outputs(&spread, channels, &inside, 0..channels, &mut pixels, channels);
-        (spread, pixels)
-    };
+    let floats: Vec<f32> = (0..6 * 6 * 27).map(|_| random::between(&mut rng, -1.0, 1.0)).collect();
+    let bytes: Vec<u8> = floats.iter().map(|x| (x * 127.0 + 128.0) as u8).collect();
     let all = Kernels::all();
-    let portable = transformed(all[all.len() - 1]);
-    assert!(portable.1.iter().all(|x| *x != 0.0), "every pixel is written");
+    let portable = all[all.len() - 1];
+    let (of_floats, of_bytes) = (transformed::<f32>(portable, &floats), transformed::<i16>(portable, &bytes));
+    assert!(of_floats.1.iter().all(|x| *x != 0.0), "every pixel is written");
     for kernels in all {
-        assert_eq!(transformed(kernels), portable, "{} kernels", kernels.name);
+        assert_eq!(transformed::<f32>(kernels, &floats), of_floats, "{} kernels", kernels.name);
+        assert_eq!(transformed::<i16>(kernels, &bytes), of_bytes, "{} kernels", kernels.name);
     }
+}
+
+#[test]
+#[should_panic(expected = "a tile reaches over the end")]
+fn a_tile_over_the_end_is_refused() {
+    Kernels::best().transform_inputs(&[0f32; 15], 4, &[0], 1, &mut [0f32; 16]);
 }

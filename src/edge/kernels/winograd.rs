@@ -3,89 +3,191 @@
 // Rows and columns are clearer by their numbers, and so are lanes.
 #![allow(clippy::needless_range_loop)]
 
-use super::epilogue::{piece, pieces};
+use super::epilogue::pieces;
+use super::{Choice, Element, Number};
 use std::ops::Range;
+
+/// Rows or columns of a tile of inputs, and of one of outputs.
+const SIDE: usize = 4;
+/// Places of a transformed tile.
+const PLACES: usize = SIDE * SIDE;
+
+/// A number that is added in the transforms. Integers wrap: only what comes out at the end must fit.
+pub trait Term: Number {
+    #[doc(hidden)]
+    fn plus(self, other: Self) -> Self;
+    #[doc(hidden)]
+    fn minus(self, other: Self) -> Self;
+}
+
+/// The sums of transformed tiles.
+pub trait Sum: Term {
+    /// The true output of sums whose weights were those of [`Tiled::weight`].
+    #[doc(hidden)]
+    fn finished(self) -> Self;
+}
+
+/// What tiles are transformed to, to be multiplied.
+pub trait Tiled: Choice + Term + Element<Sum: Sum> {
+    /// What maps hold.
+    type Pixel: Number + Into<Self>;
+    /// A transformed weight of which the fourfold is given: the least factor that makes integers of all.
+    fn weight(fourfold: f64) -> Self::Weight;
+}
+
+impl Tiled for f32 {
+    type Pixel = f32;
+    fn weight(fourfold: f64) -> f32 {
+        (fourfold * 0.25) as f32
+    }
+}
+
+impl Tiled for i16 {
+    type Pixel = u8;
+    /// The fourfold as it is.
+    fn weight(fourfold: f64) -> i16 {
+        fourfold as i16
+    }
+}
+
+impl Sum for f32 {
+    #[inline(always)]
+    fn finished(self) -> Self {
+        self
+    }
+}
+
+impl Sum for i32 {
+    /// A fourth, which leaves no rest.
+    #[inline(always)]
+    fn finished(self) -> Self {
+        self >> 2
+    }
+}
+
+impl Term for f32 {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self - other
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty)*) => {$(
+        impl Term for $integer {
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            #[inline(always)]
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
+            }
+        }
+    )*};
+}
+
+integers!(i16 i32);
 
 passes! {
     /// `Bᵀ d B` of 4×4 pixels `d` of a map, each tile beginning at one of `origins`: `to` is
-    /// `[16, tiles, channels]`.
-    pub fn transform_inputs[](
-        x: &[f32],
+    /// `[tiles, 16, channels]`.
+    pub fn transform_inputs[T: Tiled](
+        x: &[T::Pixel],
         row_stride: usize,
         origins: &[u32],
         channels: usize,
-        to: &mut [f32],
+        to: &mut [T],
     ) = inputs;
 
-    /// `Aᵀ m A` of sums `[16, tiles, width]`: of each tile the `inside` rows and columns, pixel after pixel,
-    /// into these `channels` of `to`, `[pixels, pitch]`.
-    pub fn transform_outputs[](
-        sums: &[f32],
+    /// `Aᵀ m A` of sums `[16, tiles, width]`, each place `plane` after the one before: of each tile the `inside`
+    /// rows and columns, pixel after pixel, into these `channels` of `to`, `[pixels, pitch]`.
+    pub fn transform_outputs[S: Sum](
+        sums: &[S],
+        plane: usize,
         width: usize,
         inside: &[[usize; 2]],
         channels: Range<usize>,
-        to: &mut [f32],
+        to: &mut [S],
         pitch: usize,
     ) = outputs;
 }
 
-/// `Bᵀ` of four vectors.
 #[inline(always)]
-fn input_side<const N: usize>([a, b, c, d]: [[f32; N]; 4]) -> [[f32; N]; 4] {
-    [minus(a, c), plus(b, c), minus(c, b), minus(b, d)]
-}
-
-/// `Aᵀ` of four vectors.
-#[inline(always)]
-fn output_side<const N: usize>([a, b, c, d]: [[f32; N]; 4]) -> [[f32; N]; 2] {
-    [plus(plus(a, b), c), minus(minus(b, c), d)]
-}
-
-#[inline(always)]
-fn plus<const N: usize>(mut a: [f32; N], b: [f32; N]) -> [f32; N] {
+fn plus<const N: usize, T: Term>(mut a: [T; N], b: [T; N]) -> [T; N] {
     for i in 0..N {
-        a[i] += b[i];
+        a[i] = a[i].plus(b[i]);
     }
     a
 }
 
 #[inline(always)]
-fn minus<const N: usize>(mut a: [f32; N], b: [f32; N]) -> [f32; N] {
+fn minus<const N: usize, T: Term>(mut a: [T; N], b: [T; N]) -> [T; N] {
     for i in 0..N {
-        a[i] -= b[i];
+        a[i] = a[i].minus(b[i]);
     }
     a
 }
 
-/// Row `i` of a matrix of four columns becomes column `i`.
+/// N elements from `at`, of another type.
+///
+/// # Safety
+/// They are inside.
 #[inline(always)]
-fn transposed<const N: usize, const R: usize>(rows: [[[f32; N]; 4]; R]) -> [[[f32; N]; R]; 4] {
-    let mut columns = [[[0.0; N]; R]; 4];
-    for r in 0..R {
-        for c in 0..4 {
-            columns[c][r] = rows[r][c];
-        }
+unsafe fn load<const N: usize, P: Number + Into<T>, T: Number>(at: *const P) -> [T; N] {
+    // SAFETY: as the caller promises; they need not be aligned.
+    let pixels = unsafe { at.cast::<[P; N]>().read_unaligned() };
+    let mut piece = [T::default(); N];
+    for i in 0..N {
+        piece[i] = pixels[i].into();
     }
-    columns
+    piece
 }
 
+/// N elements to `at`.
+///
+/// # Safety
+/// They are inside.
 #[inline(always)]
-fn inputs(x: &[f32], row_stride: usize, origins: &[u32], channels: usize, to: &mut [f32]) {
-    let plane = origins.len() * channels;
+unsafe fn store<const N: usize, T: Number>(at: *mut T, piece: [T; N]) {
+    // SAFETY: as the caller promises; they need not be aligned.
+    unsafe { at.cast::<[T; N]>().write_unaligned(piece) }
+}
+
+/// Row by row of the result, so that no more is held than registers hold; pixels that two rows need are
+/// loaded twice.
+#[inline(always)]
+fn inputs<T: Tiled>(x: &[T::Pixel], row_stride: usize, origins: &[u32], channels: usize, to: &mut [T]) {
+    let last = origins.iter().copied().max().unwrap_or(0) as usize;
+    assert!(last + (SIDE - 1) * row_stride + SIDE * channels <= x.len(), "a tile reaches over the end");
+    assert!(origins.len() * PLACES * channels <= to.len(), "too little memory for transformed tiles");
     for (tile, origin) in origins.iter().enumerate() {
+        let (x, to) = (&x[*origin as usize..], &mut to[tile * PLACES * channels..]);
+        let (x, to) = (x.as_ptr(), to.as_mut_ptr());
         pieces!(channels, |i, N| {
-            let at = |row: usize, column: usize| *origin as usize + row * row_stride + column * channels + i;
-            let mut columns = [[[0f32; N]; 4]; 4];
-            for column in 0..4 {
-                let mut down = [[0f32; N]; 4];
-                for row in 0..4 {
-                    down[row] = piece(x, at(row, column));
+            let pixel = |row: usize, column: usize| -> [T; N] {
+                // SAFETY: less than four rows and columns behind the origin, which was found to be inside.
+                unsafe { load(x.add(row * row_stride + column * channels + i)) }
+            };
+            for row in 0..SIDE {
+                let mut down = [[T::default(); N]; SIDE];
+                for column in 0..SIDE {
+                    down[column] = match row {
+                        0 => minus(pixel(0, column), pixel(2, column)),
+                        1 => plus(pixel(1, column), pixel(2, column)),
+                        2 => minus(pixel(2, column), pixel(1, column)),
+                        _ => minus(pixel(1, column), pixel(3, column)),
+                    };
                 }
-                columns[column] = input_side(down);
-            }
-            for (row, across) in transposed(columns).into_iter().enumerate() {
-                for (column, value) in input_side(across).into_iter().enumerate() {
-                    to[(row * 4 + column) * plane + tile * channels + i..][..N].copy_from_slice(&value);
+                let [a, b, c, d] = down;
+                let across = [minus(a, c), plus(b, c), minus(c, b), minus(b, d)];
+                for column in 0..SIDE {
+                    // SAFETY: one of the tile's places, of which there is memory, as asserted.
+                    unsafe { store(to.add((row * SIDE + column) * channels + i), across[column]) };
                 }
             }
         });
@@ -93,36 +195,50 @@ fn inputs(x: &[f32], row_stride: usize, origins: &[u32], channels: usize, to: &m
 }
 
 #[inline(always)]
-fn outputs(
-    sums: &[f32],
+fn outputs<S: Sum>(
+    sums: &[S],
+    plane: usize,
     width: usize,
     inside: &[[usize; 2]],
     channels: Range<usize>,
-    to: &mut [f32],
+    to: &mut [S],
     pitch: usize,
 ) {
-    let plane = inside.len() * width;
-    let mut begin = channels.start;
+    let pixels: usize = inside.iter().map(|[rows, columns]| rows * columns).sum();
+    let whole = inside.len() * width <= plane && channels.len() <= width;
+    assert!(whole && PLACES * plane <= sums.len(), "too few sums of transformed tiles");
+    assert!(
+        channels.end <= pitch && pixels * pitch <= to.len(),
+        "too little memory for the outputs of tiles"
+    );
+    let mut done = 0;
     for (tile, &[rows, columns]) in inside.iter().enumerate() {
         pieces!(channels.len(), |i, N| {
-            let at = |place: usize| place * plane + tile * width + i;
-            let mut sides = [[[0f32; N]; 4]; 2];
-            for column in 0..4 {
-                let mut down = [[0f32; N]; 4];
-                for row in 0..4 {
-                    down[row] = piece(sums, at(row * 4 + column));
-                }
-                let [upper, lower] = output_side(down);
-                (sides[0][column], sides[1][column]) = (upper, lower);
-            }
+            let sum = |row: usize, column: usize| -> [S; N] {
+                // SAFETY: a place of the tile's, which was found to be inside.
+                unsafe { load(sums.as_ptr().add((row * SIDE + column) * plane + tile * width + i)) }
+            };
             for row in 0..rows {
-                let across = output_side(sides[row]);
+                let mut down = [[S::default(); N]; SIDE];
+                for column in 0..SIDE {
+                    down[column] = match row {
+                        0 => plus(plus(sum(0, column), sum(1, column)), sum(2, column)),
+                        _ => minus(minus(sum(1, column), sum(2, column)), sum(3, column)),
+                    };
+                }
+                let [a, b, c, d] = down;
+                let across = [plus(plus(a, b), c), minus(minus(b, c), d)];
                 for column in 0..columns {
-                    let pixel = row * columns + column;
-                    to[begin + pixel * pitch + i..][..N].copy_from_slice(&across[column]);
+                    let mut finished = across[column];
+                    for value in &mut finished {
+                        *value = value.finished();
+                    }
+                    let at = (done + row * columns + column) * pitch + channels.start + i;
+                    // SAFETY: a pixel that was counted above, and channels within its pitch.
+                    unsafe { store(to.as_mut_ptr().add(at), finished) };
                 }
             }
         });
-        begin += rows * columns * pitch;
+        done += rows * columns;
     }
 }

@@ -18,7 +18,7 @@ mod written_out;
 
 use super::coverage::{Coverage, Refusal, Why, label};
 use super::draft::{ActionDraft, LoweredValue, MapDraft, Pooling, Stage, StepDraft};
-use super::kernels::Epilogue;
+use super::kernels::{Epilogue, Kernels};
 use super::reader::{Reader, sizes};
 use super::view::View;
 use crate::exactness::{Interval, Range, power_of_two};
@@ -33,6 +33,7 @@ type Lowered<T = LoweredValue> = Result<T, Why>;
 pub struct Lowering<'a> {
     pub maps: Vec<MapDraft>,
     pub drafts: Vec<StepDraft>,
+    kernels: &'static Kernels,
     reader: Reader<'a>,
     values: HashMap<&'a str, LoweredValue>,
     image: &'a str,
@@ -44,7 +45,12 @@ pub struct Lowering<'a> {
 
 impl<'a> Lowering<'a> {
     /// Lowers what can be of a graph whose input is `image: uint8 [N, C, H, W]`.
-    pub fn of(reader: Reader<'a>, image: &'a str, [channels, height, width]: [usize; 3]) -> Self {
+    pub fn of(
+        reader: Reader<'a>,
+        image: &'a str,
+        [channels, height, width]: [usize; 3],
+        kernels: &'static Kernels,
+    ) -> Self {
         let map = MapDraft {
             channels,
             size: [height, width],
@@ -61,6 +67,7 @@ impl<'a> Lowering<'a> {
             image,
             done: HashSet::new(),
             left: BTreeMap::new(),
+            kernels,
             reader,
         };
         let graph = lowering.reader.graph;

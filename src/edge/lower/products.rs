@@ -7,7 +7,7 @@ use crate::edge::draft::{
 };
 use crate::edge::kernels::Epilogue;
 use crate::edge::view::View;
-use crate::edge::winograd::Winograd;
+use crate::edge::winograd;
 use crate::exactness::{Integer, Interval, Range};
 use crate::onnx::NodeProto;
 use ndarray::{ArrayD, ArrayView4, Axis, Ix2, Ix4};
@@ -100,26 +100,24 @@ impl<'a> Lowering<'a> {
     ) -> LoweredValue {
         let range = self.range_of_sums(value, weights, bias, groups);
         let moved = range.as_ref().and_then(|_| self.moved_up(node, value, weights, bias, groups, &windows));
-        let (value, bias) = moved.unwrap_or_else(|| (value.clone(), bias.to_vec()));
+        // What is computed; the result is the same.
+        let (value, bias, sums) = moved.unwrap_or_else(|| (value.clone(), bias.to_vec(), range.clone()));
         let map = &self.maps[value.map];
         let inputs = map.channels;
         let small = map.bytes() && weights.iter().all(|w| Integer::I8.holds(*w));
-        let integer = small && range.as_ref().is_some_and(|r| r.sums_fit(Integer::I32));
+        let integer = small && sums.as_ref().is_some_and(|r| r.sums_fit(Integer::I32));
         let (outputs, _, kh, kw) = weights.dim();
         let dense = groups == 1 && windows.dilations == [1, 1];
+        let tiled = dense && winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size);
         let way = if groups > 1 && groups == inputs && outputs == inputs {
             Way::Channels
-        } else if dense
-            && range.is_none()
-            && Winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size)
-        {
-            // Another order of summation is only for products whose bits are not known.
+        } else if tiled && self.tiles_keep_the_sums(map, integer, sums.as_ref()) {
             Way::Tiles
         } else {
             Way::Products
         };
         let integers_to =
-            map.range.as_ref().filter(|_| integer && way == Way::Products).map(|x| x.high() as u8);
+            map.range.as_ref().filter(|_| integer && way != Way::Channels).map(|x| x.high() as u8);
         if way == Way::Tiles {
             // The last tiles of an odd side reach one pixel further.
             windows.pads[2] += windows.size[0] % 2;
@@ -154,8 +152,8 @@ impl<'a> Lowering<'a> {
         LoweredValue { open, ..self.push(draft, outputs, windows.size, range, view) }
     }
 
-    /// Integers of which some are below 0, moved up to where bytes hold them, and the bias that takes the move back;
-    /// none where it cannot be, or where no product of integers would come of it. Products of bytes are several times
+    /// Integers of which some are below 0, moved up to where bytes hold them, the bias that takes the move back, and the
+    /// range of the sums; none where it cannot be, or where no product of integers would come of it. Products of bytes are several times
     /// faster than those of float32, and the map is read once more for it.
     fn moved_up(
         &mut self,
@@ -165,7 +163,7 @@ impl<'a> Lowering<'a> {
         bias: &[f64],
         groups: usize,
         windows: &Geometry,
-    ) -> Option<(LoweredValue, Vec<f64>)> {
+    ) -> Option<(LoweredValue, Vec<f64>, Option<Range>)> {
         let MapDraft { channels, size, range, .. } = self.maps[value.map].clone();
         let range = range?;
         let up = -range.low();
@@ -190,7 +188,19 @@ impl<'a> Lowering<'a> {
             self.drafts.truncate(before.1);
             return None;
         }
-        Some((made, bias))
+        Some((made, bias, sums))
+    }
+
+    /// Whether tiles may stand for the plain sums: of floats whose bits are not known, where another order of
+    /// summation is as good; of integers, where the kernels are faster by them and none is too great.
+    fn tiles_keep_the_sums(&self, map: &MapDraft, integer: bool, sums: Option<&Range>) -> bool {
+        match (sums, &map.range) {
+            (None, _) => true,
+            (Some(sums), Some(inputs)) => {
+                integer && self.kernels.tiles_integers() && winograd::fits_integers(inputs, sums)
+            }
+            (Some(_), None) => false,
+        }
     }
 
     /// Where these exist for all outputs, no sum is ever rounded, so its order and its type do not matter.
