@@ -40,7 +40,10 @@ pub fn profile(tower: &Path, seed: u64, time: Duration) -> Result<Profile> {
     let (spec, model) = TowerSpec::read(tower)?;
     let how = &spec.preprocessing;
     let size = [how.channels(), how.size(), how.size()];
-    let kernels = edge::kernels()?;
+    let Some(kernels) = edge::kernels()? else {
+        let why = format!("is {}: nothing is lowered, and there is no profile", edge::NONE);
+        return Err(Error::invalid(edge::VARIABLE, why));
+    };
     let program = edge::program(&model, size, kernels).map_err(|left| {
         let first = left.first().map_or(String::new(), |refusal| format!(" ({refusal})"));
         let why = format!(

@@ -138,7 +138,7 @@ fn length(file: &Path) -> Result<u64> {
 fn machine() -> Result<MachineFacts> {
     let found = Machine::this();
     #[cfg(feature = "tract")]
-    let kernels = crate::edge::kernels()?.name;
+    let kernels = crate::edge::kernels()?.map_or(crate::edge::NONE, |kernels| kernels.name);
     #[cfg(not(feature = "tract"))]
     let kernels = "not built in";
     Ok(MachineFacts {

@@ -44,14 +44,16 @@ mod reader;
 mod run;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tract")]
 mod tract;
 mod view;
 mod winograd;
 
-pub use choice::{VARIABLE, kernels};
+pub use choice::{NONE, VARIABLE, kernels};
 pub use coverage::{Coverage, Refusal, Why};
 pub use program::Program;
 pub use run::Scratch;
+#[cfg(feature = "tract")]
 pub use tract::{LoweredOp, lower};
 
 use crate::onnx::{ModelProto, data_type};

@@ -13,9 +13,10 @@ mod protocol;
 mod result;
 mod score;
 
+pub use crate::recognise::prototypes;
 pub use linear::LinearClassifier;
 pub(crate) use nearest::between;
-pub use nearest::{episode_trials, nearest_truth, one_shot, prototypes, trials};
+pub use nearest::{episode_trials, nearest_truth, one_shot, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
 pub use protocol::evaluate;
 pub use result::{

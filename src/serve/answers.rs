@@ -1,7 +1,7 @@
 //! What clients are told, as JSON.
 
-use crate::eval::identification::Strangeness;
 use crate::gallery::{Answer, KnownClass};
+use crate::recognise::Strangeness;
 use crate::runtime::Runtime;
 use crate::tower::TowerKind;
 use serde::Serialize;

@@ -31,7 +31,20 @@ const MAX_TOP: usize = 1000;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "siamese", description = "Recognises pictures by a gallery of known examples."),
-    paths(health, figures, document, gallery, classify, classify_batch, verify, embed, enroll, remove),
+    paths(
+        health,
+        figures,
+        document,
+        gallery,
+        gallery_file,
+        tower_file,
+        classify,
+        classify_batch,
+        verify,
+        embed,
+        enroll,
+        remove
+    ),
     components(schemas(Fault))
 )]
 struct Described;
@@ -50,6 +63,8 @@ pub(super) fn addresses() -> Router<Shared> {
         .route("/metrics", get(figures))
         .route("/api/openapi.json", get(document))
         .route("/api/gallery", get(gallery))
+        .route("/api/gallery/file", get(gallery_file))
+        .route("/api/tower", get(tower_file))
         .route("/api/classify", post(classify))
         .route("/api/classify/batch", post(classify_batch))
         .route("/api/verify", post(verify))
@@ -109,6 +124,30 @@ async fn document(State(shared): State<Shared>) -> Response {
 #[utoipa::path(get, path = "/api/gallery", responses((status = 200, body = Told), Refusal))]
 async fn gallery(State(shared): State<Shared>) -> Reply<Told> {
     shared.work(|recogniser| Ok(recogniser.told()?)).await.map(Json)
+}
+
+/// The gallery's labels, embeddings and threshold as a safetensors file, for a client that recognises by itself.
+#[utoipa::path(
+    get,
+    path = "/api/gallery/file",
+    responses((status = 200, content(("application/octet-stream"))), Refusal)
+)]
+async fn gallery_file(State(shared): State<Shared>) -> Result<Response, Refusal> {
+    shared.work(|recogniser| recogniser.gallery_file()).await.map(bytes)
+}
+
+/// The tower's ONNX file, for a client that recognises by itself.
+#[utoipa::path(
+    get,
+    path = "/api/tower",
+    responses((status = 200, content(("application/octet-stream"))), Refusal)
+)]
+async fn tower_file(State(shared): State<Shared>) -> Result<Response, Refusal> {
+    shared.work(|recogniser| recogniser.tower_file()).await.map(bytes)
+}
+
+fn bytes(file: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response()
 }
 
 #[derive(Deserialize, IntoParams)]

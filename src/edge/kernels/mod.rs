@@ -44,6 +44,8 @@ mod avx512;
 mod i8mm;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 
 /// The sets of kernels beside the portable one, the fastest first: module, where it is compiled, level,
 /// and the CPU features that the level's passes are compiled for; no level where the target has all that
@@ -56,6 +58,7 @@ macro_rules! sets {
             { avx2 (target_arch = "x86_64") Avx2 "avx2,fma" }
             { i8mm (all(target_arch = "aarch64", target_endian = "little")) }
             { neon (all(target_arch = "aarch64", target_endian = "little")) }
+            { wasm (all(target_arch = "wasm32", target_feature = "simd128")) }
         }
     };
 }
@@ -115,6 +118,7 @@ impl Layout {
     /// Each weight by itself.
     const EACH: Self = Self { neighbours: 1, beside: 1, offset: 0 };
     /// Groups of four: `[lanes, 4]`.
+    #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "there are no products of four"))]
     const GROUPS: Self = Self { neighbours: 4, beside: 4, offset: 0 };
     /// Groups of four: `[4, lanes]`.
     const ACROSS: Self = Self { neighbours: 4, beside: 1, offset: 0 };
