@@ -21,6 +21,7 @@ mod learn;
 #[cfg(feature = "ort")]
 mod onnx_training;
 mod output;
+mod page;
 mod pictures;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -75,6 +75,12 @@ impl Served {
         (answer.status().as_u16(), kind, json)
     }
 
+    /// The bytes of a file that it has.
+    fn bytes(&self, path: &str) -> Vec<u8> {
+        let mut answer = ureq::get(format!("{}{path}", self.address)).call().unwrap();
+        answer.body_mut().with_config().limit(1 << 30).read_to_vec().unwrap()
+    }
+
     /// The JSON of a request that succeeds.
     pub fn json(&self, method: &str, path: &str, body: &[u8]) -> Value {
         let (status, kind, json) = self.ask(method, path, &[], body);
@@ -132,13 +138,39 @@ fn the_page_comes_with_all_that_it_names() {
     let served = Served::new(&bench, &[]);
     let (status, kind, page) = served.ask("GET", "/", &[], b"");
     assert_eq!((status, kind.as_str()), (200, "text/html; charset=utf-8"));
-    for (part, kind) in
-        [("page.js", "text/javascript; charset=utf-8"), ("page.css", "text/css; charset=utf-8")]
-    {
-        assert!(page.as_str().unwrap().contains(&format!("\"{part}\"")), "{part}");
+    let page = page.as_str().unwrap();
+    assert!(page.contains("\"page.js\"") && page.contains("\"page.css\""));
+    for (part, kind) in [
+        ("page.css", "text/css; charset=utf-8"),
+        ("page.js", "text/javascript; charset=utf-8"),
+        ("browser.js", "text/javascript; charset=utf-8"),
+        ("server.js", "text/javascript; charset=utf-8"),
+        ("siamese.js", "text/javascript; charset=utf-8"),
+    ] {
         let (status, found, _) = served.ask("GET", &format!("/{part}"), &[], b"");
-        assert_eq!((status, found.as_str()), (200, kind));
+        assert_eq!((status, found.as_str()), (200, kind), "{part}");
     }
+}
+
+#[test]
+fn a_page_can_have_all_that_it_needs_to_recognise_by_itself() {
+    let bench = Bench::enrolled();
+    let served = Served::new(&bench, &[]);
+    bench.json(&["page", "g", "-o", "page"]);
+    for (path, file) in [
+        ("/api/tower", "page/tower.onnx"),
+        ("/api/gallery/file", "page/gallery.safetensors"),
+        ("/siamese.wasm", "page/siamese.wasm"),
+    ] {
+        assert!(served.bytes(path) == std::fs::read(bench.at(file)).unwrap(), "{path}");
+    }
+    // What others enrol is in it.
+    bench.json(&["enroll", "g", "strange.png"]);
+    assert!(
+        served.bytes("/api/gallery/file") != std::fs::read(bench.at("page/gallery.safetensors")).unwrap()
+    );
+    std::fs::copy(bench.at("other.onnx"), bench.at("t.onnx")).unwrap();
+    served.refused(409, "has changed since the server was started", "GET", "/api/tower", b"");
 }
 
 #[test]

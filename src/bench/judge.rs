@@ -2,11 +2,11 @@
 //! of nothing but products do in the same time.
 
 use super::results::{Configuration, Executed, PeakRate, TowerFile};
-use crate::Result;
 use crate::edge::kernels::{Kernels, Loop, Product};
 use crate::edge::{self, Work};
 use crate::runtime::TRACT;
 use crate::tower::{TowerKind, TowerSpec};
+use crate::{Error, Result};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,8 +17,18 @@ const TIME: Duration = Duration::from_millis(20);
 /// The kernels of this name, else those that towers run on unless told otherwise.
 ///
 /// # Errors
-/// A name of kernels that this processor does not have.
+/// A name of kernels that this processor does not have, or of none, by which nothing is lowered.
 pub fn kernels(name: Option<&str>) -> Result<&'static Kernels> {
+    chosen(name)?.ok_or_else(|| {
+        let whose = if name.is_some() { "--kernels" } else { edge::VARIABLE };
+        Error::invalid(
+            whose,
+            format!("is {}: nothing is lowered, and there are no steps to time", edge::NONE),
+        )
+    })
+}
+
+fn chosen(name: Option<&str>) -> Result<Option<&'static Kernels>> {
     name.map_or_else(edge::kernels, |name| edge::named(OsStr::new(name), "--kernels"))
 }
 
@@ -79,7 +89,8 @@ impl Peaks {
 
 /// Judges the rows of a benchmark.
 pub struct Judge {
-    peaks: Peaks,
+    /// None where nothing is lowered.
+    peaks: Option<Peaks>,
     works: Vec<(TowerKind, Option<Work>)>,
 }
 
@@ -89,31 +100,31 @@ impl Judge {
     /// # Errors
     /// A tower that cannot be read, kernels that are not there.
     pub fn of(name: Option<&str>, towers: &[TowerFile]) -> Result<Self> {
-        let kernels = kernels(name)?;
+        let Some(kernels) = chosen(name)? else { return Ok(Self { peaks: None, works: Vec::new() }) };
         let works = towers.iter().map(|tower| Ok((tower.kind, work(&tower.file, kernels)?)));
-        Ok(Self { works: works.collect::<Result<_>>()?, peaks: Peaks::of(kernels) })
+        Ok(Self { works: works.collect::<Result<_>>()?, peaks: Some(Peaks::of(kernels)) })
     }
 
     /// The name of the kernels.
     pub fn kernels(&self) -> &'static str {
-        self.peaks.kernels.name
+        self.peaks.as_ref().map_or(edge::NONE, |peaks| peaks.kernels.name)
     }
 
     /// Measures the peaks again.
     pub fn again(&mut self) {
-        self.peaks.again();
+        self.peaks.iter_mut().for_each(Peaks::again);
     }
 
     /// For reports.
     pub fn peaks(&self) -> Vec<PeakRate> {
-        self.peaks.told()
+        self.peaks.as_ref().map(Peaks::told).unwrap_or_default()
     }
 
     /// Of a row whose fastest call took so long; none where other operators ran than a program's.
     pub fn executed(&self, what: &Configuration, fastest_us: f64) -> Option<Executed> {
         let (_, work) =
             self.works.iter().find(|(kind, _)| *kind == what.tower && what.runtime == TRACT.name)?;
-        self.peaks.judge(work.as_ref()?, what.batch as f64, fastest_us / 1e6, what.threads)
+        self.peaks.as_ref()?.judge(work.as_ref()?, what.batch as f64, fastest_us / 1e6, what.threads)
     }
 }
 

@@ -113,6 +113,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("index", &[("siamese index postgres://me@db.example/signs", "from some ten thousand examples on")]),
     ("classify", &[("siamese classify mine new/*.png", "the nearest class of each picture")]),
     ("serve", &[("siamese serve mine --edit", "then open http://127.0.0.1:8080")]),
+    (
+        "page",
+        &[("siamese page mine -o page", "recognises in the browser; then put the folder on any web server")],
+    ),
     ("verify", &[("siamese verify a.png b.png --gallery mine", "exit code 0: the same, 1: not")]),
     ("calibrate", &[("siamese calibrate mine", "from which distance on a picture is unknown")]),
     ("compare", &[("siamese compare omniglot-edge", "do ONNX Runtime and tract answer alike?")]),

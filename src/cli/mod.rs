@@ -25,6 +25,7 @@ mod migrate;
 #[cfg(feature = "ort")]
 mod model;
 mod output;
+mod page;
 #[cfg(feature = "ort")]
 mod processes;
 mod progress;
@@ -51,7 +52,8 @@ const ENVIRONMENT: &str = "\
 Environment:
   SIAMESE_DATA     The folder of data sets
   SIAMESE_CACHE    The folder of what is fetched once and kept
-  SIAMESE_KERNELS  The kernels that tract's towers run on instead of this processor's fastest (`doctor` lists them)";
+  SIAMESE_KERNELS  The kernels that tract's towers run on instead of this processor's fastest (`doctor` lists them);
+                   `none` leaves all to tract's own operators";
 
 /// Trains one-shot image recognisers on ONNX Runtime, runs them with tract on any CPU, and proves
 /// that both agree.
@@ -142,6 +144,8 @@ enum Verb {
     /// Recognise pictures by a gallery over HTTP, and on a page to draw on.
     #[cfg(feature = "serve")]
     Serve(serve::Arguments),
+    /// Write a page that recognises by a gallery in the browser: a folder for any web server.
+    Page(page::Arguments),
     /// Tell whether pictures show the same thing.
     Verify(verify::Arguments),
     /// Choose from where on a picture is unknown to a gallery, by leaving its classes out.
@@ -219,6 +223,7 @@ impl Cli {
             Verb::Classify(arguments) => classify::run(&self.context, arguments),
             #[cfg(feature = "serve")]
             Verb::Serve(arguments) => serve::run(&self.context, arguments),
+            Verb::Page(arguments) => page::run(&self.context, arguments),
             Verb::Verify(arguments) => verify::run(&self.context, arguments),
             Verb::Calibrate(arguments) => calibrate::run(&self.context, arguments),
             Verb::Compare(arguments) => compare::run(&self.context, arguments),

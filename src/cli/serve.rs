@@ -77,6 +77,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (shots, exact, editable) = (arguments.shots, arguments.exact, arguments.edit);
     let options = Options { shots, limit, exact, editable };
     let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;
+    let recogniser = recogniser.with_tower(arguments.tower.clone());
     let server = Server::bind(arguments.listen, recogniser, conduct)?;
     let stop = server.stop();
     on_interrupt(move || stop.stop())?;

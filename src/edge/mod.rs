@@ -45,6 +45,7 @@ mod reader;
 mod run;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tract")]
 mod tract;
 mod view;
 mod winograd;
@@ -52,10 +53,11 @@ mod winograd;
 mod winograd_tests;
 mod work;
 
-pub use choice::{VARIABLE, kernels, named};
+pub use choice::{NONE, VARIABLE, kernels, named};
 pub use coverage::{Coverage, Refusal, Why};
 pub use program::Program;
 pub use run::Scratch;
+#[cfg(feature = "tract")]
 pub use tract::{LoweredOp, lower};
 pub use work::Work;
 

@@ -14,9 +14,10 @@ mod result;
 mod score;
 mod vinyals;
 
+pub use crate::recognise::prototypes;
 pub use linear::LinearClassifier;
 pub(crate) use nearest::between;
-pub use nearest::{episode_trials, nearest_truth, one_shot, prototypes, trials};
+pub use nearest::{episode_trials, nearest_truth, one_shot, trials};
 pub use open_set::{OpenSet, OpenSetPoint, auroc};
 pub use protocol::{Towers, evaluate};
 pub use result::{

@@ -2,9 +2,10 @@
 
 use super::bootstrap::Unit;
 use super::score::{Score, Trial};
+use crate::recognise::prototypes;
 use crate::sample::EpisodeSampler;
 use crate::tower::{Distance, collapsed};
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 /// Distances of each query `[M, D]` to N prototypes `[N, D]`, told against the right place
@@ -51,18 +52,6 @@ pub(crate) fn between(distance: &Distance, a: ArrayView1<'_, f32>, b: ArrayView1
         (Some(a), Some(b)) => distance.between(a, b),
         _ => distance.between(&a.to_vec(), &b.to_vec()),
     }
-}
-
-/// The mean of each group of rows: `[groups, D]`, summed in order in f64.
-pub fn prototypes(embeddings: ArrayView2<'_, f32>, groups: &[Vec<usize>]) -> Array2<f32> {
-    let mut means = Array2::<f32>::zeros((groups.len(), embeddings.ncols()));
-    for (mut mean, group) in means.outer_iter_mut().zip(groups) {
-        for (j, value) in mean.iter_mut().enumerate() {
-            let sum: f64 = group.iter().map(|&i| f64::from(embeddings[(i, j)])).sum();
-            *value = (sum / group.len().max(1) as f64) as f32;
-        }
-    }
-    means
 }
 
 /// The trials of episodes `0 .. count`, episode by episode; [`Trial::query`] is the image's index
@@ -156,11 +145,5 @@ mod tests {
         let score = one_shot(noise.view(), &Unit::of(&data), &Distance::L2, &sampler, 2000);
         assert!(score.collapsed);
         assert!((score.accuracy - score.chance).abs() < 0.03, "{score:?}");
-    }
-
-    #[test]
-    fn prototypes_are_means() {
-        let known = array![[1.0, 2.0], [3.0, 6.0], [5.0, 5.0]];
-        assert_eq!(prototypes(known.view(), &[vec![0, 1], vec![2]]), array![[2.0, 4.0], [5.0, 5.0]]);
     }
 }

@@ -3,10 +3,10 @@
 //! An index may miss the nearest example. How often it does is measured when it is made, and told with every answer.
 
 use super::Gallery;
-use super::classify::Candidate;
 use super::store::{NearRow, Nearest, Width, rounding};
 use crate::eval::bootstrap::{Share, Unit, share};
 use crate::random::{below, stream};
+use crate::recognise::Candidate;
 use crate::search::Index;
 use crate::tower::Distance;
 use crate::{Error, Result};

@@ -17,8 +17,9 @@ mod store;
 pub(crate) mod tests;
 mod threshold;
 
+pub use crate::recognise::{Answer, Candidate, Loaded, Rule, Shots};
 pub use asking::Standing;
-pub use classify::{Answer, Candidate, Classifier, Known, Shots};
+pub use classify::{Classifier, Known};
 pub use facts::{AskedBy, Facts, Former};
 pub use indexed::{Indexed, Narrower, Remote, USUAL_RECALL};
 pub use kept::{MAX_PICTURE_BYTES, Picture, Shown};
@@ -27,7 +28,7 @@ pub use pictures::{
     Answered, Enrolling, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
 };
 pub use store::Location;
-pub use threshold::{Calibrated, Limit, PairThreshold, Rule, State, recalibrate};
+pub use threshold::{Calibrated, Limit, PairThreshold, State, recalibrate};
 
 use crate::runtime::Embedder;
 use crate::tower::{self, TowerSpec};
@@ -88,17 +89,6 @@ pub struct Gallery {
     facts: Facts,
     at: Location,
     version: i64,
-}
-
-/// All embeddings of a gallery, in memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
-    /// The labels, in the order of their first enrolment.
-    pub labels: Vec<String>,
-    /// `[N, D]`.
-    pub embeddings: Array2<f32>,
-    /// For each embedding its label's place.
-    pub classes: Vec<u32>,
 }
 
 /// Waits for changes of a gallery by others.
@@ -168,11 +158,11 @@ impl Gallery {
         &self.at
     }
 
-    /// Its tower by `load`: the file given, else the one that the gallery was made with.
+    /// The tower's file: the one given, else that which the gallery was made with.
     ///
     /// # Errors
-    /// Where that file is no longer there; a tower that is not the gallery's; those of `load`.
-    pub fn embedder(&self, given: Option<&Path>, load: impl FnOnce(&Path) -> Loading) -> Loading {
+    /// Where that is no longer there.
+    pub fn tower<'a>(&'a self, given: Option<&'a Path>) -> Result<&'a Path> {
         let made_with = &self.facts.tower_path;
         if given.is_none() && !tower::exists(made_with) {
             let why = format!(
@@ -182,7 +172,15 @@ impl Gallery {
             );
             return Err(Error::invalid(&self.at, why));
         }
-        let embedder = load(given.unwrap_or(made_with))?;
+        Ok(given.unwrap_or(made_with))
+    }
+
+    /// Its tower by `load`: the file given, else the one that the gallery was made with.
+    ///
+    /// # Errors
+    /// Where that file is no longer there; a tower that is not the gallery's; those of `load`.
+    pub fn embedder(&self, given: Option<&Path>, load: impl FnOnce(&Path) -> Loading) -> Loading {
+        let embedder = load(self.tower(given)?)?;
         self.check(embedder.spec())?;
         Ok(embedder)
     }

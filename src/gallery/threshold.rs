@@ -2,7 +2,8 @@
 //! is calibrated again.
 
 use super::{Facts, Gallery};
-use crate::eval::identification::{self, Identification, Point, Strangeness, identify, left_out};
+use crate::eval::identification::{self, Identification, Point, identify, left_out};
+use crate::recognise::{Rule, Strangeness};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -57,25 +58,9 @@ pub struct Calibrated {
     pub state: State,
 }
 
-/// What a query must be to be known.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Rule {
-    /// How strange a query is.
-    pub strangeness: Strangeness,
-    /// What is at most this strange is known.
-    pub threshold: f32,
-}
-
 impl From<&Identification> for Rule {
     fn from(found: &Identification) -> Self {
         Self { strangeness: found.strangeness, threshold: found.point.threshold }
-    }
-}
-
-impl Rule {
-    /// By the distance to the nearest class alone.
-    pub fn distance(threshold: f32) -> Self {
-        Self { strangeness: Strangeness::among(0), threshold }
     }
 }
 

@@ -3,8 +3,8 @@
 //! What is transparent shows the [`Backdrop`]; the square is laid over the picture as [`Fit`] says, and areas
 //! are averaged, each channel by itself.
 
-use super::decode::{Picture, Pixels};
 use super::ink::over;
+use super::picture::{Picture, Pixels};
 use super::window::{Padded, Window, average_areas};
 use ndarray::{Array3, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 
 use super::folder::is_foreign;
 use super::jpeg;
+use super::picture::{MAX_PIXELS, Picture, Pixels, check_size};
 use crate::{Error, Result};
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 use std::io::Cursor;
@@ -9,10 +10,6 @@ use std::path::Path;
 
 /// The longest picture file that is read, bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
-/// The most pixels that are decoded.
-pub const MAX_PIXELS: u64 = 64 << 20;
-/// The greatest width or height that is decoded, pixels.
-pub const MAX_SIDE: u32 = 32_768;
 /// The most memory that a decoder may take, bytes: eight for each allowed pixel.
 pub(super) const MAX_DECODER_BYTES: u64 = 8 * MAX_PIXELS;
 
@@ -24,28 +21,6 @@ pub fn is_picture_name(path: &Path) -> bool {
     let hidden = path.file_name().is_some_and(|n| is_foreign(&n.to_string_lossy()));
     let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     !hidden && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
-}
-
-/// A decoded picture, row by row.
-pub(super) struct Picture {
-    pub width: usize,
-    pub height: usize,
-    pub pixels: Pixels,
-}
-
-/// The samples of a [`Picture`], 8 bits each.
-pub(super) enum Pixels {
-    /// Opaque grey levels.
-    Gray(Vec<u8>),
-    /// Red, green, blue, opacity.
-    Rgba(Vec<[u8; 4]>),
-}
-
-impl Picture {
-    /// Opaque grey levels, row by row.
-    pub fn gray(width: usize, height: usize, levels: Vec<u8>) -> Self {
-        Self { width, height, pixels: Pixels::Gray(levels) }
-    }
 }
 
 /// Decodes a picture, upright as its EXIF tag says; `name` is for messages.
@@ -89,21 +64,6 @@ fn limits() -> Limits {
 fn declared_size(bytes: &[u8], format: ImageFormat) -> Option<(u32, u32)> {
     let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     (format == ImageFormat::Png && bytes.get(12..16)? == b"IHDR").then(|| Some((number(16)?, number(20)?)))?
-}
-
-pub(super) fn check_size(width: u32, height: u32, name: &str) -> Result<()> {
-    if width == 0 || height == 0 {
-        return Err(Error::invalid(name, format!("has {width}×{height} pixels, so none at all")));
-    }
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > MAX_PIXELS || width > MAX_SIDE || height > MAX_SIDE {
-        let why = format!(
-            "has {width}×{height} pixels; at most {} million and {MAX_SIDE} a side are decoded: make it smaller",
-            MAX_PIXELS >> 20
-        );
-        return Err(Error::invalid(name, why));
-    }
-    Ok(())
 }
 
 /// To 8 bits a sample: grey where the picture is opaque grey, else colour with alpha.

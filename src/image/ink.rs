@@ -7,7 +7,7 @@
 //! 4. The square is laid over the picture ([`Frame`]), and areas are averaged; what lies beside
 //!    the picture is paper.
 
-use super::decode::{Picture, Pixels};
+use super::picture::{Picture, Pixels};
 use super::window::{Padded, Window, average_areas};
 use super::{Frame, Polarity};
 use ndarray::{Array3, Axis};

@@ -5,14 +5,20 @@
 //! Colours are `uint8 [3, S, S]`, red first, as a screen shows them: for towers of our own made in integers
 //! as ink is, for foreign ones by the filter that they were trained with.
 //!
-//! Nothing here trusts its input: pixels and memory are limited before anything is decoded.
+//! Nothing here trusts its input: pixels and memory are limited before anything is decoded. In a browser the browser
+//! decodes.
 
 mod colour;
+#[cfg(not(target_family = "wasm"))]
 mod decode;
+#[cfg(not(target_family = "wasm"))]
 pub mod folder;
 mod ink;
+#[cfg(not(target_family = "wasm"))]
 mod jpeg;
+mod picture;
 mod rgb;
+#[cfg(not(target_family = "wasm"))]
 mod seen;
 pub mod shown;
 #[cfg(test)]
@@ -21,14 +27,20 @@ mod triage;
 mod window;
 
 pub use colour::{Backdrop, Colour, Fit};
-pub use decode::{EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, is_picture_name};
+#[cfg(not(target_family = "wasm"))]
+pub use decode::{EXTENSIONS, MAX_FILE_BYTES, is_picture_name};
+pub use picture::{MAX_PIXELS, MAX_SIDE};
+#[cfg(not(target_family = "wasm"))]
 pub use seen::{Seen, colours_lost, look};
 pub use triage::{Tally, Triage};
 
-use crate::{Error, Result, files};
-use decode::Picture;
+#[cfg(not(target_family = "wasm"))]
+use crate::files;
+use crate::{Error, Result};
 use ndarray::{Array3, ArrayView2};
+use picture::{Picture, Pixels, check_size};
 use serde::{Deserialize, Serialize};
+#[cfg(not(target_family = "wasm"))]
 use std::path::Path;
 
 /// The greatest side of a tower's input, pixels.
@@ -183,6 +195,7 @@ impl Preprocessing {
 /// Reads a picture file: `uint8 [C, S, S]`.
 ///
 /// The format is told from the content, not from the name. Errors name the file.
+#[cfg(not(target_family = "wasm"))]
 pub fn load(path: impl AsRef<Path>, how: &Preprocessing) -> Result<Array3<u8>> {
     let path = path.as_ref();
     decode(&read(path)?, &path.display().to_string(), how)
@@ -198,6 +211,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Decodes a picture (PNG, JPEG, GIF, BMP, WebP or TIFF; of an animation the first frame):
 /// `uint8 [C, S, S]`. `name` is for messages.
+#[cfg(not(target_family = "wasm"))]
 pub fn decode(bytes: &[u8], name: &str, how: &Preprocessing) -> Result<Array3<u8>> {
     how.validate(name)?;
     let picture = decode::picture(bytes, name)?;
@@ -205,6 +219,24 @@ pub fn decode(bytes: &[u8], name: &str, how: &Preprocessing) -> Result<Array3<u8
         seen::tell_of_colours(&picture);
     }
     Ok(pixels(&picture, how))
+}
+
+/// From pixels as a browser's canvas has them, row by row, each red, green, blue, opacity: `uint8 [C, S, S]`. The
+/// same as of a file that holds these pixels.
+///
+/// # Errors
+/// Sizes that are not decoded from files either; another number of bytes than the size needs.
+pub fn from_rgba(width: u32, height: u32, rgba: &[u8], how: &Preprocessing) -> Result<Array3<u8>> {
+    const AT: &str = "the picture";
+    how.validate("the preprocessing")?;
+    check_size(width, height, AT)?;
+    let (width, height) = (width as usize, height as usize);
+    let (pixels, rest) = rgba.as_chunks();
+    if pixels.len() != width * height || !rest.is_empty() {
+        let why = format!("has {} bytes; {width}×{height} pixels of 4 bytes are told of", rgba.len());
+        return Err(Error::invalid(AT, why));
+    }
+    Ok(self::pixels(&Picture { width, height, pixels: Pixels::Rgba(pixels.to_vec()) }, how))
 }
 
 /// From grey levels `[H, W]` as a screen shows them (0 black, 255 white): `uint8 [C, S, S]`.

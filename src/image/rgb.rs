@@ -1,7 +1,7 @@
 //! A picture → colours `[3, S, S]` for foreign towers.
 
 use super::Filter;
-use super::decode::{Picture, Pixels};
+use super::picture::{Picture, Pixels};
 use ::image::imageops::{self, FilterType};
 use ::image::{ImageBuffer, Rgb, RgbImage};
 use ndarray::Array3;

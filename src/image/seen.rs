@@ -1,6 +1,7 @@
 //! What a picture is like before it becomes a tower's input.
 
-use super::decode::{self, Picture, Pixels};
+use super::decode;
+use super::picture::{Picture, Pixels};
 use crate::Result;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};

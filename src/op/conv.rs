@@ -11,14 +11,14 @@ use ndarray::{Array2, Array4, ArrayD, ArrayView3, ArrayView4, ArrayViewMut3, Axi
 
 /// Convolution of `x: [N, C, …]` with `w: [F, C/groups, …]` and a bias `[F]`.
 pub(super) fn conv<T: Real>() -> Meaning<T> {
-    Meaning::one(conv_shape, convolve)
+    Meaning::of_pictures(conv_shape, convolve)
         .typed(Typing::Alike)
         .products(|call, out| Ok(&product(out) * &of_filter(call)?))
 }
 
 /// The transposed convolution of `x: [N, F, …]` with `w: [F, C/groups, …]` and a bias `[C]`.
 pub(super) fn conv_transpose<T: Real>() -> Meaning<T> {
-    Meaning::one(transposed_shape, convolve_transposed)
+    Meaning::of_pictures(transposed_shape, convolve_transposed)
         .typed(Typing::Alike)
         .products(|call, _| Ok(&product(call.shape(0)?) * &of_filter(call)?))
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// The sum over the letters that the result lacks of the products of the inputs' elements.
 pub(super) fn einsum<T: Real>() -> Meaning<T> {
-    Meaning::one(shape, sum).typed(Typing::Alike).products(|call, out| {
+    Meaning::of_pictures(shape, sum).typed(Typing::Alike).products(|call, out| {
         let equation = Equation::of(call)?;
         let sizes = sizes(call, &equation)?;
         let all = sizes.iter().filter(|(letter, _)| !equation.result.contains(letter));

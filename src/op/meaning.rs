@@ -74,6 +74,19 @@ impl<T: Real> Meaning<T> {
         }
     }
 
+    /// As [`Meaning::one`], of what is done to pictures, and by which no file makes its constants: the WebAssembly
+    /// module, which must be small, leaves the computing to kernels.
+    pub(super) fn of_pictures(
+        shape: fn(&Call<Type>) -> Outcome<Vec<Shape>>,
+        evaluate: fn(&Call<ArrayD<T>>, &[usize]) -> Outcome<ArrayD<T>>,
+    ) -> Self {
+        if cfg!(target_family = "wasm") {
+            Self::one(shape, |call, _| Err(call.fail("is not evaluated in a browser")))
+        } else {
+            Self::one(shape, evaluate)
+        }
+    }
+
     /// Element by element, of any number of operands of one type.
     pub(super) fn elementwise(evaluate: fn(&Call<ArrayD<T>>, &[usize]) -> Outcome<ArrayD<T>>) -> Self {
         Self { typing: Typing::Alike, ..Self::one(|call| Ok(vec![call.broadcast()?]), evaluate) }

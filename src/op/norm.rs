@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayD, ArrayViewMut1, Axis};
 
 /// `scale·(x − mean)/√(var + ε) + shift`, channel by channel, with given statistics.
 pub(super) fn batch_normalization<T: Real>() -> Meaning<T> {
-    Meaning::one(batch_shapes, |call, _| {
+    Meaning::of_pictures(batch_shapes, |call, _| {
         if call.node.flag("training_mode") {
             return Err(call.fail("is in training mode, which is not evaluated here"));
         }
@@ -31,7 +31,7 @@ pub(super) fn instance_normalization<T: Real>() -> Meaning<T> {
         per_channel(call, x, 1..3)?;
         Ok(vec![x.to_vec()])
     };
-    Meaning::one(shape, |call, out| {
+    Meaning::of_pictures(shape, |call, out| {
         let (scale, shift, epsilon) = (call.input(1)?, call.input(2)?, call.float("epsilon", 1e-5));
         let mut y = lines(call, out, 2)?;
         for (i, mut row) in y.outer_iter_mut().enumerate() {
@@ -52,7 +52,7 @@ pub(super) fn layer_normalization<T: Real>() -> Meaning<T> {
         statistics[axis..].fill(Dim::Known(1.0));
         Ok(vec![x.to_vec(), statistics.clone(), statistics])
     };
-    Meaning::one(shape, |call, out| {
+    Meaning::of_pictures(shape, |call, out| {
         let (axis, epsilon) = (call.axis_or(-1, out.len())?, call.float("epsilon", 1e-5));
         let mut y = lines(call, out, axis)?;
         y.outer_iter_mut().for_each(|mut row| standardise(&mut row, epsilon));
@@ -79,7 +79,7 @@ pub(super) fn group_normalization<T: Real>() -> Meaning<T> {
             _ => Ok(vec![x.to_vec()]),
         }
     };
-    Meaning::one(shape, |call, out| {
+    Meaning::of_pictures(shape, |call, out| {
         let (scale, shift, epsilon) = (call.input(1)?, call.input(2)?, call.float("epsilon", 1e-5));
         let (groups, channels) = (call.node.int_or("num_groups", 1) as usize, out[1]);
         let numbers = if call.opset < 21 { groups } else { channels };
@@ -107,7 +107,7 @@ pub(super) fn lrn<T: Real>() -> Meaning<T> {
         per_channel(call, x, 0..0)?;
         Ok(vec![x.to_vec()])
     };
-    Meaning::one(shape, |call, _| {
+    Meaning::of_pictures(shape, |call, _| {
         let x = call.input(0)?;
         let size = call.node.int_or("size", 1).clamp(1, i64::from(i32::MAX)) as usize;
         let (alpha, beta) = (call.float("alpha", 1e-4), call.float("beta", 0.75));
@@ -126,7 +126,7 @@ pub(super) fn lrn<T: Real>() -> Meaning<T> {
 
 /// Divided by the length (or the sum of magnitudes) along an axis.
 pub(super) fn lp_normalization<T: Real>() -> Meaning<T> {
-    Meaning::one(like_first::<1>, |call, _| {
+    Meaning::of_pictures(like_first::<1>, |call, _| {
         let mut y = call.input(0)?.clone();
         let axis = Axis(call.axis_or(-1, y.ndim())?);
         let manhattan = call.node.int_or("p", 2) == 1;
@@ -143,12 +143,12 @@ pub(super) fn lp_normalization<T: Real>() -> Meaning<T> {
 
 /// `eˣ / Σ eˣ` along an axis.
 pub(super) fn softmax<T: Real>() -> Meaning<T> {
-    Meaning::one(along_axis, |call, out| Ok(log_probabilities(call, out)?.mapv(T::exp)))
+    Meaning::of_pictures(along_axis, |call, out| Ok(log_probabilities(call, out)?.mapv(T::exp)))
 }
 
 /// `x − ln Σ eˣ` along an axis.
 pub(super) fn log_softmax<T: Real>() -> Meaning<T> {
-    Meaning::one(along_axis, log_probabilities)
+    Meaning::of_pictures(along_axis, log_probabilities)
 }
 
 fn along_axis(call: &Call<Type>) -> Outcome<Vec<Shape>> {

@@ -16,7 +16,7 @@ pub(super) fn max_pool<T: Real>() -> Meaning<T> {
         0 => call.given(0)?.dtype,
         _ => Some(DType::I64),
     };
-    Meaning::one(
+    Meaning::of_pictures(
         |call| pooled(call).map(|shape| vec![shape; 2]),
         |call, out| {
             let greater = |a: T, b: T| if b > a || b.is_nan() { b } else { a };
@@ -28,7 +28,7 @@ pub(super) fn max_pool<T: Real>() -> Meaning<T> {
 
 /// The mean of each window; whether zeros beside the image count is told by the node.
 pub(super) fn average_pool<T: Real>() -> Meaning<T> {
-    Meaning::one(
+    Meaning::of_pictures(
         |call| pooled(call).map(|shape| vec![shape]),
         |call, out| {
             let (mut y, slides, sides) = over_windows(call, out, T::zero(), |a, b| a + b)?;
@@ -47,7 +47,7 @@ pub(super) fn average_pool<T: Real>() -> Meaning<T> {
 
 /// The mean of each channel.
 pub(super) fn global_average_pool<T: Real>() -> Meaning<T> {
-    Meaning::one(whole, |call, out| {
+    Meaning::of_pictures(whole, |call, out| {
         let x = call.input(0)?;
         reduce::rows(call, x, &space(x.ndim()), out, |row| row.sum() / T::of(row.len() as f64))
     })
@@ -55,7 +55,7 @@ pub(super) fn global_average_pool<T: Real>() -> Meaning<T> {
 
 /// The greatest number of each channel.
 pub(super) fn global_max_pool<T: Real>() -> Meaning<T> {
-    Meaning::one(whole, |call, out| {
+    Meaning::of_pictures(whole, |call, out| {
         let x = call.input(0)?;
         reduce::rows(call, x, &space(x.ndim()), out, |row| row.fold(T::neg_infinity(), |a, b| a.max(*b)))
     })

@@ -11,7 +11,7 @@ use ndarray::{Array1, ArrayD, Axis, arr1};
 /// The input sampled at other places, axis after axis: the nearest number, or a weighted mean of the 2 or
 /// 4 around.
 pub(super) fn resize<T: Real>() -> Meaning<T> {
-    Meaning::one(resized, sample).settings(&[1, 2, 3])
+    Meaning::of_pictures(resized, sample).settings(&[1, 2, 3])
 }
 
 /// Where the scales stand among the inputs: since opset 11 a region of interest comes before.

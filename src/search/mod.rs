@@ -4,12 +4,13 @@
 //! distance from below; only rows that may enter a query's list are measured by
 //! [`Distance::between`]. So the answers, ties included, are those of a plain loop over all rows.
 
+mod cores;
 mod kernel;
 
 use crate::tower::Distance;
+use cores::{count, shared};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, s};
-use rayon::prelude::*;
 
 /// Rows of a block: 512 of 128 numbers are 256 KiB, which a core's own cache holds.
 const ROWS: usize = 512;
@@ -55,7 +56,7 @@ impl Index {
     pub fn new(rows: Array2<f32>, groups: Vec<u32>, distance: Distance) -> Self {
         assert_eq!(rows.nrows(), groups.len(), "each row has one group");
         let rows = rows.as_standard_layout().into_owned();
-        let squares: Vec<f32> = rows.outer_iter().into_par_iter().map(|row| row.dot(&row)).collect();
+        let squares = shared(rows.nrows(), |i| rows.row(i).dot(&rows.row(i)));
         let reach = squares.iter().fold(0.0_f32, |most, &s| most.max(s)).sqrt();
         let terms = match distance {
             Distance::L2 => squares,
@@ -83,12 +84,11 @@ impl Index {
     pub fn search(&self, queries: ArrayView2<'_, f32>, top: usize) -> Vec<Vec<Hit>> {
         assert_eq!(queries.ncols(), self.rows.ncols(), "queries and rows have one dimension");
         let queries = queries.as_standard_layout();
-        let parts = rayon::current_num_threads() * 4;
-        let each = self.len().div_ceil(parts).max(ROWS);
-        (0..self.len().div_ceil(each))
-            .into_par_iter()
-            .map(|part| self.scan(queries.view(), top, part * each..((part + 1) * each).min(self.len())))
-            .reduce(|| vec![Vec::new(); queries.nrows()], |a, b| merge(a, b, top))
+        let each = self.len().div_ceil(count() * 4).max(ROWS);
+        let parts = shared(self.len().div_ceil(each), |part| {
+            self.scan(queries.view(), top, part * each..((part + 1) * each).min(self.len()))
+        });
+        parts.into_iter().reduce(|a, b| merge(a, b, top)).unwrap_or_else(|| vec![Vec::new(); queries.nrows()])
     }
 
     /// The search over a range of rows, on one core.

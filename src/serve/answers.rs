@@ -1,9 +1,9 @@
 //! What clients are told, as JSON.
 
 use crate::Result;
-use crate::eval::identification::Strangeness;
 use crate::gallery::{Answer, KnownClass, Picture, Shown};
 use crate::image::{self, Backdrop, Fit, Preprocessing};
+use crate::recognise::Strangeness;
 use crate::report::picture;
 use crate::runtime::Runtime;
 use crate::tower::TowerKind;

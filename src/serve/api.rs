@@ -34,6 +34,8 @@ pub const MAX_BODY_BYTES: usize = 32 << 20;
         figures,
         document,
         gallery,
+        gallery_file,
+        tower_file,
         classify,
         classify_batch,
         verify,
@@ -60,6 +62,8 @@ pub(super) fn addresses() -> Router<Shared> {
         .route("/metrics", get(figures))
         .route("/api/openapi.json", get(document))
         .route("/api/gallery", get(gallery))
+        .route("/api/gallery/file", get(gallery_file))
+        .route("/api/tower", get(tower_file))
         .route("/api/classify", post(classify))
         .route("/api/classify/batch", post(classify_batch))
         .route("/api/verify", post(verify))
@@ -107,6 +111,30 @@ async fn document(State(shared): State<Shared>) -> Response {
 #[utoipa::path(get, path = "/api/gallery", responses((status = 200, body = Told), Refusal))]
 async fn gallery(State(shared): State<Shared>) -> Reply<Told> {
     shared.work(|recogniser| Ok(recogniser.told()?)).await.map(Json)
+}
+
+/// The gallery's labels, embeddings and threshold as a safetensors file, for a client that recognises by itself.
+#[utoipa::path(
+    get,
+    path = "/api/gallery/file",
+    responses((status = 200, content(("application/octet-stream"))), Refusal)
+)]
+async fn gallery_file(State(shared): State<Shared>) -> Result<Response, Refusal> {
+    shared.work(|recogniser| recogniser.gallery_file()).await.map(bytes)
+}
+
+/// The tower's ONNX file, for a client that recognises by itself.
+#[utoipa::path(
+    get,
+    path = "/api/tower",
+    responses((status = 200, content(("application/octet-stream"))), Refusal)
+)]
+async fn tower_file(State(shared): State<Shared>) -> Result<Response, Refusal> {
+    shared.work(|recogniser| recogniser.tower_file()).await.map(bytes)
+}
+
+fn bytes(file: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response()
 }
 
 /// Which class a picture is of, with the nearest ones.

@@ -7,6 +7,7 @@
 //! | `GET /metrics` | requests, times, answers and levels, as Prometheus reads them |
 //! | `GET /api/openapi.json` | what follows, described |
 //! | `GET /api/gallery` | what the gallery holds, its tower, the threshold |
+//! | `GET /api/gallery/file`, `GET /api/tower` | gallery and tower, for a page that recognises in the browser |
 //! | `POST /api/classify?top=5&ink=false&threshold=auto` | the nearest classes of the picture in the body |
 //! | `POST /api/classify/batch?top=5&threshold=auto` | those of several pictures |
 //! | `POST /api/verify?threshold=T` | whether two pictures show the same |

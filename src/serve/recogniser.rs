@@ -9,8 +9,9 @@ use crate::gallery::{
 use crate::report::picture;
 use crate::runtime::{Embedder, Runtime};
 use crate::tower::TowerSpec;
-use crate::{Error, Result, embed, image};
+use crate::{Error, Result, embed, image, page, tower};
 use ndarray::{Array2, Array3, ArrayView3, Axis, stack};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -46,6 +47,8 @@ pub struct Recogniser {
     spec: TowerSpec,
     runtime: &'static Runtime,
     options: Options,
+    /// The tower's file, where it is another than the gallery names.
+    tower: Option<PathBuf>,
     shelf: Mutex<Shelf>,
 }
 
@@ -105,12 +108,18 @@ impl Recogniser {
         let spec = embedder.spec().clone();
         gallery.standing(&spec)?;
         let shelf = Mutex::new(Shelf { gallery, classifier: None, stale: false, size: None });
-        let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, shelf };
+        let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, tower: None, shelf };
         // An empty gallery may be filled later; what else is wrong shows now.
         if !recogniser.shelf().gallery.classes()?.is_empty() {
             recogniser.classifier(options.limit)?;
         }
         Ok(recogniser)
+    }
+
+    /// With the tower's file, where it is another than the gallery names.
+    #[must_use]
+    pub fn with_tower(self, tower: Option<PathBuf>) -> Self {
+        Self { tower, ..self }
     }
 
     /// Whether requests may enrol and remove.
@@ -236,6 +245,33 @@ impl Recogniser {
     /// Where it is no picture.
     pub fn embed(&self, picture: &[u8]) -> Result<Vec<f32>, RequestError> {
         Ok(self.embed_inks(&[self.decode(picture)?.view()])?.into_raw_vec_and_offset().0)
+    }
+
+    /// The tower's file, for clients that recognise by themselves.
+    ///
+    /// # Errors
+    /// Where it is no longer there, or has changed.
+    pub fn tower_file(&self) -> Result<Vec<u8>, RequestError> {
+        let path = self.tower.clone().unwrap_or_else(|| self.shelf().gallery.facts().tower_path.clone());
+        let bytes = tower::read_bytes(&path)?;
+        if tower::sha256(&bytes) == self.spec.sha256 {
+            return Ok(bytes);
+        }
+        let why = "has changed since the server was started; start it again";
+        Err(RequestError::NotYet(Error::invalid(format!("the tower {}", self.spec.name), why)))
+    }
+
+    /// The gallery as one file, for clients that recognise by themselves.
+    ///
+    /// # Errors
+    /// Where it is another tower's by now, or too large for that.
+    pub fn gallery_file(&self) -> Result<Vec<u8>, RequestError> {
+        let mut shelf = self.shelf();
+        shelf.refresh()?;
+        let (gallery, Options { shots, limit, .. }) = (&shelf.gallery, self.options);
+        gallery.check(&self.spec).map_err(RequestError::NotYet)?;
+        page::check_size(gallery, &self.spec).map_err(RequestError::NotYet)?;
+        Ok(page::exported(gallery, &self.spec, page::Options { shots, limit })?)
     }
 
     /// Enrols the picture in these bytes, which are kept where the gallery keeps pictures.

@@ -7,7 +7,7 @@ use super::log::{self, Log};
 use super::metrics::{Levels, Metrics};
 use super::recogniser::{Recogniser, RequestError};
 use super::refusal::Refusal;
-use crate::Error;
+use crate::{Error, page};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 /// What browsers may load for an answer of this server: nothing from elsewhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// How a server answers.
@@ -72,14 +72,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
 
 /// All addresses: the API, and the page.
 pub(super) fn routes(shared: Shared) -> Router {
-    let page = |kind: &'static str, text: &'static str| {
-        get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
+    let page = async || ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page::PAGE);
+    let beside = |router: Router<Shared>, &file: &page::File| {
+        router.route(&format!("/{}", file.name), get(async move || sent(file)))
     };
-    let style = concat!(include_str!("../report/page.css"), include_str!("page.css"));
-    api::addresses()
-        .route("/", page("text/html; charset=utf-8", include_str!("page.html")))
-        .route("/page.js", page("text/javascript; charset=utf-8", include_str!("page.js")))
-        .route("/page.css", page("text/css; charset=utf-8", style))
+    page::FILES
+        .iter()
+        .fold(api::addresses(), beside)
+        .route("/", get(page))
         .fallback(async || Refusal(StatusCode::NOT_FOUND, "there is nothing here; the page is at /".into()))
         .method_not_allowed_fallback(async || {
             Refusal(StatusCode::METHOD_NOT_ALLOWED, "this address takes another method".into())
@@ -89,6 +89,15 @@ pub(super) fn routes(shared: Shared) -> Router {
         .layer(from_fn_with_state(shared.clone(), admitted))
         .layer(from_fn_with_state(shared.clone(), observed))
         .with_state(shared)
+}
+
+/// A file of the page.
+fn sent(page::File { kind, bytes, gzipped, .. }: page::File) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, kind)], bytes).into_response();
+    if gzipped {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
 /// Counts and tells of a request, and says to browsers what they may do with the answer.

@@ -96,6 +96,7 @@ pub(crate) fn tensor(value: &ValueInfoProto) -> Result<(i32, Vec<Dim>)> {
 }
 
 /// Whether the file tells a shape of a value at all; `[]` is one, that of a single number.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) fn has_shape(value: &ValueInfoProto) -> bool {
     let tensor = value.r#type.as_ref().and_then(|t| t.value.as_ref());
     matches!(tensor, Some(type_proto::Value::Tensor(tensor)) if tensor.shape.is_some())

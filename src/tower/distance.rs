@@ -5,7 +5,9 @@
 //! and a root or a quotient of them is rounded once, as IEEE 754 says.
 
 use crate::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
 use ndarray::{Array2, ArrayView2, Axis};
+#[cfg(not(target_family = "wasm"))]
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,7 @@ impl Distance {
     ///
     /// # Errors
     /// Rows of different lengths.
+    #[cfg(not(target_family = "wasm"))]
     pub fn block(&self, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
         self.fits(a.ncols())?;
         if a.ncols() != b.ncols() {

@@ -9,6 +9,9 @@ mod diagnosis;
 mod distance;
 mod metadata;
 mod proof;
+#[cfg(not(target_family = "wasm"))]
+mod provenance;
+#[cfg(not(target_family = "wasm"))]
 mod shipped;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -16,8 +19,11 @@ mod weights;
 
 pub use diagnosis::{Finding, Trouble, collapsed, diagnose};
 pub use distance::Distance;
-pub use metadata::{Accuracy, FORMAT, Provenance};
+pub use metadata::FORMAT;
 pub use proof::{LayerBound, prove};
+#[cfg(not(target_family = "wasm"))]
+pub use provenance::{Accuracy, Provenance};
+#[cfg(not(target_family = "wasm"))]
 pub use shipped::{
     DEFAULT, DEFAULT_IN_COLOUR, SHIPPED, Shipped, at_hand, exact_sibling, exists, is_named, kept, read_bytes,
 };
@@ -29,6 +35,7 @@ use crate::{Error, Result};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+#[cfg(not(target_family = "wasm"))]
 use std::path::Path;
 
 /// Name of every tower's input, `uint8 [N, C, S, S]`.
@@ -94,6 +101,7 @@ impl TowerSpec {
     /// A file that cannot be read, that is no ONNX model or is cut off, that lacks the `siamese.*`
     /// metadata, or whose metadata contradict its graph; weights that are not finite; an exact tower
     /// whose bounds do not hold.
+    #[cfg(not(target_family = "wasm"))]
     pub fn read(path: impl AsRef<Path>) -> Result<(Self, ModelProto)> {
         let path = path.as_ref();
         Self::from_bytes(&read_bytes(path)?, &path.display().to_string())
@@ -120,7 +128,7 @@ impl TowerSpec {
         finite(graph)?;
         if spec.kind == TowerKind::Exact {
             let proven = prove(model)?;
-            contract::same_bounds(&Provenance::read(model)?.bounds, &proven)?;
+            contract::same_bounds(&metadata::bounds(model)?, &proven)?;
         }
         Ok(spec)
     }

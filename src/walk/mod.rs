@@ -4,6 +4,7 @@
 
 mod cost;
 pub mod interpreter;
+#[cfg(not(target_family = "wasm"))]
 pub mod placement;
 mod size;
 #[cfg(test)]

@@ -12,6 +12,7 @@ macro_rules! depthwise_kernel {
         $name:ident: lanes $lanes:expr, load $load:path, splat $splat:path, add $add:path,
         max $max:path, min $min:path, store $store:path
     ) => {
+        #[cfg_attr(target_family = "wasm", optimize(speed))]
         $(#[$attribute])*
         unsafe fn $name<const P: usize>(
             x: *const f32,

@@ -33,6 +33,7 @@ macro_rules! passes {
         impl super::Kernels {
             $(
                 $(#[$doc])*
+                #[cfg_attr(target_family = "wasm", optimize(speed))]
                 pub fn $name<$($generics)*>(&self, $($argument: $type),*) {
                     super::sets!(at_level self.level, $body [$($generics)*]
                         ($($argument: $type),*) ($($argument),*));

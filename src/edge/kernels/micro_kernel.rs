@@ -13,6 +13,7 @@ macro_rules! micro_kernel {
         $name:ident: $x:ty, lanes $lanes:expr, sums $zero:expr, lines $nothing:expr,
         load $load:path, broadcast $broadcast:path, add $add:path, store $store:path
     ) => {
+        #[cfg_attr(target_family = "wasm", optimize(speed))]
         $(#[$attribute])*
         unsafe fn $name<const V: usize, const P: usize>(
             x: *const $x,

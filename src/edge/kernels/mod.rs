@@ -52,6 +52,8 @@ mod i8mm;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod sse;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 
 /// The sets of kernels beside the portable one, the fastest first: module, where it is compiled, level,
 /// and the CPU features that the level's passes are compiled for; no level where the target has all that
@@ -65,6 +67,7 @@ macro_rules! sets {
             { sse (target_arch = "x86_64") Sse "sse4.1" }
             { i8mm (all(target_arch = "aarch64", target_endian = "little")) }
             { neon (all(target_arch = "aarch64", target_endian = "little")) }
+            { wasm (all(target_arch = "wasm32", target_feature = "simd128")) }
         }
     };
 }
@@ -133,6 +136,7 @@ impl Layout {
     /// Pairs: `[lanes, 2]`.
     const PAIRS: Self = Self { neighbours: 2, beside: 2, offset: 0 };
     /// Groups of four: `[lanes, 4]`.
+    #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "there are no products of four"))]
     const GROUPS: Self = Self { neighbours: 4, beside: 4, offset: 0 };
     /// Groups of four: `[4, lanes]`.
     const ACROSS: Self = Self { neighbours: 4, beside: 1, offset: 0 };

@@ -31,11 +31,10 @@
 mod galleries;
 mod left_out;
 mod ranks;
-mod strangeness;
 
+pub use crate::recognise::Strangeness;
 pub use galleries::{Galleries, GallerySpec, RatePoint, galleries};
 pub use left_out::{LeftOut, Sample, left_out};
-pub use strangeness::Strangeness;
 
 use super::bootstrap::{Share, Unit, share};
 use crate::{Error, Result};

@@ -1,6 +1,7 @@
 //! How embeddings lie in a store: packed as the tower's kind allows, each with a checksum.
 
 use super::super::{Example, Facts};
+use crate::recognise::signed_byte;
 use crate::tower::TowerKind;
 use crate::{Error, Result};
 
@@ -69,7 +70,7 @@ impl Packing {
     fn bytes(self, embedding: &[f32], at: &str) -> Result<Vec<u8>> {
         match self.kind {
             TowerKind::Float => Ok(embedding.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            TowerKind::Exact => embedding.iter().map(|&x| byte(x, at)).collect(),
+            TowerKind::Exact => embedding.iter().map(|&x| signed_byte(x, at)).collect(),
         }
     }
 
@@ -98,12 +99,4 @@ impl Packing {
             _ => false,
         }
     }
-}
-
-fn byte(x: f32, at: &str) -> Result<u8> {
-    if x.fract() != 0.0 || !(-127.0..=127.0).contains(&x) {
-        let why = format!("the tower calls itself exact but gives {x}, which is no whole number in ±127");
-        return Err(Error::invalid(at, why));
-    }
-    Ok((x as i8).cast_unsigned())
 }

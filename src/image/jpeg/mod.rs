@@ -18,7 +18,8 @@ mod markers;
 mod tests;
 
 use self::markers::{Colours, Markers};
-use super::decode::{MAX_DECODER_BYTES, check_size};
+use super::decode::MAX_DECODER_BYTES;
+use super::picture::check_size;
 use crate::{Error, Result};
 use ::image::{DynamicImage, GrayImage, RgbaImage, metadata::Orientation};
 use jpeg_decoder::ColorTransform;

@@ -43,7 +43,7 @@ pub struct Report {
 #[cfg(feature = "tract")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Kernels {
-    /// The set in use.
+    /// The set in use; `none` where the environment leaves all to tract's own operators.
     pub in_use: &'static str,
     /// What this processor can run, the fastest first.
     pub available: Vec<&'static str>,
@@ -58,7 +58,8 @@ impl Kernels {
     pub fn find() -> Result<Self> {
         let available =
             crate::edge::kernels::Kernels::all().into_iter().map(|kernels| kernels.name).collect();
-        Ok(Self { in_use: crate::edge::kernels()?.name, available })
+        let in_use = crate::edge::kernels()?.map_or(crate::edge::NONE, |kernels| kernels.name);
+        Ok(Self { in_use, available })
     }
 }
 

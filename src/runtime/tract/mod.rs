@@ -75,7 +75,7 @@ impl TractEmbedder {
         support::check_opset(NAME, &tower, NEWEST_OPSET)?;
         faults::check(tower.model, tower.name)?;
         let kernels = edge::kernels()?;
-        if let Some(program) = program(&tower, kernels) {
+        if let Some(program) = kernels.and_then(|kernels| program(&tower, kernels)) {
             let most = program.images;
             let worker = || Ok(Worker::Program(program.clone(), Box::new(program.scratch())));
             let workers = Workers::new(options.threads(), worker)?;
@@ -161,7 +161,7 @@ fn program(tower: &ReadTower<'_>, kernels: &'static Kernels) -> Option<Arc<edge:
 }
 
 /// The optimised plan of a tower for one image.
-fn plan(tower: &ReadTower<'_>, kernels: &'static Kernels) -> Result<Arc<TypedSimplePlan>> {
+fn plan(tower: &ReadTower<'_>, kernels: Option<&'static Kernels>) -> Result<Arc<TypedSimplePlan>> {
     // Intermediate shapes in the file speak of N images; the plan is for one.
     let onnx = onnx().with_ignore_value_info(true);
     let lacking = support::lacking(tower.model, |operator| {
@@ -185,7 +185,7 @@ fn plan(tower: &ReadTower<'_>, kernels: &'static Kernels) -> Result<Arc<TypedSim
 fn build(
     onnx: &tract_onnx::Onnx,
     tower: &ReadTower<'_>,
-    kernels: &'static Kernels,
+    kernels: Option<&'static Kernels>,
 ) -> TractResult<Arc<TypedSimplePlan>> {
     let how = &tower.spec.preprocessing;
     let image = u8::fact([1, how.channels(), how.size(), how.size()]);
@@ -198,7 +198,11 @@ fn build(
         .with_outputs_by_name([OUTPUT])?
         .with_input_fact(0, image.into())?
         .into_typed()?;
-    optimised(edge::lower(typed, tower.model, kernels)?)?.into_runnable()
+    let lowered = match kernels {
+        Some(kernels) => edge::lower(typed, tower.model, kernels)?,
+        None => typed,
+    };
+    optimised(lowered)?.into_runnable()
 }
 
 /// tract's optimised form of a model, whose recurrences begin anew in each run. One of its passes moves axes of

@@ -1,8 +1,9 @@
-'use strict';
+import { Browser } from './browser.js';
+import { Server } from './server.js';
 
 const $ = (id) => document.getElementById(id);
 const canvas = $('canvas');
-const pen = canvas.getContext('2d');
+const pen = canvas.getContext('2d', { willReadFrequently: true });
 const PEN = 12;
 // From so many classes on they can be searched.
 const MANY = 12;
@@ -33,18 +34,15 @@ function redraw() {
 }
 
 const empty = () => !picture && strokes.length === 0;
-const png = () => new Promise((done) => canvas.toBlob(done, 'image/png'));
 
-async function api(method, path, parameters, body) {
-  const query = new URLSearchParams(parameters);
-  const token = sessionStorage.getItem('token');
-  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-  const response = await fetch(`api/${path}?${query}`, { method, body, headers });
-  const answer = await response.json().catch(() => ({ error: response.statusText }));
-  $('unlock').hidden = response.status !== 401;
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
-}
+// A folder of files answers in this browser alone; a server's page may ask either.
+const server = document.documentElement.dataset.answers === 'server'
+  ? new Server((locked) => { $('unlock').hidden = !locked; }) : null;
+const files = server
+  ? { tower: () => server.bytes('tower'), gallery: () => server.bytes('gallery/file') }
+  : { tower: () => Browser.bytes('tower.onnx'), gallery: () => Browser.bytes('gallery.safetensors') };
+// Who answers: a promise, so that no picture goes elsewhere while a browser gets ready.
+let answers = server ? Promise.resolve(server) : Browser.open(files);
 
 function say(text, quiet) {
   $('answer').textContent = text;
@@ -59,12 +57,13 @@ function forget() {
 
 async function classify() {
   const turn = ++asked;
+  $('answer').ariaBusy = !empty();
   if (empty()) {
     say('Draw, or drop a picture on this page.', true);
     return forget();
   }
   try {
-    const answer = await api('POST', 'classify', { top: 5, ink: true }, await png());
+    const answer = await (await answers).classify(canvas);
     if (turn === asked) show(answer);
   } catch (error) {
     if (turn === asked) {
@@ -72,6 +71,7 @@ async function classify() {
       forget();
     }
   }
+  if (turn === asked) $('answer').ariaBusy = false;
 }
 
 function show(answer) {
@@ -97,7 +97,7 @@ function show(answer) {
 
 async function refresh() {
   try {
-    list(await api('GET', 'gallery'));
+    list(await (await answers).gallery());
   } catch (error) {
     $('about').textContent = error.message;
   }
@@ -123,7 +123,7 @@ function list({ tower, asked_by, runtime, classes, editable, gallery, doubts, ke
       button.ariaLabel = `Remove ${entry.label}`;
       button.onclick = () => change(() => {
         if (!confirm(`Remove ${entry.label} and its ${entry.examples} examples?`)) return;
-        return api('DELETE', 'examples', { label: entry.label });
+        return server.remove(entry.label);
       });
       item.append(button);
     }
@@ -233,9 +233,25 @@ document.ondrop = (event) => {
 document.onpaste = (event) => open(event.clipboardData.files[0]);
 
 $('find').oninput = find;
+$('here').checked = !server;
+$('here').disabled = !server;
+$('here').onchange = async () => {
+  say('Getting ready…', true);
+  forget();
+  answers = $('here').checked ? Browser.open(files) : Promise.resolve(server);
+  try {
+    await answers;
+  } catch (error) {
+    // Nothing is sent before somebody draws again, and sees that the box is empty.
+    [$('here').checked, answers] = [false, Promise.resolve(server)];
+    return say(error.message, true);
+  }
+  await refresh();
+  await classify();
+};
 $('unlock').onsubmit = (event) => {
   event.preventDefault();
-  sessionStorage.setItem('token', $('token').value.trim());
+  server.unlock($('token').value.trim());
   $('token').value = '';
   change(() => {});
 };
@@ -243,7 +259,7 @@ $('unlock').onsubmit = (event) => {
 $('teach').onsubmit = (event) => {
   event.preventDefault();
   if (empty()) return say('Draw something first.', true);
-  change(async () => api('POST', 'examples', { label: $('label').value.trim() }, await png()));
+  change(() => server.enroll($('label').value.trim(), canvas));
 };
 
 redraw();
