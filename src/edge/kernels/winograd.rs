@@ -104,12 +104,11 @@ passes! {
         to: &mut [T],
     ) = inputs;
 
-    /// `Aᵀ m A` of sums `[16, tiles, width]`, each place `plane` after the one before: of each tile the `inside`
+    /// `Aᵀ m A` of sums `[16, tiles, width]`, the `strides` of whose first two axes are told: of each tile the `inside`
     /// rows and columns, pixel after pixel, into these `channels` of `to`, `[pixels, pitch]`.
     pub fn transform_outputs[S: Sum](
         sums: &[S],
-        plane: usize,
-        width: usize,
+        strides: [usize; 2],
         inside: &[[usize; 2]],
         channels: Range<usize>,
         to: &mut [S],
@@ -197,8 +196,7 @@ fn inputs<T: Tiled>(x: &[T::Pixel], row_stride: usize, origins: &[u32], channels
 #[inline(always)]
 fn outputs<S: Sum>(
     sums: &[S],
-    plane: usize,
-    width: usize,
+    [plane, width]: [usize; 2],
     inside: &[[usize; 2]],
     channels: Range<usize>,
     to: &mut [S],
