@@ -99,7 +99,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         bar.set_length(all);
         bar.set_position(done);
     };
-    let towers = Towers { asked: embedder.as_mut(), known: older.as_mut().map(|old| old.as_mut() as &mut dyn Embedder) };
+    let towers = Towers {
+        asked: embedder.as_mut(),
+        known: older.as_mut().map(|old| old.as_mut() as &mut dyn Embedder),
+    };
     let (evaluation, evidence) =
         evaluate(arguments.protocol, &options, towers, &dir, &triage, &mut progress)?;
     bar.finish_and_clear();
