@@ -400,9 +400,10 @@ fn a_gallery_without_pictures_is_asked_by_a_compatible_tower() {
     let told = summary(&["--tower", "new.onnx"]);
     assert!(told.contains(&old) && told.contains(&new) && told.contains("compatible"), "{told}");
     assert!(!summary(&[]).contains("compatible"));
-    for verb in
-        [&["enroll", "g", "strange.png"][..], &["verify", "strange.png", "strange.png", "--gallery", "g"]]
-    {
+    for verb in [
+        &["enroll", "g", "strange.png"][..],
+        &["verify", "strange.png", "strange.png", "--gallery", "g", "--threshold", "1"],
+    ] {
         bench.refused(&[verb, &["--tower", "new.onnx"]].concat(), "may ask it, but");
     }
     bench.refused(&["migrate", "g", "--tower", "float.onnx", "--queries-only"], "cannot be compared");

@@ -221,7 +221,7 @@ fn what_cannot_be_trained_exits_with_2_and_says_why() {
         Case {
             change: same,
             arguments: &["--compatible-with", "omniglot-edge-exact"],
-            told: &["compatible: omniglot-edge-exact gives 128 numbers compared by cosine", "this recipe"],
+            told: &["compatible: omniglot-edge gives 128 numbers compared by cosine", "this recipe"],
         },
         Case {
             change: |r| r["compatible"] = json!({"with": "omniglot-edge-exact", "sha256": "ab"}),
