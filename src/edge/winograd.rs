@@ -179,7 +179,7 @@ impl<T: Tiled> Winograd<T> {
                     let (x, sums) = (&transformed[place * inputs..], &mut sums[..count * width]);
                     weights.run_block(block, &runs, x, &at[..count], sums);
                 }
-                kernels.transform_outputs(sums, plane, width, inside, channels, out, outputs);
+                kernels.transform_outputs(sums, [plane, width], inside, channels, out, outputs);
             }
             each(SumTile { pixels: done..done + pixels, channels: 0..outputs, width: outputs, sums: out });
             done += pixels;

@@ -228,7 +228,7 @@ where
         |i: usize| (i % (3 * channels) / channels * 16 + i / (3 * channels)) * channels + i % channels;
     let sums: Vec<T::Sum> = (0..spread.len()).map(|i| spread[place(i)].into()).collect();
     let mut pixels = vec![T::Sum::default(); 8 * channels];
-    kernels.transform_outputs(&sums, 3 * channels, channels, &inside, 0..channels, &mut pixels, channels);
+    kernels.transform_outputs(&sums, [3 * channels, channels], &inside, 0..channels, &mut pixels, channels);
     (spread, pixels)
 }
 

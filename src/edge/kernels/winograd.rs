@@ -108,8 +108,7 @@ passes! {
     /// rows and columns, pixel after pixel, into these `channels` of `to`, `[pixels, pitch]`.
     pub fn transform_outputs[S: Sum](
         sums: &[S],
-        plane: usize,
-        width: usize,
+        plane_and_width: [usize; 2],
         inside: &[[usize; 2]],
         channels: Range<usize>,
         to: &mut [S],
@@ -197,8 +196,7 @@ fn inputs<T: Tiled>(x: &[T::Pixel], row_stride: usize, origins: &[u32], channels
 #[inline(always)]
 fn outputs<S: Sum>(
     sums: &[S],
-    plane: usize,
-    width: usize,
+    [plane, width]: [usize; 2],
     inside: &[[usize; 2]],
     channels: Range<usize>,
     to: &mut [S],
