@@ -104,8 +104,8 @@ passes! {
         to: &mut [T],
     ) = inputs;
 
-    /// `Aᵀ m A` of sums `[16, tiles, width]`, each place `plane` after the one before: of each tile the `inside`
-    /// rows and columns, pixel after pixel, into these `channels` of `to`, `[pixels, pitch]`.
+    /// `Aᵀ m A` of sums `[16, tiles, width]`, the first of each place a plane after that of the place before: of each
+    /// tile the `inside` rows and columns, pixel after pixel, into these `channels` of `to`, `[pixels, pitch]`.
     pub fn transform_outputs[S: Sum](
         sums: &[S],
         plane_and_width: [usize; 2],
