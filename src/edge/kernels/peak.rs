@@ -114,15 +114,16 @@ impl Kernels {
     }
 
     fn tiles_of<T: Choice>(&'static self, set: &'static MicroKernels<T>, product: Product) -> Vec<Loop> {
-        /// Steps along the sum: as many as 96 channels of float32 have.
-        const STEPS: usize = 96;
+        /// Bytes of inputs and weights together: three quarters of the least first cache.
+        const BYTES: usize = 24 << 10;
         /// Tiles of a call.
         const TILES: usize = 16;
         let highest = if product == Product::Int8 { 255 } else { 127 };
-        let run = STEPS * T::GROUP;
         let of = |(vectors, heights): (usize, &super::Heights<T>)| {
             let height = heights.first().map_or(1, |(height, _)| *height);
             let channels = (vectors + 1) * set.lanes;
+            let step = T::GROUP * (height * size_of::<T>() + channels * size_of::<T::Weight>());
+            let run = BYTES / step * T::GROUP;
             let packed = Packed::<T>::new(self, highest, channels, [1, run], |_, _, _| T::Weight::default());
             let x = vec![T::default(); height * run];
             let windows: Vec<u32> = (0..height * TILES).map(|p| (p % height * run) as u32).collect();

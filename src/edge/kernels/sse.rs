@@ -37,7 +37,6 @@ static FLOAT: MicroKernels<f32> = MicroKernels {
         &[(8, float::<1, 8>), (4, float::<1, 4>), (1, float::<1, 1>)],
         &[(6, float::<2, 6>), (4, float::<2, 4>), (1, float::<2, 1>)],
         &[(3, float::<3, 3>), (1, float::<3, 1>)],
-        &[(3, float::<4, 3>), (1, float::<4, 1>)],
     ],
     peak: &FLOAT_PEAK,
 };
