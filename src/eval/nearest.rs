@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::sample::{EpisodeSpec, episodes};
-    use ndarray::array;
+    use ndarray::{Array2, array};
 
     const SPEC: EpisodeSpec =
         EpisodeSpec { way: 5, shot: 1, queries: 2, within: false, different_drawers: false };
