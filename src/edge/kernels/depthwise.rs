@@ -23,24 +23,25 @@ macro_rules! depthwise_kernel {
             out: *mut f32,
             at: *const u32,
         ) {
+            use super::unroll::array;
             // SAFETY: the caller keeps the promises of `DepthwiseKernel`, which bound every address below.
             unsafe {
-                let mut pixels = [x; P];
-                for p in 0..P {
+                let mut pixels: [_; P] = array(x);
+                each!(p < P, {
                     pixels[p] = x.add(*offsets.add(p) as usize);
-                }
-                let mut sums = [$load(w); P];
+                });
+                let mut sums: [_; P] = array($load(w));
                 for tap in taps {
                     w = w.add($lanes);
                     let weights = $load(w);
-                    for p in 0..P {
+                    each!(p < P, {
                         sums[p] = $add(sums[p], $load(pixels[p].add(*tap as usize)), weights);
-                    }
+                    });
                 }
                 let [low, high] = [$splat(limits[0]), $splat(limits[1])];
-                for p in 0..P {
+                each!(p < P, {
                     $store(out.add(*at.add(p) as usize), $min($max(sums[p], low), high));
-                }
+                });
             }
         }
     };

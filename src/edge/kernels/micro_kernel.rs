@@ -22,37 +22,38 @@ macro_rules! micro_kernel {
             mut w: *const <$x as Element>::Weight,
             out: *mut <$x as Element>::Sum,
         ) {
+            use super::unroll::array;
             const GROUP: usize = <$x as Element>::GROUP;
             // SAFETY: the caller keeps the promises of `MicroKernel`, which bound every address below.
             unsafe {
-                let mut runs = [x; P];
-                for p in 0..P {
+                let mut runs: [_; P] = array(x);
+                each!(p < P, {
                     runs[p] = x.add(*offsets.add(p) as usize);
-                }
-                let mut sums = [[$zero; V]; P];
+                });
+                let mut sums: [[_; V]; P] = array(array($zero));
                 for advance in walk.advances {
                     for k in 0..walk.steps {
-                        let mut weights = [$nothing; V];
-                        for v in 0..V {
+                        let mut weights: [_; V] = array($nothing);
+                        each!(v < V, {
                             weights[v] = $load(w.add(v * $lanes * GROUP));
-                        }
+                        });
                         w = w.add(V * $lanes * GROUP);
-                        for p in 0..P {
+                        each!(p < P, {
                             let value = $broadcast(runs[p].add(k * GROUP));
-                            for v in 0..V {
+                            each!(v < V, {
                                 sums[p][v] = $add(sums[p][v], value, weights[v]);
-                            }
-                        }
+                            });
+                        });
                     }
-                    for run in &mut runs {
-                        *run = run.wrapping_add(*advance);
-                    }
+                    each!(p < P, {
+                        runs[p] = runs[p].wrapping_add(*advance);
+                    });
                 }
-                for p in 0..P {
-                    for v in 0..V {
+                each!(p < P, {
+                    each!(v < V, {
                         $store(out.add((p * V + v) * $lanes), sums[p][v]);
-                    }
-                }
+                    });
+                });
             }
         }
     };

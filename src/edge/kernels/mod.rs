@@ -14,6 +14,8 @@
 #[macro_use]
 mod dispatch;
 #[macro_use]
+mod unroll;
+#[macro_use]
 mod micro_kernel;
 #[macro_use]
 mod peak;
