@@ -17,7 +17,7 @@ fn files(src: &Path, room: &str) -> Vec<PathBuf> {
         let is_test = path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
         if path.is_dir() && !is_test {
             open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.is_file() && !is_test {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && path.is_file() && !is_test {
             found.push(path);
         }
     }

@@ -4,6 +4,7 @@ use super::{FILES, Options, PAGE, check_size, exported};
 use crate::browser;
 use crate::edge::kernels::Kernels;
 use crate::gallery::Gallery;
+use crate::tower::TowerSpec;
 use crate::{Error, Result, files};
 use flate2::read::GzDecoder;
 use serde::Serialize;
@@ -42,11 +43,12 @@ pub struct Written {
 /// # Errors
 /// A tower or gallery by which no browser can recognise; a folder that cannot be written.
 pub fn write(folder: &Path, gallery: &Gallery, tower: &[u8], options: Options) -> Result<Written> {
+    let (spec, _) = TowerSpec::from_bytes(tower, "the tower")?;
+    gallery.check(&spec)?;
+    check_size(gallery, &spec)?;
     // As the module will: what it would refuse there is refused here.
     let opened = browser::Tower::open(tower, Kernels::best())?;
     let spec = opened.spec();
-    gallery.check(spec)?;
-    check_size(gallery, spec)?;
     let known = exported(gallery, spec, options)?;
     browser::Gallery::open(&known, spec).map_err(|e| e.at(&gallery.location().to_string()))?;
     let mut all = vec![("index.html", Cow::Owned(page().into_bytes()))];
