@@ -10,7 +10,7 @@ use crate::edge::view::View;
 use crate::edge::winograd;
 use crate::exactness::{Integer, Range};
 use crate::onnx::NodeProto;
-use ndarray::{ArrayD, ArrayView4, Axis, Ix2, Ix4};
+use ndarray::{ArrayD, ArrayView3, ArrayView4, Axis, Ix2, Ix4};
 
 impl<'a> Lowering<'a> {
     pub(super) fn conv(&mut self, node: &'a NodeProto) -> Lowered {
@@ -105,7 +105,8 @@ impl<'a> Lowering<'a> {
         let tiled = dense && winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size);
         let way = if groups > 1 && groups == inputs && outputs == inputs {
             Way::Channels
-        } else if tiled && self.tiles_keep_the_sums(map, integer, range.as_ref()) {
+        } else if tiled && (range.is_none() || integer && self.tiles_keep_the_sums(map, weights)) {
+            // Another order of summation is as good where the bits are not known.
             Way::Tiles
         } else {
             Way::Products
@@ -146,16 +147,13 @@ impl<'a> Lowering<'a> {
         LoweredValue { open, ..self.push(draft, outputs, windows.size, range, view) }
     }
 
-    /// Whether tiles may stand for the plain sums: of floats whose bits are not known, where another order of
-    /// summation is as good; of integers, where the kernels are faster by them and none is too great.
-    fn tiles_keep_the_sums(&self, map: &MapDraft, integer: bool, sums: Option<&Range>) -> bool {
-        match (sums, &map.range) {
-            (None, _) => true,
-            (Some(sums), Some(inputs)) => {
-                integer && self.kernels.tiles_integers() && winograd::fits_integers(inputs, sums)
-            }
-            (Some(_), None) => false,
-        }
+    /// Whether sums of integers are faster by tiles on these kernels, and as exact.
+    fn tiles_keep_the_sums(&self, map: &MapDraft, weights: ArrayView4<'_, f64>) -> bool {
+        let greatest =
+            |most: f64, row: ArrayView3<'_, f64>| row.iter().map(|w| w.abs()).sum::<f64>().max(most);
+        let fits =
+            |inputs: &Range| winograd::fits_integers(inputs, weights.axis_iter(Axis(0)).fold(0.0, greatest));
+        self.kernels.tiles_integers() && map.range.as_ref().is_some_and(fits)
     }
 
     /// Where these exist for all outputs, no sum is ever rounded, so its order and its type do not matter.
