@@ -87,8 +87,9 @@ pub fn pays(
     kernel == [3, 3] && strides == [1, 1] && inputs >= 16 && outputs >= 16 && tiles >= 4
 }
 
-/// Whether integers of 16 bits give the very sums of a convolution of 8-bit integers, given its inputs.
-pub fn fits_integers(inputs: &Range, sums: &Range) -> bool {
+/// Whether integers of 16 bits give the very sums of a convolution of 8-bit integers, given its inputs and the
+/// greatest sum of an output's weights, all taken as positive.
+pub fn fits_integers(inputs: &Range, weights: f64) -> bool {
     // A row of Bᵀ adds two elements or subtracts one from another; what is padded is 0.
     let inputs_side = |x: Interval| x.plus(x).join(x.plus(x.negated()));
     // A row of 2G doubles, or adds three elements, each with either sign.
@@ -97,10 +98,11 @@ pub fn fits_integers(inputs: &Range, sums: &Range) -> bool {
         w.plus(w).join(w.plus(w).plus(w))
     };
     let [least, most] = Integer::I8.ends();
-    let weights = weights_side(weights_side(Interval::new(least, most, 0)));
-    let inputs = inputs.map(|x| inputs_side(inputs_side(x.or_zero())));
-    let fourfold = sums.map(|sum| sum.scaled(2));
-    inputs.fits(Integer::I16) && weights.fits(Integer::I16) && fourfold.sums_fit(Integer::I32)
+    let spread = weights_side(weights_side(Interval::new(least, most, 0)));
+    let padded = inputs.map(Interval::or_zero);
+    let fourfold = padded.map(|x| Interval::new(4.0 * weights * x.low, 4.0 * weights * x.high, x.step));
+    let inputs = padded.map(|x| inputs_side(inputs_side(x)));
+    inputs.fits(Integer::I16) && spread.fits(Integer::I16) && fourfold.sums_fit(Integer::I32)
 }
 
 impl<T: Tiled> Winograd<T> {
@@ -229,26 +231,20 @@ fn fourfold_weights(window: &[[f64; 3]; 3]) -> [f64; PLACES] {
 mod tests {
     use super::*;
 
-    /// Sums of so many products of pixels up to `high` and weights of 8 bits.
-    fn range_of(high: f64, products: f64) -> (Range, Range) {
-        let input = Range::uniform(Interval::new(0.0, high, 0));
-        let most = products * high * 128.0;
-        (input, Range::uniform(Interval::new(-most, most, 0)))
-    }
-
     #[test]
     fn integers_are_proven_to_fit_and_refused_where_they_do_not() {
         for (high, products, fits) in [
             (127.0, 9.0 * 96.0, true),
             (255.0, 9.0 * 64.0, true),
-            // Beyond these no float32 is exact either.
-            (127.0, 9.0 * 4000.0, false),
+            // 4·9·3,700·127·128 is beyond 2³¹.
+            (127.0, 9.0 * 3600.0, true),
+            (127.0, 9.0 * 3700.0, false),
             // Not of 8 bits: four times the greatest input does not fit 16.
             (8191.0, 1.0, true),
             (8192.0, 1.0, false),
         ] {
-            let (inputs, sums) = range_of(high, products);
-            assert_eq!(fits_integers(&inputs, &sums), fits, "{products} products up to {high}");
+            let inputs = Range::uniform(Interval::new(0.0, high, 0));
+            assert_eq!(fits_integers(&inputs, products * 128.0), fits, "{products} products up to {high}");
         }
     }
 

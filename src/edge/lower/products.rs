@@ -10,7 +10,7 @@ use crate::edge::view::View;
 use crate::edge::winograd;
 use crate::exactness::{Integer, Interval, Range};
 use crate::onnx::NodeProto;
-use ndarray::{ArrayD, ArrayView4, Axis, Ix2, Ix4};
+use ndarray::{ArrayD, ArrayView3, ArrayView4, Axis, Ix2, Ix4};
 
 /// Weights for each number of a pixel, below which moving a map costs more than products of bytes save.
 const FEWEST_PRODUCTS: usize = 8;
@@ -111,7 +111,8 @@ impl<'a> Lowering<'a> {
         let tiled = dense && winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size);
         let way = if groups > 1 && groups == inputs && outputs == inputs {
             Way::Channels
-        } else if tiled && self.tiles_keep_the_sums(map, integer, sums.as_ref()) {
+        } else if tiled && (range.is_none() || integer && self.tiles_keep_the_sums(map, weights)) {
+            // Another order of summation is as good where the bits are not known.
             Way::Tiles
         } else {
             Way::Products
@@ -153,8 +154,8 @@ impl<'a> Lowering<'a> {
     }
 
     /// Integers of which some are below 0, moved up to where bytes hold them, the bias that takes the move back, and the
-    /// range of the sums; none where it cannot be, or where no product of integers would come of it. Products of bytes are several times
-    /// faster than those of float32, and the map is read once more for it.
+    /// range of the sums; none where it cannot be, or where no product of integers would come of it. Products of bytes are
+    /// several times faster than those of float32, and the map is read once more for it.
     fn moved_up(
         &mut self,
         node: &NodeProto,
@@ -191,16 +192,13 @@ impl<'a> Lowering<'a> {
         Some((made, bias, sums))
     }
 
-    /// Whether tiles may stand for the plain sums: of floats whose bits are not known, where another order of
-    /// summation is as good; of integers, where the kernels are faster by them and none is too great.
-    fn tiles_keep_the_sums(&self, map: &MapDraft, integer: bool, sums: Option<&Range>) -> bool {
-        match (sums, &map.range) {
-            (None, _) => true,
-            (Some(sums), Some(inputs)) => {
-                integer && self.kernels.tiles_integers() && winograd::fits_integers(inputs, sums)
-            }
-            (Some(_), None) => false,
-        }
+    /// Whether sums of integers are faster by tiles on these kernels, and as exact.
+    fn tiles_keep_the_sums(&self, map: &MapDraft, weights: ArrayView4<'_, f64>) -> bool {
+        let greatest =
+            |most: f64, row: ArrayView3<'_, f64>| row.iter().map(|w| w.abs()).sum::<f64>().max(most);
+        let fits =
+            |inputs: &Range| winograd::fits_integers(inputs, weights.axis_iter(Axis(0)).fold(0.0, greatest));
+        self.kernels.tiles_integers() && map.range.as_ref().is_some_and(fits)
     }
 
     /// Where these exist for all outputs, no sum is ever rounded, so its order and its type do not matter.
