@@ -51,6 +51,7 @@ mod view;
 mod winograd;
 #[cfg(test)]
 mod winograd_tests;
+#[cfg(not(target_family = "wasm"))]
 mod work;
 
 pub use choice::{NONE, VARIABLE, kernels, named};
@@ -59,6 +60,7 @@ pub use program::Program;
 pub use run::Scratch;
 #[cfg(feature = "tract")]
 pub use tract::{LoweredOp, lower};
+#[cfg(not(target_family = "wasm"))]
 pub use work::Work;
 
 use crate::onnx::{ModelProto, data_type};

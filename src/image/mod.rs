@@ -205,6 +205,7 @@ pub fn load(path: impl AsRef<Path>, how: &Preprocessing) -> Result<Array3<u8>> {
 ///
 /// # Errors
 /// A file that cannot be read, or is longer than [`MAX_FILE_BYTES`].
+#[cfg(not(target_family = "wasm"))]
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     files::read(path, MAX_FILE_BYTES, "a picture")
 }

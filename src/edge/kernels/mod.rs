@@ -17,6 +17,7 @@ mod dispatch;
 mod unroll;
 #[macro_use]
 mod micro_kernel;
+#[cfg(not(target_family = "wasm"))]
 #[macro_use]
 mod peak;
 mod combine;
@@ -28,6 +29,7 @@ mod function;
 mod pack;
 mod pool;
 mod portable;
+mod product;
 mod resample;
 #[cfg(test)]
 mod tests;
@@ -39,8 +41,10 @@ pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
 pub use function::{Function, LayerNorm};
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
-pub use peak::{Loop, Peak, Product};
+#[cfg(not(target_family = "wasm"))]
+pub use peak::{Loop, Peak};
 pub use pool::{Extent, Windows};
+pub use product::Product;
 pub use resample::{Line, Sampling};
 pub use winograd::Tiled;
 
@@ -159,7 +163,8 @@ struct MicroKernels<T: Element> {
     layout: Layout,
     /// `widths[i]` computes i + 1 vectors of output channels.
     widths: &'static [Heights<T>],
-    /// The same products at their fastest, to judge the kernels by.
+    /// The same products at their fastest, to judge the kernels by; nothing is judged in a browser.
+    #[cfg(not(target_family = "wasm"))]
     peak: &'static Peak,
 }
 

@@ -3,7 +3,7 @@
 //! The peak is measured, not computed from a clock that nobody knows: nothing but the products of a set of
 //! kernels, on registers, with at least ten sums that do not wait for each other.
 
-use super::{Choice, Kernels, MAX_SUMS, MicroKernels, Packed, Runs};
+use super::{Choice, Kernels, MAX_SUMS, MicroKernels, Packed, Product, Runs};
 
 /// A loop of products in registers.
 pub struct Peak {
@@ -11,9 +11,9 @@ pub struct Peak {
     ///
     /// # Safety
     /// The CPU has the features of the set's kernels.
-    pub(super) run: unsafe fn(usize),
+    pub(in crate::edge::kernels) run: unsafe fn(usize),
     /// Multiplications and additions of a repetition, counted separately.
-    pub(super) operations: usize,
+    pub(in crate::edge::kernels) operations: usize,
 }
 
 /// Defines `static NAME: Peak`: `sums` independent vectors of `lanes` sums, to which `add` adds `group`
@@ -25,7 +25,7 @@ macro_rules! peak {
         $name:ident: sums $sums:literal of $lanes:expr, group $group:expr, begin $zero:expr, x $x:expr, w $w:expr,
         opaque $opaque:path, add $add:expr
     ) => {
-        pub(super) static $name: super::Peak = {
+        pub(super) static $name: $crate::edge::kernels::Peak = {
             $(#[$attribute])*
             unsafe fn run(times: usize) {
                 let (mut x, w) = (std::hint::black_box($x), std::hint::black_box($w));
@@ -38,37 +38,9 @@ macro_rules! peak {
                 }
                 std::hint::black_box(sums);
             }
-            super::Peak { run, operations: 2 * $sums * $lanes * $group }
+            $crate::edge::kernels::Peak { run, operations: 2 * $sums * $lanes * $group }
         };
     };
-}
-
-/// What is multiplied by what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Product {
-    /// float32 by float32.
-    Float,
-    /// Up to 127 by int8.
-    Int7,
-    /// uint8 by int8.
-    Int8,
-    /// int16 by int16, in tiles.
-    Int16,
-}
-
-impl Product {
-    /// All.
-    pub const ALL: [Self; 4] = [Self::Float, Self::Int7, Self::Int8, Self::Int16];
-
-    /// For reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Float => "float32",
-            Self::Int7 => "7 by 8 bits",
-            Self::Int8 => "8 by 8 bits",
-            Self::Int16 => "16 by 16 bits",
-        }
-    }
 }
 
 /// Something to time.

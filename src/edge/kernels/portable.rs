@@ -117,62 +117,11 @@ micro_kernel! {
     load load_pairs, broadcast broadcast_pair, add add_pairs, store store_int
 }
 
-// Sums of eight are two of the registers that most CPUs have.
-
-peak! {
-    FLOAT_PEAK: sums 5 of LANES, group 1, begin [0f32; LANES], x 1f32, w [1f32; LANES],
-    opaque opaque_float, add add_float
-}
-
-peak! {
-    INT_PEAK: sums 5 of LANES, group 4, begin [0i32; LANES], x [1u8; 4], w [[1i8; LANES]; 4],
-    opaque opaque_bytes, add add_int
-}
-
-peak! {
-    TILES_PEAK: sums 5 of LANES, group 2, begin [0i32; LANES], x [1i16; 2], w [[1i16; 2]; LANES],
-    opaque opaque_pair, add add_pairs
-}
-
-/// Defines a function that gives its argument back, of which the compiler then knows nothing: in a register
-/// where that can be told, else by way of memory, which makes the peak less than it is.
-macro_rules! opaque {
-    ($name:ident: $type:ty, x86_64 $x86:literal $x86_class:ident, aarch64 $arm:literal $arm_class:ident) => {
-        #[inline(always)]
-        fn $name(x: $type) -> $type {
-            let mut x = x;
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: no instruction at all.
-            unsafe {
-                std::arch::asm!($x86, inout($x86_class) x, options(nomem, nostack, preserves_flags))
-            };
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: no instruction at all.
-            unsafe {
-                std::arch::asm!($arm, inout($arm_class) x, options(nomem, nostack, preserves_flags))
-            };
-            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-            {
-                x = std::hint::black_box(x);
-            }
-            x
-        }
-    };
-}
-
-opaque!(opaque_float: f32, x86_64 "/* {0} */" xmm_reg, aarch64 "/* {0:v} */" vreg);
-opaque!(opaque_word: u32, x86_64 "/* {0:e} */" reg, aarch64 "/* {0:w} */" reg);
-
-#[inline(always)]
-fn opaque_bytes(x: [u8; 4]) -> [u8; 4] {
-    opaque_word(u32::from_ne_bytes(x)).to_ne_bytes()
-}
-
-#[inline(always)]
-fn opaque_pair([a, b]: [i16; 2]) -> [i16; 2] {
-    let word = opaque_word(u32::from(a as u16) | u32::from(b as u16) << 16);
-    [word as i16, (word >> 16) as i16]
-}
+#[cfg(not(target_family = "wasm"))]
+#[path = "portable_peaks.rs"]
+mod peaks;
+#[cfg(not(target_family = "wasm"))]
+use peaks::{FLOAT_PEAK, INT_PEAK, TILES_PEAK};
 
 depthwise_kernel! {
     depthwise: lanes LANES, load load_float, splat splat, add add_each, max greater, min smaller,
@@ -186,6 +135,7 @@ static FLOAT: MicroKernels<f32> = MicroKernels {
     lanes: LANES,
     layout: Layout::EACH,
     widths: &[&[(4, float::<1, 4>), (1, float::<1, 1>)]],
+    #[cfg(not(target_family = "wasm"))]
     peak: &FLOAT_PEAK,
 };
 
@@ -193,6 +143,7 @@ static INT: MicroKernels<u8> = MicroKernels {
     lanes: LANES,
     layout: Layout::ACROSS,
     widths: &[&[(4, int::<1, 4>), (1, int::<1, 1>)]],
+    #[cfg(not(target_family = "wasm"))]
     peak: &INT_PEAK,
 };
 
@@ -201,6 +152,7 @@ pub(super) static TILES: MicroKernels<i16> = MicroKernels {
     lanes: LANES,
     layout: Layout::PAIRS,
     widths: &[&[(4, tiles::<1, 4>), (1, tiles::<1, 1>)]],
+    #[cfg(not(target_family = "wasm"))]
     peak: &TILES_PEAK,
 };
 

@@ -16,6 +16,7 @@ static SIMD128: Kernels = Kernels {
     depthwise: &DEPTHWISE,
     int: &INT,
     wide: &INT,
+    tiles: None,
 };
 
 static DEPTHWISE: DepthwiseKernels =
