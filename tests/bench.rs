@@ -65,16 +65,16 @@ fn a_profile_names_each_step() {
 #[test]
 fn named_kernels_run_the_towers_and_are_judged_by_the_peak() {
     let dir = tempfile::tempdir().unwrap();
-    both(dir.path());
     let few = ["--runtime", "tract", "--threads", "1", "--batch", "1", "--kernels", "portable", "--json"];
-    let told = json(&bench(dir.path(), &[&["tower.onnx"], &few[..]].concat()));
+    let told = json(&bench(dir.path(), &[&["omniglot-edge-exact"], &few[..]].concat()));
     assert_eq!(told["machine"]["kernels"], "portable");
     assert!(
         told["peaks"].as_array().unwrap().iter().all(|peak| peak["gops"].as_f64().unwrap() > 0.0),
         "{told}"
     );
     for row in told["rows"].as_array().unwrap() {
-        assert!(row["executed"]["gops"].as_f64().unwrap() > 0.0, "{row}");
+        let executed = row["executed"]["gops"].as_f64();
+        assert!(row["withheld"].is_string() || executed.is_some_and(|gops| gops > 0.0), "{row}");
     }
     let mut command = Command::cargo_bin("siamese").unwrap();
     let tiles = ["bench", "--tiles", "--kernels", "portable", "--seconds", "0.001", "--json"];
