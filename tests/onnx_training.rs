@@ -124,7 +124,7 @@ fn a_trained_tower_learns_goes_on_and_is_exported_as_any() {
     assert!(agreed.contains("AGREE"), "{agreed}");
     let eval = ["eval", "whole/tower.onnx", "--protocol", "episodes", "--way", "3", "--episodes", "20"];
     place.succeeds(&[&eval[..], &["--data", "pictures"]].concat());
-    assert!(place.refused(&["export", "whole", "--exact"]).contains("export it without --exact"));
+    assert!(place.refused(&["export", "whole", "--exact"]).contains("--calibrate DIR"));
 }
 
 #[test]
