@@ -1,5 +1,6 @@
 //! The elements of one channel.
 
+use super::weights::Sums;
 use super::{Integer, LIMIT, step_of};
 
 /// Multiples of 2^step in `[low, high]`.
@@ -98,30 +99,21 @@ impl Interval {
     }
 
     /// `self + Σ wⱼ·xⱼ`, each xⱼ one of `x` or 0: what [`Interval::times`], [`Interval::or_zero`] and
-    /// [`Interval::plus`] give one after the other, since a tower has more weights than anything else. None if
-    /// a weight is not finite.
-    pub fn plus_products<'w>(self, x: Self, weights: impl Iterator<Item = &'w f64>) -> Option<Self> {
+    /// [`Interval::plus`] give one after the other. None if a weight is not finite.
+    pub fn plus_products(self, x: Self, weights: &[f64]) -> Option<Self> {
+        let Sums { plus, minus, step } = Sums::of(weights)?;
         let [low, high] = [x.low.min(0.0), x.high.max(0.0)];
         let greatest = high.max(-low);
-        let (mut sum, mut step) = (self, i32::MAX);
-        for &w in weights {
-            if w == 0.0 {
-                continue;
-            }
-            step = step.min(step_of(w)?);
-            // One of these is 0, and adds nothing.
-            let (plus, minus) = (if w > 0.0 { w } else { 0.0 }, if w < 0.0 { w } else { 0.0 });
-            sum.low += plus * low + minus * high;
-            sum.high += plus * high + minus * low;
-            sum.magnitude += w.abs() * greatest;
-        }
-        if step == i32::MAX || greatest == 0.0 {
-            return Some(self);
-        }
+        let Some(step) = step.filter(|_| greatest != 0.0) else { return Some(self) };
         let step = step.saturating_add(x.step);
         // Of 0 alone every step divides all elements.
         let nothing = self.low == 0.0 && self.high == 0.0;
-        Some(Self { step: if nothing { step } else { self.step.min(step) }, ..sum })
+        Some(Self {
+            low: self.low + plus * low + minus * high,
+            high: self.high + plus * high + minus * low,
+            step: if nothing { step } else { self.step.min(step) },
+            magnitude: self.magnitude + (plus - minus) * greatest,
+        })
     }
 
     /// `a·b` of two values: 2^(a + b) divides it, and its ends are among the products of the ends.
@@ -268,13 +260,9 @@ mod tests {
             for count in 0..=weights.len() {
                 let one = |sum: Interval, w: &f64| sum.plus(x.times(*w).unwrap().or_zero());
                 let expected = weights[..count].iter().fold(start, one);
-                assert_eq!(
-                    start.plus_products(x, weights[..count].iter()),
-                    Some(expected),
-                    "{x:?} from {start:?}"
-                );
+                assert_eq!(start.plus_products(x, &weights[..count]), Some(expected), "{x:?} from {start:?}");
             }
-            assert_eq!(start.plus_products(x, [1.0, f64::NAN].iter()), None);
+            assert_eq!(start.plus_products(x, &[1.0, f64::NAN]), None);
         }
     }
 

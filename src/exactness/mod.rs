@@ -17,6 +17,7 @@
 
 mod interval;
 mod range;
+mod weights;
 
 pub use interval::Interval;
 pub use range::Range;

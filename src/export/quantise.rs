@@ -109,7 +109,7 @@ pub(super) fn at(row: &Row<'_>, x: Incoming, exponent: i32) -> Result<Option<Qua
     // The accumulator counts in its unit, or in the half step or the step of what goes in, where those are
     // finer; that some channel's weights may be multiples of more is of no use.
     let half = if row.half > 0.0 { (row.half / unit).log2() as i32 } else { 0 };
-    let sums = Range::uniform(x.range()).product(scaled.iter(), bias);
+    let sums = Range::uniform(x.range()).product(&scaled, bias);
     let weights = scaled.iter().map(|w| *w as i8).collect();
     let sums = sums.map(|sums| sums.finer(half.min(x.step).min(0)).scaled(exponent));
     Ok(sums.map(|sums| Quantised { weights, bias, exponent, sums }))

@@ -147,13 +147,11 @@ impl Layout {
     /// Groups of four: `[4, lanes]`.
     const ACROSS: Self = Self { neighbours: 4, beside: 1, offset: 0 };
 
-    /// Calls `f` with the lane and the neighbour of each weight of a line, in their order.
-    fn each(self, lanes: usize, mut f: impl FnMut(usize, usize)) {
-        for part in (0..self.neighbours).step_by(self.beside) {
-            for lane in 0..lanes {
-                (part..part + self.beside).for_each(|i| f(lane, i));
-            }
-        }
+    /// The lane and the neighbour of each weight of a line, in their order.
+    fn order(self, lanes: usize) -> impl Iterator<Item = (usize, usize)> {
+        let parts = (0..self.neighbours).step_by(self.beside);
+        let lanes = parts.flat_map(move |part| (0..lanes).map(move |lane| (part, lane)));
+        lanes.flat_map(move |(part, lane)| (part..part + self.beside).map(move |i| (lane, i)))
     }
 }
 

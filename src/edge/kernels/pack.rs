@@ -120,9 +120,9 @@ pub trait Choice: Element {
     /// What is multiplied by what.
     #[doc(hidden)]
     fn product(highest: u8) -> Product;
-    /// The bytes of a weight, in the order of this CPU.
+    /// Adds the bytes of weights, in the order of this CPU.
     #[doc(hidden)]
-    fn bytes(weight: Self::Weight) -> impl AsRef<[u8]>;
+    fn write(weights: &[Self::Weight], bytes: &mut Vec<u8>);
     /// The bytes of a sum's beginning, where so much is taken from each input.
     #[doc(hidden)]
     fn beginning(weights: impl Iterator<Item = Self::Weight>, offset: i32) -> impl AsRef<[u8]>;
@@ -138,8 +138,8 @@ impl Choice for f32 {
     fn product(_: u8) -> Product {
         Product::Float
     }
-    fn bytes(weight: f32) -> impl AsRef<[u8]> {
-        weight.to_ne_bytes()
+    fn write(weights: &[f32], bytes: &mut Vec<u8>) {
+        bytes.extend(weights.iter().flat_map(|w| w.to_ne_bytes()));
     }
     fn beginning(weights: impl Iterator<Item = f32>, offset: i32) -> impl AsRef<[u8]> {
         (weights.sum::<f32>() * offset as f32).to_ne_bytes()
@@ -153,8 +153,8 @@ impl Choice for u8 {
     fn product(highest: u8) -> Product {
         if highest > 127 { Product::Int8 } else { Product::Int7 }
     }
-    fn bytes(weight: i8) -> impl AsRef<[u8]> {
-        weight.to_ne_bytes()
+    fn write(weights: &[i8], bytes: &mut Vec<u8>) {
+        bytes.extend(weights.iter().map(|w| w.cast_unsigned()));
     }
     fn beginning(weights: impl Iterator<Item = i8>, offset: i32) -> impl AsRef<[u8]> {
         weights.fold(0i32, |sum, w| sum.wrapping_add(i32::from(w) * offset)).to_ne_bytes()
@@ -168,8 +168,8 @@ impl Choice for i16 {
     fn product(_: u8) -> Product {
         Product::Int16
     }
-    fn bytes(weight: i16) -> impl AsRef<[u8]> {
-        weight.to_ne_bytes()
+    fn write(weights: &[i16], bytes: &mut Vec<u8>) {
+        bytes.extend(weights.iter().flat_map(|w| w.to_ne_bytes()));
     }
     fn beginning(weights: impl Iterator<Item = i16>, offset: i32) -> impl AsRef<[u8]> {
         weights.fold(0i32, |sum, w| sum.wrapping_add(i32::from(w) * offset)).to_ne_bytes()
@@ -188,14 +188,16 @@ impl<T: Choice> Packed<T> {
     ) -> Self {
         let set = T::micro_kernels(kernels, highest).0;
         let Layout { neighbours, offset, .. } = set.layout;
-        let outputs = channels;
+        let (outputs, lines) = (channels, run.div_ceil(neighbours));
+        let order: Vec<(usize, usize)> = set.layout.order(set.lanes).collect();
+        let mut of_line = Vec::with_capacity(order.len());
         let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
         for (channels, width, heights) in blocks_of(set, channels) {
             let first = channels.start;
             blocks.push(Block { heights, channels: channels.clone(), width, at: bytes.len() });
             // What a line reaches beyond its run or the last channel, it multiplies by nothing.
             let each = |channel: usize, row: usize, place: usize| {
-                let inside = channels.contains(&channel) && place < run;
+                let inside = channel < channels.end && place < run;
                 if inside { weight(channel, row, place) } else { T::Weight::default() }
             };
             if offset != 0 {
@@ -205,13 +207,14 @@ impl<T: Choice> Packed<T> {
                     bytes.extend_from_slice(T::beginning(all, offset).as_ref());
                 }
             }
-            let lines = run.div_ceil(neighbours);
+            bytes.reserve(runs * lines * neighbours * width * size_of::<T::Weight>() + size_of::<Line>());
             for (row, line) in (0..runs).flat_map(|row| (0..lines).map(move |line| (row, line))) {
                 for vector in (first..first + width).step_by(set.lanes) {
-                    set.layout.each(set.lanes, |lane, i| {
-                        let w = each(vector + lane, row, line * neighbours + i);
-                        bytes.extend_from_slice(T::bytes(w).as_ref());
-                    });
+                    let weights =
+                        order.iter().map(|(lane, i)| each(vector + lane, row, line * neighbours + i));
+                    of_line.clear();
+                    of_line.extend(weights);
+                    T::write(&of_line, &mut bytes);
                 }
             }
             bytes.resize(bytes.len().next_multiple_of(64), 0);

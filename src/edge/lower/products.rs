@@ -104,7 +104,7 @@ impl<'a> Lowering<'a> {
         let (value, bias, sums) = moved.unwrap_or_else(|| (value.clone(), bias.to_vec(), range.clone()));
         let map = &self.maps[value.map];
         let inputs = map.channels;
-        let small = map.bytes() && weights.iter().all(|w| Integer::I8.holds(*w));
+        let small = map.bytes() && in_bytes(&weights);
         let integer = small && sums.as_ref().is_some_and(|r| r.sums_fit(Integer::I32));
         let (outputs, _, kh, kw) = weights.dim();
         let dense = groups == 1 && windows.dilations == [1, 1];
@@ -129,7 +129,7 @@ impl<'a> Lowering<'a> {
         }
         let innermost = weights.permuted_axes([0, 2, 3, 1]);
         let product = ProductDraft {
-            weights: innermost.iter().map(|w| *w as f32).collect(),
+            weights: innermost.as_standard_layout().iter().map(|w| *w as f32).collect(),
             inputs,
             groups,
             windows,
@@ -171,7 +171,7 @@ impl<'a> Lowering<'a> {
         // Beside the image there would be zeros that were not moved.
         let plain = windows.pads == [0; 4] && value.pads == [0; 4] && groups < channels;
         let moved = range.map(|c| Interval::new(c.low + up, c.high + up, c.step.min(0)));
-        let small = moved.fits(Integer::U8) && weights.iter().all(|w| Integer::I8.holds(*w));
+        let small = moved.fits(Integer::U8) && in_bytes(&weights);
         if up <= 0.0 || !plain || !small || weights.len() < FEWEST_PRODUCTS * channels {
             return None;
         }
@@ -218,9 +218,15 @@ impl<'a> Lowering<'a> {
         };
         let ranges: Option<Vec<Range>> = (0..groups).map(of_group).collect();
         let ranges = ranges?;
+        let weights = weights.as_standard_layout();
         let rows = weights.axis_iter(Axis(0)).zip(bias).enumerate();
         let sums: Option<Vec<_>> =
-            rows.map(|(o, (row, b))| ranges[o / each].product(row.iter(), *b)).collect();
+            rows.map(|(o, (row, b))| ranges[o / each].product(row.as_slice()?, *b)).collect();
         Range::of(sums?).filter(Range::is_exact)
     }
+}
+
+/// Whether a signed byte holds each weight.
+fn in_bytes(weights: &ArrayView4<'_, f64>) -> bool {
+    weights.as_standard_layout().as_slice().is_some_and(|all| Integer::I8.holds_all(all))
 }

@@ -121,9 +121,11 @@ impl<'a> Operands<'a> {
             let why = format!("its bias does not have one number for each of {outputs} channels");
             return Err(self.fail(why));
         }
+        let weights = weights.as_standard_layout();
         let rows = weights.axis_iter(Axis(0)).zip(&bias).enumerate();
         let sums = rows.map(|(c, (row, b))| {
-            x.product(row.iter(), *b).ok_or_else(|| {
+            let sum = row.as_slice().and_then(|row| x.product(row, *b));
+            sum.ok_or_else(|| {
                 let why = "are not finite, or do not fit the input";
                 self.fail(format!("the weights of channel {c} {why}"))
             })
