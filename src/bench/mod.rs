@@ -8,13 +8,13 @@ pub mod against;
 pub mod breakeven;
 pub mod child;
 pub mod criterion;
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 pub mod judge;
-#[cfg(not(feature = "tract"))]
+#[cfg(not(feature = "lowered"))]
 mod nothing_to_judge;
 pub mod page;
 mod process;
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 pub mod profile;
 mod results;
 mod run;
@@ -22,7 +22,7 @@ mod statistics;
 #[cfg(test)]
 mod testing;
 pub mod text;
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 pub mod tiles;
 
 pub use results::{

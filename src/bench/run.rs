@@ -1,9 +1,9 @@
 //! Starts the measuring processes in turn and puts together what they saw.
 
 use super::child::{First, Steady};
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 use super::judge::Judge;
-#[cfg(not(feature = "tract"))]
+#[cfg(not(feature = "lowered"))]
 use super::nothing_to_judge::Judge;
 use super::results::{
     Benchmark, Configuration, FORMAT, LibraryFacts, MachineFacts, Measurement, Method, TowerFile,
@@ -180,7 +180,7 @@ fn measure(plan: &Plan, subject: &Subject) -> Result<Seen> {
     for name in ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"] {
         command.env(name, what.threads.to_string());
     }
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     if let Some(kernels) = &plan.kernels {
         command.env(crate::edge::VARIABLE, kernels);
     }

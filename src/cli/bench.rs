@@ -4,10 +4,10 @@ use super::output::{self, show};
 use super::progress::bar;
 use super::shared::RuntimeArgs;
 use super::{Context, Outcome};
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 use crate::bench::tiles::Tiles;
 use crate::bench::{self, Changes, Method, Plan, against, child, criterion, page, text};
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 use crate::edge::kernels::Kernels;
 use crate::runtime::{Options, Runner, Runtime};
 use crate::tower::{TowerKind, TowerSpec};
@@ -20,8 +20,8 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The tower: a file, or a shipped one's name.
-    #[cfg_attr(feature = "tract", arg(required_unless_present_any = ["criterion", "tiles"]))]
-    #[cfg_attr(not(feature = "tract"), arg(required_unless_present = "criterion"))]
+    #[cfg_attr(feature = "lowered", arg(required_unless_present_any = ["criterion", "tiles"]))]
+    #[cfg_attr(not(feature = "lowered"), arg(required_unless_present = "criterion"))]
     tower: Option<PathBuf>,
     /// Its exact version [default: tower.exact.onnx beside tower.onnx, if it is there].
     #[arg(long, value_name = "FILE")]
@@ -54,15 +54,15 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Run tract's towers on these kernels instead of this processor's fastest; `doctor` lists them.
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     #[arg(long, value_name = "NAME")]
     kernels: Option<String>,
     /// Instead, tell what share of this core's peak the main tiles of the kernels reach: those of --kernels, or of all.
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     #[arg(long, conflicts_with_all = ["tower", "exact", "runtime", "threads", "batch", "rounds", "against", "report", "profile", "criterion"])]
     tiles: bool,
     /// Instead, time each step of the tower on tract: one image, one thread.
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     #[arg(long, conflicts_with_all = ["exact", "runtime", "threads", "batch", "rounds", "against", "report"])]
     profile: bool,
     /// Measure nothing: print what `cargo bench` left in this folder as Markdown.
@@ -99,11 +99,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         show(context, &criterion::read(folder)?, |benches| criterion::markdown(benches))?;
         return Ok(Outcome::Yes);
     }
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     if arguments.profile {
         return profile(context, arguments);
     }
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     if arguments.tiles {
         return tiles(context, arguments);
     }
@@ -130,7 +130,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 }
 
 /// Times the steps of the tower on tract.
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 fn profile(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let tower = arguments.tower.as_deref().unwrap_or(Path::new(""));
     let time = Duration::from_secs_f64(arguments.seconds);
@@ -141,7 +141,7 @@ fn profile(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 }
 
 /// Times the tiles of one set of kernels, or of all that this processor has.
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 fn tiles(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let name = arguments.kernels.as_deref();
     let sets = match name {
@@ -188,11 +188,11 @@ fn plan(context: &Context, arguments: &Arguments) -> Result<Plan> {
 }
 
 /// The kernels that were named.
-#[cfg_attr(not(feature = "tract"), allow(unused_variables))]
+#[cfg_attr(not(feature = "lowered"), allow(unused_variables))]
 fn kernels(arguments: &Arguments) -> Option<String> {
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     return arguments.kernels.clone();
-    #[cfg(not(feature = "tract"))]
+    #[cfg(not(feature = "lowered"))]
     return None;
 }
 

@@ -39,7 +39,7 @@ fn text(report: &Report) -> String {
         machine.system, machine.architecture, machine.cores
     );
     text += &format!("  features    {}\n", machine.features.join(" "));
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     {
         let doctor::Kernels { in_use, available } = &report.kernels;
         let (has, variable) = (available.join(", "), crate::edge::VARIABLE);

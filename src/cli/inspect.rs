@@ -30,7 +30,7 @@ const SHOWN: usize = 60;
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let model = export::inspect(&arguments.model, arguments.values)?;
     let report = Report {
-        #[cfg(feature = "tract")]
+        #[cfg(feature = "lowered")]
         lowering: crate::edge::coverage(&model.model),
         model,
     };
@@ -44,7 +44,7 @@ struct Report {
     #[serde(flatten)]
     model: Inspection,
     /// What of it runs as one program on tract.
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     lowering: Option<crate::edge::Coverage>,
 }
 
@@ -77,7 +77,7 @@ fn text(report: &Report, nodes: bool) -> String {
     lines.extend(i.values.iter().map(|p| format!("  value       {}", port(p))));
     lines.extend(metadata(&i.metadata));
     lines.extend(placement(i, nodes));
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     lines.extend(report.lowering.iter().flat_map(|coverage| lowering(coverage, nodes)));
     lines.join("\n") + "\n"
 }
@@ -167,7 +167,7 @@ fn placement(i: &Inspection, nodes: bool) -> Vec<String> {
 }
 
 /// How many nodes are lowered, and of each reason against it how often it holds and for which node first.
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 fn lowering(coverage: &crate::edge::Coverage, nodes: bool) -> Vec<String> {
     let (lowered, left) = (coverage.lowered.len(), &coverage.left);
     let share = match left.len() {

@@ -1,6 +1,6 @@
 //! Splits a batch over cores, a few images a task: for runtimes whose plans use one core, and for
 //! which a big batch is slower an image than a small one.
-#![cfg_attr(not(feature = "tract"), allow(dead_code))]
+#![cfg_attr(not(feature = "lowered"), allow(dead_code))]
 
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView4, Axis};

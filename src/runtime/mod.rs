@@ -12,6 +12,8 @@ mod embedder;
 mod engine;
 #[cfg(test)]
 mod interpreted;
+#[cfg(feature = "lowered")]
+mod lowered;
 mod mock;
 mod options;
 #[cfg(feature = "ort")]
@@ -62,7 +64,7 @@ pub static ORT: Runtime = Runtime {
     backend: built_in!("ort", ort::Ort),
 };
 
-/// tract, which also runs lowered towers.
+/// tract, which also runs lowered towers; or these alone, where tract itself is not built in.
 pub static TRACT: Runtime = Runtime {
     name: "tract",
     title: "tract",
@@ -70,7 +72,10 @@ pub static TRACT: Runtime = Runtime {
     devices: &[Device::Cpu],
     levels: &[],
     library: false,
+    #[cfg(any(feature = "tract", not(feature = "lowered")))]
     backend: built_in!("tract", tract::Tract),
+    #[cfg(all(feature = "lowered", not(feature = "tract")))]
+    backend: Some(&lowered::Lowered),
 };
 
 /// rten.

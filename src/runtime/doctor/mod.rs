@@ -23,7 +23,7 @@ pub struct Report {
     /// The machine.
     pub machine: Machine,
     /// The inner loops of tract's towers.
-    #[cfg(feature = "tract")]
+    #[cfg(feature = "lowered")]
     pub kernels: Kernels,
     /// The version of each runtime, by its name; none where it is not built in.
     #[serde(flatten)]
@@ -40,7 +40,7 @@ pub struct Report {
 }
 
 /// The inner loops of tract's towers, a set for each kind of processor.
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Kernels {
     /// The set in use; `none` where the environment leaves all to tract's own operators.
@@ -49,7 +49,7 @@ pub struct Kernels {
     pub available: Vec<&'static str>,
 }
 
-#[cfg(feature = "tract")]
+#[cfg(feature = "lowered")]
 impl Kernels {
     /// Of this processor, as the environment chooses.
     ///
@@ -163,7 +163,7 @@ pub fn examine(lookup: &Lookup, tower: Option<&Path>) -> Result<Report> {
     Ok(Report {
         siamese: env!("CARGO_PKG_VERSION"),
         machine: Machine::this(),
-        #[cfg(feature = "tract")]
+        #[cfg(feature = "lowered")]
         kernels: Kernels::find()?,
         runtimes: RUNTIMES.into_iter().map(|runtime| (runtime.name, runtime.version())).collect(),
         #[cfg(feature = "ort")]

@@ -1,5 +1,5 @@
 //! tract: one plan for one image, run on as many threads as asked for. A tower that is one lowered
-//! program runs several images at once without the plan.
+//! program needs no plan ([`super::lowered`]).
 
 mod anew;
 mod engine;
@@ -10,6 +10,7 @@ mod mend;
 
 use super::batch::Workers;
 use super::caught::{Cause, caught};
+use super::lowered::{ProgramEmbedder, program};
 use super::{Backend, Embedder, Engine, Options, ReadTower, TRACT, check_images, check_output, support};
 use crate::edge::{self, kernels::Kernels};
 use crate::tower::{OUTPUT, TowerSpec};
@@ -40,7 +41,13 @@ impl Backend for Tract {
     }
 
     fn open(&self, options: &Options, tower: ReadTower<'_>) -> Result<Box<dyn Embedder>> {
-        Ok(Box::new(TractEmbedder::open(options, tower)?))
+        support::check_opset(NAME, &tower, NEWEST_OPSET)?;
+        faults::check(tower.model, tower.name)?;
+        let kernels = edge::kernels()?;
+        if let Some(Ok(program)) = kernels.map(|kernels| program(&tower, kernels)) {
+            return Ok(Box::new(ProgramEmbedder::new(options, program, tower.spec)?));
+        }
+        Ok(Box::new(TractEmbedder::open(options, tower, kernels)?))
     }
 
     fn engine(&self, _: &Options) -> Result<Box<dyn Engine>> {
@@ -51,8 +58,6 @@ impl Backend for Tract {
 /// A tower in tract.
 struct TractEmbedder {
     spec: TowerSpec,
-    /// The most images that a worker takes at once.
-    most: usize,
     workers: Workers<Worker>,
 }
 
@@ -62,8 +67,6 @@ enum Worker {
     Plan(Box<TypedSimpleState>),
     /// One after the other, each with a state of its own.
     Anew(Arc<TypedSimplePlan>),
-    /// Several at once.
-    Program(Arc<edge::Program>, Box<edge::Scratch>),
 }
 
 impl TractEmbedder {
@@ -71,16 +74,7 @@ impl TractEmbedder {
     ///
     /// # Errors
     /// When tract cannot run it: names every operator that it lacks.
-    fn open(options: &Options, tower: ReadTower<'_>) -> Result<Self> {
-        support::check_opset(NAME, &tower, NEWEST_OPSET)?;
-        faults::check(tower.model, tower.name)?;
-        let kernels = edge::kernels()?;
-        if let Some(program) = kernels.and_then(|kernels| program(&tower, kernels)) {
-            let most = program.images;
-            let worker = || Ok(Worker::Program(program.clone(), Box::new(program.scratch())));
-            let workers = Workers::new(options.threads(), worker)?;
-            return Ok(Self { spec: tower.spec, most, workers });
-        }
+    fn open(options: &Options, tower: ReadTower<'_>, kernels: Option<&'static Kernels>) -> Result<Self> {
         let plan = plan(&tower, kernels)?;
         let failed = |e: TractError| Error::Runtime {
             runtime: NAME,
@@ -93,7 +87,7 @@ impl TractEmbedder {
             false => Ok(Worker::Plan(Box::new(plan.spawn().map_err(failed)?))),
         };
         let workers = Workers::new(options.threads(), worker)?;
-        Ok(Self { spec: tower.spec, most: 1, workers })
+        Ok(Self { spec: tower.spec, workers })
     }
 }
 
@@ -105,7 +99,7 @@ impl Embedder for TractEmbedder {
     fn embed(&mut self, images: ArrayView4<'_, u8>) -> Result<Array2<f32>> {
         check_images(&self.spec, &images)?;
         let spec = &self.spec;
-        self.workers.rows(images, spec.dim, self.most, |worker, images, rows| match worker {
+        self.workers.rows(images, spec.dim, 1, |worker, images, rows| match worker {
             Worker::Plan(state) => {
                 let mut each = images.outer_iter().zip(rows.chunks_exact_mut(spec.dim));
                 each.try_for_each(|(image, row)| run(spec, |inputs| state.run(inputs), image, row))
@@ -113,14 +107,6 @@ impl Embedder for TractEmbedder {
             Worker::Anew(plan) => {
                 let mut each = images.outer_iter().zip(rows.chunks_exact_mut(spec.dim));
                 each.try_for_each(|(image, row)| run(spec, |inputs| plan.run(inputs), image, row))
-            }
-            Worker::Program(program, scratch) => {
-                let pixels = images.as_standard_layout();
-                // In standard layout there is always a slice.
-                program.run(scratch, pixels.as_slice().unwrap_or_default());
-                let rows = rows.chunks_exact_mut(spec.dim).enumerate();
-                rows.for_each(|(i, row)| program.output(scratch, 0, i, row));
-                Ok(())
             }
         })
     }
@@ -149,15 +135,6 @@ fn run(
     check_output(spec, 1, output.shape())?;
     row.copy_from_slice(output.try_as_plain_ram().and_then(|t| t.as_slice::<f32>()).map_err(failed)?);
     Ok(())
-}
-
-/// A tower that can be lowered whole; there is then nothing to read and plan for tract.
-fn program(tower: &ReadTower<'_>, kernels: &'static Kernels) -> Option<Arc<edge::Program>> {
-    let how = &tower.spec.preprocessing;
-    let size = [how.channels(), how.size(), how.size()];
-    let made =
-        caught(|| -> std::result::Result<_, Cause> { Ok(edge::program(tower.model, size, kernels).ok()) });
-    made.ok().flatten().filter(|program| program.output_size(0) == tower.spec.dim).map(Arc::new)
 }
 
 /// The optimised plan of a tower for one image.
