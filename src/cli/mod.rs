@@ -4,17 +4,21 @@
 mod bench;
 mod calibrate;
 mod classify;
+#[cfg(feature = "prove")]
 mod compare;
 mod completions;
 mod data;
+#[cfg(feature = "prove")]
 mod demo;
 mod doctor;
 mod embed;
 mod enroll;
 mod eval;
 mod examples;
+#[cfg(feature = "prove")]
 mod export;
 mod gallery;
+#[cfg(feature = "prove")]
 mod import;
 mod index;
 mod inspect;
@@ -25,6 +29,7 @@ mod migrate;
 #[cfg(feature = "ort")]
 mod model;
 mod output;
+#[cfg(any(feature = "prove", feature = "serve"))]
 mod page;
 #[cfg(feature = "ort")]
 mod processes;
@@ -35,6 +40,7 @@ mod runtime;
 #[cfg(feature = "serve")]
 mod serve;
 mod shared;
+#[cfg(feature = "prove")]
 mod stays;
 #[cfg(feature = "ort")]
 mod train;
@@ -92,6 +98,7 @@ pub enum Outcome {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// The whole way in about two minutes, on built-in data; writes a report.
+    #[cfg(feature = "prove")]
     Demo(demo::Arguments),
     /// Fetch Omniglot or MNIST, describe data, draw contact sheets.
     #[command(subcommand)]
@@ -100,8 +107,10 @@ enum Verb {
     #[cfg(feature = "ort")]
     Train(train::Arguments),
     /// Make a tower (ONNX) of a training run, in floating point or exact.
+    #[cfg(feature = "prove")]
     Export(export::Arguments),
     /// Make a tower of a foreign ONNX model.
+    #[cfg(feature = "prove")]
     Import(Box<import::Arguments>),
     /// Networks that others trained on photographs: which there are, and make one a tower.
     #[cfg(feature = "ort")]
@@ -145,12 +154,14 @@ enum Verb {
     #[cfg(feature = "serve")]
     Serve(serve::Arguments),
     /// Write a page that recognises by a gallery in the browser: a folder for any web server.
+    #[cfg(any(feature = "prove", feature = "serve"))]
     Page(page::Arguments),
     /// Tell whether pictures show the same thing.
     Verify(verify::Arguments),
     /// Choose from where on a picture is unknown to a gallery, by leaving its classes out.
     Calibrate(calibrate::Arguments),
     /// Compare a tower on two runtimes: numbers, predictions with a proof, bits, layers.
+    #[cfg(feature = "prove")]
     Compare(compare::Compare),
     /// Measure a tower: latency, throughput, cold start, memory, break-even.
     Bench(bench::Arguments),
@@ -196,9 +207,12 @@ pub fn run() -> Result<Outcome> {
 impl Cli {
     fn run(self) -> Result<Outcome> {
         match &self.verb {
+            #[cfg(feature = "prove")]
             Verb::Demo(arguments) => demo::run(&self.context, arguments),
             Verb::Data(command) => data::run(&self.context, command),
+            #[cfg(feature = "prove")]
             Verb::Export(arguments) => export::run(&self.context, arguments),
+            #[cfg(feature = "prove")]
             Verb::Import(arguments) => import::run(&self.context, arguments),
             #[cfg(feature = "ort")]
             Verb::Model(command) => model::run(&self.context, command),
@@ -223,9 +237,11 @@ impl Cli {
             Verb::Classify(arguments) => classify::run(&self.context, arguments),
             #[cfg(feature = "serve")]
             Verb::Serve(arguments) => serve::run(&self.context, arguments),
+            #[cfg(any(feature = "prove", feature = "serve"))]
             Verb::Page(arguments) => page::run(&self.context, arguments),
             Verb::Verify(arguments) => verify::run(&self.context, arguments),
             Verb::Calibrate(arguments) => calibrate::run(&self.context, arguments),
+            #[cfg(feature = "prove")]
             Verb::Compare(arguments) => compare::run(&self.context, arguments),
             Verb::Bench(arguments) => bench::run(&self.context, arguments),
             Verb::BenchProcess(arguments) => bench::process(&self.context, arguments),

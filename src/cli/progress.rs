@@ -43,6 +43,7 @@ pub fn bytes() -> ProgressBar {
 }
 
 /// Of steps that are told one after the other.
+#[cfg(feature = "prove")]
 pub fn steps() -> ProgressBar {
     let bar = styled(ProgressBar::no_length(), "{spinner} {elapsed} {msg}");
     bar.enable_steady_tick(std::time::Duration::from_millis(200));

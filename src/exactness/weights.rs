@@ -94,7 +94,7 @@ mod tests {
     fn sums_of_whole_numbers_are_those_of_numbers_one_by_one() {
         let mut rng = crate::random::stream(3, "sums", 0, 0);
         for count in 0..40 {
-            for scale in [1.0, 12.0, 4096.0, 2f64.powi(40)] {
+            for scale in [1.0, 12.0, 4096.0, 2f64.powi(38)] {
                 let numbers: Vec<f64> =
                     (0..count).map(|_| f64::from(rng.random_range(-128i32..128)) * scale).collect();
                 let whole = Sums::of_whole(&numbers);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_no_small_whole_number_is_looked_at_by_itself() {
-        for x in [0.5, -0.1f32.into(), 2f64.powi(51), -(2f64.powi(60)), f64::NAN, f64::INFINITY] {
+        for x in [0.5, -f64::from(0.1f32), 2f64.powi(51), -(2f64.powi(60)), f64::NAN, f64::INFINITY] {
             let numbers = [3.0, x, 1.0];
             assert_eq!(Sums::of_whole(&numbers), None, "{x}");
         }

@@ -102,12 +102,12 @@ mod alone {
                 return Err(Error::missing(what, FIX));
             };
             let program = program(&tower, kernels).map_err(|left| {
-                let why = match left.first() {
-                    Some(node) => format!("node {node}, and {} more would be left to tract", left.len() - 1),
-                    None => "it cannot be lowered to one program".into(),
+                let left = match left.first() {
+                    Some(first) => format!("{} of its nodes ({first})", left.len()),
+                    None => "some of its nodes".into(),
                 };
                 Error::missing(
-                    format!("this build runs towers without tract, and {}: {why}", tower.name),
+                    format!("{} would leave {left} to tract, which this build has not", tower.name),
                     FIX,
                 )
             })?;
