@@ -6,10 +6,13 @@ use super::draft::{
     ActionDraft, Geometry, MapDraft, MapsDraft, Pooling, ProductDraft, Samples, StepDraft, Way,
 };
 use super::group::grouped;
-use super::kernels::{Depthwise, Epilogue, Extent, Kernels, Line, Matrix, Offsets, Packed, Runs, Sampling};
+use super::kernels::{
+    ByteDepthwise, Depthwise, Epilogue, Extent, Finishing, Kernels, Line, Matrix, Offsets, Packed, Requantise, Runs, Sampling,
+    Table,
+};
 use super::map::Map;
 use super::memory::{Memory, assigned};
-use super::program::{Action, Pool, Program, Step, Tiles, Weights};
+use super::program::{Action, Function8, Pool, Program, Step, Tiles, Weights};
 use super::view::View;
 use super::winograd::{self, Winograd};
 
@@ -39,7 +42,8 @@ pub fn link(
 }
 
 fn map(m: &MapDraft) -> Map {
-    Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes(), images: 1 }
+    let lift = m.lift.clone();
+    Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes(), lift, images: 1 }
 }
 
 /// Which maps the outputs depend on.
@@ -62,6 +66,9 @@ fn read_as_floats(map: usize, drafts: &[StepDraft]) -> bool {
     filled && readers.peek().is_some() && readers.all(|d| !d.action.takes_bytes())
 }
 
+/// How many bytes there are.
+const BYTES: usize = 256;
+
 /// In which order a step fills its map.
 #[derive(Clone, Copy)]
 enum Order {
@@ -78,17 +85,24 @@ struct Linker {
 impl Linker {
     /// The step of a draft, after those that change the type of its inputs where they must.
     fn step(&mut self, draft: StepDraft) -> Option<Vec<Step>> {
-        let StepDraft { name, action, mut from, mut other, residual, to, epilogue, function, strict, .. } =
+        let StepDraft { name, action, mut from, mut other, mut residual, to, mut epilogue, function, strict, .. } =
             draft;
         let mut steps = Vec::new();
-        if !action.takes_bytes() {
-            for map in [Some(&mut from), other.as_mut()].into_iter().flatten() {
-                if self.maps[*map].bytes {
-                    let widened = self.widened(&name, *map)?;
-                    *map = widened.to;
-                    steps.push(widened);
-                }
+        let operands = [(Some(&mut from), action.takes_bytes()), (other.as_mut(), action.takes_other_bytes())];
+        for (map, takes) in operands.into_iter().filter_map(|(map, takes)| Some((map?, takes))) {
+            let own = &self.maps[*map];
+            let taken = takes && (own.lift.is_empty() || action.takes_lifted());
+            if own.bytes && !taken {
+                steps.push(self.widened(&name, map)?);
             }
+        }
+        if let Some(map) = &mut residual {
+            let lift = &self.maps[*map].lift;
+            if lift.windows(2).any(|pair| pair[0] != pair[1]) {
+                // What is added is moved back by one number for all channels.
+                steps.push(self.widened(&name, map)?);
+            }
+            epilogue.residual_lift = self.maps[*map].lift.first().map_or(0.0, |up| f32::from(*up));
         }
         let order = order(&action);
         let places = |map: usize| match order {
@@ -128,7 +142,7 @@ impl Linker {
     fn operand(&self, action: &ActionDraft, map: usize, at: &Offsets) -> Option<Offsets> {
         let own = &self.maps[map];
         match action {
-            ActionDraft::Combine { spread: true, .. } => {
+            ActionDraft::Combine { spread: true, .. } | ActionDraft::Gate => {
                 Offsets::new(&vec![own.at(own.border[0], own.border[1]); at.all().len()])
             }
             ActionDraft::Maps(MapsDraft { right, .. }) => {
@@ -150,7 +164,7 @@ impl Linker {
         residual: bool,
         epilogue: Epilogue,
     ) -> Option<Action> {
-        let epilogue = self.limited(epilogue, to);
+        let mut epilogue = self.limited(epilogue, to);
         let map = &self.maps[from];
         Some(match action {
             ActionDraft::Product(product) => {
@@ -159,7 +173,15 @@ impl Linker {
             ActionDraft::Maps(MapsDraft { left, right }) => {
                 return self.maps((&left, &right), &self.maps[other?], epilogue);
             }
-            ActionDraft::Elementwise => Action::Elementwise(self.repeated(&epilogue, from)),
+            ActionDraft::Elementwise => {
+                epilogue.before = map.taken_back();
+                Action::Elementwise(self.repeated(&epilogue, from))
+            }
+            ActionDraft::Gate => {
+                epilogue.before = map.taken_back();
+                Action::Gate(epilogue)
+            }
+            ActionDraft::Table(numbers) => Action::Table(self.table(&numbers, to)),
             ActionDraft::Combine { how, spread } => {
                 Action::Combine { how, width: if spread { map.channels } else { map.channels * map.size[1] } }
             }
@@ -167,6 +189,7 @@ impl Linker {
                 let pool = Pool {
                     extents: extents(pooling, &windows, map.size)?,
                     strides: [map.at(windows.dilations[0], 0), map.at(0, windows.dilations[1])],
+                    before: map.taken_back(),
                 };
                 match pooling {
                     Pooling::Max => Action::MaxPool(pool),
@@ -186,12 +209,27 @@ impl Linker {
         })
     }
 
-    /// The limits that the type of the map sets; what is known of its elements keeps within them.
+    /// A table of the type of the map that it fills, moved up as that is.
+    fn table(&self, numbers: &[f32], to: usize) -> Function8 {
+        let Map { bytes, lift, channels, .. } = &self.maps[to];
+        let same = lift.windows(2).all(|pair| pair[0] == pair[1]);
+        let tables = if same { numbers.len() / BYTES } else { *channels };
+        let number = |c: usize, byte: usize| numbers[c * BYTES % numbers.len() + byte];
+        let up = |c: usize| lift.get(c).map_or(0.0, |up| f32::from(*up));
+        match bytes {
+            true => Function8::Bytes(Table::new(tables, |c, byte| (number(c, byte) + up(c)) as u8)),
+            false => Function8::Floats(Table::new(tables, number)),
+        }
+    }
+
+    /// What the type of the map asks for: limits, within which what is known of its elements keeps, or to be moved up.
     fn limited(&self, mut epilogue: Epilogue, to: usize) -> Epilogue {
-        if self.maps[to].bytes {
+        let Map { bytes, lift, .. } = &self.maps[to];
+        if *bytes && lift.is_empty() {
             epilogue.low = epilogue.low.max(0.0);
             epilogue.high = epilogue.high.min(255.0);
         }
+        epilogue.lift = lift.iter().map(|up| f32::from(*up)).collect();
         epilogue
     }
 
@@ -199,18 +237,22 @@ impl Linker {
     fn repeated(&self, epilogue: &Epilogue, map: usize) -> Epilogue {
         let width = self.maps[map].size[1];
         Epilogue {
+            before: epilogue.before.repeat(width),
             scale: epilogue.scale.repeat(width),
             shift: epilogue.shift.repeat(width),
+            lift: epilogue.lift.repeat(width),
             ..epilogue.clone()
         }
     }
 
-    /// A step that turns uint8 into float32, with the same border.
-    fn widened(&mut self, name: &str, from: usize) -> Option<Step> {
-        let map = Map { bytes: false, ..self.maps[from].clone() };
-        let to = self.maps.len();
-        let epilogue = self.repeated(&Epilogue::identity(map.channels), from);
-        self.maps.push(map);
+    /// A step that turns a map of uint8 into one of float32, with the same border, that takes its place.
+    fn widened(&mut self, name: &str, map: &mut usize) -> Option<Step> {
+        let from = std::mem::replace(map, self.maps.len());
+        let to = *map;
+        let own = &self.maps[from];
+        let identity = Epilogue { before: own.taken_back(), ..Epilogue::identity(own.channels) };
+        let epilogue = self.repeated(&identity, from);
+        self.maps.push(Map { bytes: false, lift: Vec::new(), ..self.maps[from].clone() });
         let (windows, at) = (self.maps[from].rows()?, self.maps[to].rows()?);
         let name = format!("{name} (to float32)");
         Some(Step {
@@ -253,12 +295,16 @@ impl Linker {
                 let begins = seen(0).flat_map(|(y, _)| seen(1).map(move |(x, _)| [y, x]));
                 map.places(begins)
             }
-            ActionDraft::Combine { spread: true, .. } | ActionDraft::Softmax | ActionDraft::LayerNorm(_) => {
-                map.pixels()
-            }
+            ActionDraft::Combine { spread: true, .. }
+            | ActionDraft::Gate
+            | ActionDraft::Softmax
+            | ActionDraft::LayerNorm(_) => map.pixels(),
             ActionDraft::Copy { from, .. } => Offsets::new(&[begin((map, from))]),
             ActionDraft::Resample(_) => Offsets::new(&[map.at(top, left)]),
-            ActionDraft::Elementwise | ActionDraft::Combine { .. } | ActionDraft::UnitLength(_) => map.rows(),
+            ActionDraft::Elementwise
+            | ActionDraft::Table(_)
+            | ActionDraft::Combine { .. }
+            | ActionDraft::UnitLength(_) => map.rows(),
         }
     }
 
@@ -295,16 +341,33 @@ impl Linker {
             |o: usize, at: usize| p.weights[o * window + at] * scale.as_ref().map_or(1.0, |scale| scale[o]);
         let tap = |(y, x): (usize, usize)| map.at(y * dilations[0], x * dilations[1]);
         let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
+        epilogue.before = self.taken_back(p, map, outputs);
+        let magnitude = |o: usize| self.greatest_sum(p, map, [o, outputs]);
+        let whole = p.integers_to.is_some() && self.maps[to].bytes && !residual;
+        let shifts = self.kernels.shifts() || p.way == Way::Channels;
+        let requantise = (whole && shifts).then(|| Requantise::of(&epilogue, magnitude)).flatten();
         if p.way == Way::Tiles {
             let (kernels, of) = (self.kernels, [p.inputs, channels]);
             let weights = match p.integers_to {
                 Some(_) => Tiles::Int(Winograd::new(kernels, of, size, weight)),
                 None => Tiles::Float(Winograd::new(kernels, of, size, weight)),
             };
-            return Some(Action::Winograd { weights, epilogue });
+            return Some(Action::Winograd { weights, epilogue, requantise });
         }
         if p.way == Way::Channels {
             let taps: Option<Vec<u32>> = taps.map(|place| u32::try_from(tap(place)).ok()).collect();
+            if let Some(highest) = p.integers_to {
+                let before = std::mem::take(&mut epilogue.before);
+                let begin = match (&requantise, &before[..]) {
+                    (Some(how), _) => how.begin.clone(),
+                    (None, []) => vec![0; channels],
+                    _ => before,
+                };
+                let integer = |c, tap| weight(c, tap) as i8;
+                let finish = requantise.as_ref();
+                let weights = ByteDepthwise::new(self.kernels, highest, &taps?, integer, &begin, finish)?;
+                return Some(Action::ByteDepthwise { weights, epilogue });
+            }
             let plain = !epilogue.floor && !residual && epilogue.scale.iter().all(|s| *s == 1.0);
             let packed = (plain && !self.maps[to].bytes).then_some(&epilogue);
             let weights = Depthwise::new(self.kernels, channels, kh * kw, weight, packed);
@@ -328,7 +391,36 @@ impl Linker {
             }
         };
         let groups = (0..p.groups).map(pack).collect();
-        Some(Action::Product { groups, channels: [inputs, outputs], runs, epilogue })
+        // Each group would begin in the middle of a vector.
+        let finishes = p.groups == 1 && p.integers_to.is_none() && !self.maps[to].bytes;
+        let finishing = finishes.then(|| Finishing::new(self.kernels, &epilogue)).flatten();
+        Some(Action::Product { groups, channels: [inputs, outputs], runs, epilogue, requantise, finishing })
+    }
+
+    /// What takes back from each sum of bytes what these are moved up by; the border is moved too.
+    fn taken_back(&self, p: &ProductDraft, map: &Map, outputs: usize) -> Vec<i32> {
+        if map.lift.is_empty() {
+            return Vec::new();
+        }
+        let inputs = p.inputs / p.groups;
+        let row = p.weights.len() / (outputs * p.groups);
+        let of = |(o, row): (usize, &[f32])| {
+            let lift = &map.lift[o / outputs * inputs..][..inputs];
+            let terms = row.iter().zip(lift.iter().cycle()).map(|(w, up)| *w as i32 * i32::from(*up));
+            terms.fold(0, i32::wrapping_sub)
+        };
+        p.weights.chunks_exact(row).enumerate().map(of).collect()
+    }
+
+    /// No sum of integers for this output, of so many in each group, is of greater magnitude.
+    fn greatest_sum(&self, p: &ProductDraft, map: &Map, [o, outputs]: [usize; 2]) -> f64 {
+        let (inputs, highest) = (p.inputs / p.groups, p.integers_to.unwrap_or(u8::MAX));
+        let row = p.weights.len() / (outputs * p.groups);
+        let input = |i: usize| o / outputs * inputs + i % inputs;
+        let lift = |i: usize| map.lift.get(input(i)).copied().unwrap_or(0);
+        let greatest = |i: usize| f64::from(lift(i).max(highest - lift(i)));
+        let weights = p.weights[o * row..][..row].iter().enumerate();
+        weights.map(|(i, w)| f64::from(w.abs()) * greatest(i)).sum()
     }
 }
 
@@ -347,6 +439,7 @@ fn folded(epilogue: &mut Epilogue) -> Option<Vec<f32>> {
 fn order(action: &ActionDraft) -> Order {
     match action {
         ActionDraft::Elementwise
+        | ActionDraft::Table(_)
         | ActionDraft::UnitLength(_)
         | ActionDraft::Combine { spread: false, .. } => Order::Rows,
         ActionDraft::Product(product) if product.way == Way::Tiles => Order::Tiles,

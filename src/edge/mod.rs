@@ -28,6 +28,7 @@
 //! its numbers, on every kernel that the CPU has, the portable one included; so are convolutions of every
 //! form and random backbones.
 
+mod aligned;
 #[cfg(test)]
 mod backbone_tests;
 mod choice;

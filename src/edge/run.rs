@@ -1,8 +1,12 @@
 //! Running a program: an image at a time, then the steps that take several together.
 
-use super::kernels::{Depthwise, Epilogue, Number, Offsets, Operand, Output, Residual, SumTile, Windows};
+use super::aligned::Aligned;
+use super::kernels::{
+    ByteDepthwise, Depthwise, Epilogue, Finished, Finishing, Number, Offsets, Operand, Output, Packed, Requantise,
+    Residual, Runs, SumTile, Windows,
+};
 use super::map::{Data, Map, View, ViewMut};
-use super::program::{Action, Pool, Program, Step, Tiles, Weights};
+use super::program::{Action, Function8, Pool, Program, Step, Tiles, Weights};
 use super::winograd::Workspace;
 use std::ops::Range;
 use std::time::Instant;
@@ -42,6 +46,13 @@ impl Program {
         }
         let buffers = self.memory.buffers.iter().map(|b| Data::empty(b.bytes, b.length)).collect();
         let mut scratch = Scratch { buffers, space };
+        // Borders that are never cleared again.
+        for (map, slot) in self.maps.iter().zip(&self.memory.slots) {
+            let alone = self.memory.buffers.get(*slot).is_some_and(|buffer| buffer.maps == 1 && buffer.length > 0);
+            if alone && !map.lift.is_empty() {
+                (0..map.images).for_each(|i| map.clear_border(&mut scratch.buffers[*slot].behind_mut(map.base(i))));
+            }
+        }
         for (map, numbers) in &self.constants {
             if let Data::Floats(data) = &mut scratch.buffers[self.memory.slots[*map]] {
                 self.maps[*map].fill(numbers, data);
@@ -115,12 +126,9 @@ impl Program {
 
     fn step(&self, step: &Step, scratch: &mut Scratch, images: Range<usize>) {
         let slot = self.memory.slots[step.to];
-        let mut out = std::mem::replace(&mut scratch.buffers[slot], Data::Bytes(Vec::new()));
+        let mut out = std::mem::replace(&mut scratch.buffers[slot], Data::Bytes(Aligned::default()));
         if step.clears {
-            match &mut out {
-                Data::Bytes(data) => self.maps[step.to].clear_border(data),
-                Data::Floats(data) => self.maps[step.to].clear_border(data),
-            }
+            self.maps[step.to].clear_border(&mut out.behind_mut(0));
         }
         let running = Running { program: self, step, buffers: &scratch.buffers, images };
         running.fill(&mut scratch.space, out.behind_mut(running.base(step.to)));
@@ -161,7 +169,10 @@ impl<'a> Running<'a> {
             (Action::Depthwise { weights, taps, epilogue }, x) => {
                 self.depthwise(weights, taps, epilogue, x.floats(), &mut space.sums, &mut out);
             }
-            (Action::Winograd { weights, epilogue }, x) => match (weights, x) {
+            (Action::ByteDepthwise { weights, epilogue }, x) => {
+                self.byte_depthwise(weights, epilogue, x, &mut out);
+            }
+            (Action::Winograd { weights, epilogue, requantise }, x) => match (weights, x) {
                 (Tiles::Float(weights), View::Floats(x)) => {
                     weights.run(kernels, map.row_stride(), x, windows, &mut space.tiles, |tile| {
                         self.store(epilogue, &tile, &mut out);
@@ -169,12 +180,21 @@ impl<'a> Running<'a> {
                 }
                 (Tiles::Int(weights), View::Bytes(x)) => {
                     weights.run(kernels, map.row_stride(), x, windows, &mut space.integer_tiles, |tile| {
-                        self.store(epilogue, &tile, &mut out);
+                        self.store_integers(epilogue, requantise.as_ref(), &tile, &mut out);
                     });
                 }
                 _ => unreachable!("the linker gives tiles a map of their type"),
             },
             (Action::Maps { .. }, x) => self.product_of_maps(x.floats(), &mut space.panel, &mut out),
+            (Action::Table(table), View::Bytes(x)) => {
+                let width = map.size[1] * map.channels;
+                match (table, out) {
+                    (Function8::Bytes(table), ViewMut::Bytes(out)) => table.look_up((x, windows), width, (out, at)),
+                    (Function8::Floats(table), ViewMut::Floats(out)) => table.look_up((x, windows), width, (out, at)),
+                    _ => unreachable!("the linker makes a table of the type of its map"),
+                }
+            }
+            (Action::Table(_), View::Floats(_)) => unreachable!("tables are of bytes"),
             (Action::Elementwise(epilogue), View::Bytes(x)) => self.rows(epilogue, windows, x, &mut out),
             (Action::Elementwise(epilogue), View::Floats(x)) => self.rows(epilogue, windows, x, &mut out),
             (Action::Combine { how, width }, x) => {
@@ -184,6 +204,7 @@ impl<'a> Running<'a> {
                     kernels.combine(*how, left, right, *width, out.floats(), at);
                 }
             }
+            (Action::Gate(epilogue), x) => self.gated(epilogue, x, &mut out),
             (Action::MaxPool(pool), from) => match (from, out) {
                 (View::Bytes(x), ViewMut::Bytes(out)) => kernels.max_pool(x, self.pool(pool), out, at),
                 (View::Floats(x), ViewMut::Floats(out)) => kernels.max_pool(x, self.pool(pool), out, at),
@@ -218,14 +239,22 @@ impl<'a> Running<'a> {
     /// The windows of a pool of these images.
     fn pool(&self, pool: &'a Pool) -> Windows<'a> {
         let channels = self.program.maps[self.step.from].channels;
-        Windows { from: self.of(&self.step.windows), extents: &pool.extents, strides: pool.strides, channels }
+        let Pool { extents, strides, before } = pool;
+        Windows { from: self.of(&self.step.windows), extents, strides: *strides, channels, before }
     }
 
     fn product(&self, x: View<'_>, out: &mut ViewMut<'_>) {
-        let Action::Product { groups, channels: [inputs, outputs], runs, epilogue } = &self.step.action
+        let Action::Product { groups, channels: [inputs, outputs], runs, epilogue, requantise, finishing } =
+            &self.step.action
         else {
             return;
         };
+        if let (Some(how), [Weights::Float(weights)], View::Floats(x), ViewMut::Floats(out)) =
+            (finishing, &groups[..], x, &mut *out)
+            && let Some(residual) = self.float_residual()
+        {
+            return self.finish(weights, how, (runs, x), epilogue, (out, residual));
+        }
         let windows = self.of(&self.step.windows);
         for (group, weights) in groups.iter().enumerate() {
             let first = group * outputs;
@@ -237,12 +266,43 @@ impl<'a> Running<'a> {
                 }
                 (Weights::Int(weights), View::Bytes(x)) => {
                     weights.run(runs, &x[group * inputs..], windows, |tile| {
-                        self.store(epilogue, &tile.shifted(first), out);
+                        self.store_integers(epilogue, requantise.as_ref(), &tile.shifted(first), out);
                     });
                 }
                 _ => unreachable!("the linker gives each product a map of its type"),
             }
         }
+    }
+
+    /// What is added, if it is of float32; none where it is of bytes.
+    fn float_residual(&self) -> Option<Option<Residual<'a, f32>>> {
+        let Some((number, at)) = &self.step.residual else { return Some(None) };
+        match self.view(*number) {
+            View::Floats(data) => Some(Some(Residual { data, at: at.all() })),
+            View::Bytes(_) => None,
+        }
+    }
+
+    fn finish(
+        &self,
+        weights: &Packed<f32>,
+        how: &Finishing,
+        (runs, x): (&Runs, &[f32]),
+        epilogue: &Epilogue,
+        (out, residual): (&mut [f32], Option<Residual<'_, f32>>),
+    ) {
+        let (kernels, at) = (self.program.kernels, self.step.at.all());
+        let function = self.step.function.as_ref();
+        let apply = |out: &mut [f32], pixels: Range<usize>, channels: Range<usize>| {
+            if let Some(function) = function {
+                kernels.apply(function, channels, &at[pixels], out);
+            }
+        };
+        let product = (runs, x, self.of(&self.step.windows));
+        weights.finish(how, product, &mut Finished { out, at, residual }, apply, |out, tile| {
+            kernels.store(epilogue, tile, residual, out, at);
+            apply(out, tile.pixels.clone(), tile.channels.clone());
+        });
     }
 
     fn depthwise(
@@ -268,6 +328,36 @@ impl<'a> Running<'a> {
         }
     }
 
+    fn byte_depthwise(&self, weights: &ByteDepthwise, epilogue: &Epilogue, x: View<'_>, out: &mut ViewMut<'_>) {
+        let View::Bytes(x) = x else { unreachable!("the linker gives products of bytes a map of them") };
+        let windows = self.of(&self.step.windows);
+        match out {
+            ViewMut::Bytes(out) if weights.is_finished() => {
+                weights.finish((x, windows), (out, self.of(&self.step.at)));
+            }
+            out => weights.run((x, windows), |tile| self.store(epilogue, &tile, out)),
+        }
+    }
+
+    /// The gates of several images lie one map apart.
+    fn gated(&self, epilogue: &Epilogue, x: View<'_>, out: &mut ViewMut<'_>) {
+        let Some((number, places)) = &self.step.other else { return };
+        let (windows, places, gates) = (self.of(&self.step.windows), self.of(places), self.view(*number).floats());
+        let (kernels, all, each) = (self.program.kernels, self.of(&self.step.at), windows.len() / self.images.len());
+        for ((from, at), place) in windows.chunks(each).zip(all.chunks(each)).zip(places.chunks(each)) {
+            let gate = &gates[place[0] as usize..];
+            match (x, &mut *out) {
+                (View::Bytes(x), ViewMut::Bytes(out)) => kernels.store_gated(epilogue, x, from, gate, out, at),
+                (View::Bytes(x), ViewMut::Floats(out)) => kernels.store_gated(epilogue, x, from, gate, out, at),
+                (View::Floats(x), ViewMut::Bytes(out)) => kernels.store_gated(epilogue, x, from, gate, out, at),
+                (View::Floats(x), ViewMut::Floats(out)) => kernels.store_gated(epilogue, x, from, gate, out, at),
+            }
+        }
+        if let (Some(function), ViewMut::Floats(out)) = (&self.step.function, out) {
+            kernels.apply(function, 0..epilogue.scale.len(), all, out);
+        }
+    }
+
     fn product_of_maps(&self, x: &[f32], panel: &mut Vec<f32>, out: &mut ViewMut<'_>) {
         let (Action::Maps { right, rows, epilogue }, Some((number, places))) =
             (&self.step.action, &self.step.other)
@@ -290,6 +380,21 @@ impl<'a> Running<'a> {
         for (y, begin) in rows.iter().enumerate() {
             let sums = &x[*begin as usize..][..width];
             self.store(how, &SumTile { pixels: y..y + 1, channels: 0..width, width, sums }, out);
+        }
+    }
+
+    fn store_integers(
+        &self,
+        epilogue: &Epilogue,
+        requantise: Option<&Requantise>,
+        tile: &SumTile<'_, i32>,
+        out: &mut ViewMut<'_>,
+    ) {
+        match (requantise, out) {
+            (Some(how), ViewMut::Bytes(out)) => {
+                self.program.kernels.requantise(how, tile, out, self.step.at.all());
+            }
+            (_, out) => self.store(epilogue, tile, out),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Kernels for x86-64 with AVX2, with and without VNNI.
 
-use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
+use super::sse::{add_u7x16, add_u8x16, load_u8x16, store_u8x16};
+use super::{DepthwiseBytes, DepthwiseKernels, Element, FinishingHeights, Kernels, Layout, Level, MicroKernels, Walk, Width};
 use std::arch::{asm, x86_64::*};
 
 /// What this CPU has, the fastest first.
@@ -10,13 +11,22 @@ pub fn available() -> Vec<&'static Kernels> {
     have.into_iter().filter_map(|(has, kernels)| has.then_some(kernels)).collect()
 }
 
-static AVX2_VNNI: Kernels =
-    Kernels { name: "avx2-vnni", int: &VNNI_256, wide: &VNNI_256, tiles: None, ..AVX2 };
+static AVX2_VNNI: Kernels = Kernels {
+    name: "avx2-vnni",
+    depthwise_bytes: Some(DepthwiseBytes { int: DEPTHWISE_VNNI, wide: DEPTHWISE_VNNI }),
+    int: &VNNI_256,
+    wide: &VNNI_256,
+    tiles: None,
+    ..AVX2
+};
 static AVX2: Kernels = Kernels {
     name: "avx2",
     level: Level::Avx2,
     float: &FLOAT_256,
+    finishing: Some(FINISH_256),
     depthwise: &DEPTHWISE_256,
+    shifts: true,
+    depthwise_bytes: Some(DEPTHWISE_BYTES),
     int: &INT_256,
     wide: &WIDE_256,
     tiles: Some(&TILES_256),
@@ -33,6 +43,78 @@ depthwise_kernel! {
     max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
 }
 
+/// Of any CPU with AVX2, VNNI or not.
+pub(super) static DEPTHWISE_BYTES: DepthwiseBytes = DepthwiseBytes { int: DEPTHWISE_INT, wide: DEPTHWISE_WIDE };
+
+static DEPTHWISE_VNNI: &[Width] = &[
+    Width { lanes: 32, heights: depthwise_bytes_heights!(depthwise_vnni_256: 2 1), shift: shift_of },
+    Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_vnni_128: 2 1), shift: shift_of },
+];
+
+static DEPTHWISE_INT: &[Width] = &[
+    Width { lanes: 32, heights: depthwise_bytes_heights!(depthwise_int_256: 2 1), shift: shift_of },
+    Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_int_128: 2 1), shift: shift_of },
+];
+
+static DEPTHWISE_WIDE: &[Width] = &[
+    Width { lanes: 32, heights: depthwise_bytes_heights!(depthwise_wide_256: 2 1), shift: shift_of },
+    Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_wide_128: 2 1), shift: shift_of },
+];
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx2,avxvnni")]
+    depthwise_vnni_256: bytes 32, load load_u8x32,
+    interleave8 [_mm256_unpacklo_epi8, _mm256_unpackhi_epi8],
+    interleave16 [_mm256_unpacklo_epi16, _mm256_unpackhi_epi16],
+    add _mm256_dpbusd_avx_epi32, shift _mm256_srav_epi32, narrow [_mm256_packs_epi32, _mm256_packus_epi16],
+    max _mm256_max_epu8, min _mm256_min_epu8, store store_u8x32
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx2,avxvnni")]
+    depthwise_vnni_128: bytes 16, load load_u8x16,
+    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
+    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
+    add _mm_dpbusd_avx_epi32, shift _mm_srav_epi32, narrow [_mm_packs_epi32, _mm_packus_epi16],
+    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx2")]
+    depthwise_int_256: bytes 32, load load_u8x32,
+    interleave8 [_mm256_unpacklo_epi8, _mm256_unpackhi_epi8],
+    interleave16 [_mm256_unpacklo_epi16, _mm256_unpackhi_epi16],
+    add add_u7x32, shift _mm256_srav_epi32, narrow [_mm256_packs_epi32, _mm256_packus_epi16],
+    max _mm256_max_epu8, min _mm256_min_epu8, store store_u8x32
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx2")]
+    depthwise_int_128: bytes 16, load load_u8x16,
+    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
+    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
+    add add_u7x16, shift _mm_srav_epi32, narrow [_mm_packs_epi32, _mm_packus_epi16],
+    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx2")]
+    depthwise_wide_256: bytes 32, load load_u8x32,
+    interleave8 [_mm256_unpacklo_epi8, _mm256_unpackhi_epi8],
+    interleave16 [_mm256_unpacklo_epi16, _mm256_unpackhi_epi16],
+    add add_u8x32, shift _mm256_srav_epi32, narrow [_mm256_packs_epi32, _mm256_packus_epi16],
+    max _mm256_max_epu8, min _mm256_min_epu8, store store_u8x32
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx2")]
+    depthwise_wide_128: bytes 16, load load_u8x16,
+    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
+    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
+    add add_u8x16, shift _mm_srav_epi32, narrow [_mm_packs_epi32, _mm_packus_epi16],
+    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
+}
+
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 16
 // registers, with one to spare: four pixels by three vectors take all of them, and the compiler then moves sums
 // about.
@@ -46,6 +128,11 @@ static FLOAT_256: MicroKernels<f32> = MicroKernels {
     ],
     peak: &FLOAT_PEAK,
 };
+
+static FINISH_256: &[FinishingHeights] = &[
+    &[(12, finish_256::<1, 12>), (4, finish_256::<1, 4>), (1, finish_256::<1, 1>)],
+    &[(6, finish_256::<2, 6>), (4, finish_256::<2, 4>), (1, finish_256::<2, 1>)],
+];
 
 static VNNI_256: MicroKernels<u8> = MicroKernels {
     lanes: 8,
@@ -95,6 +182,12 @@ micro_kernel! {
     #[target_feature(enable = "avx2,fma")]
     float_256: f32, lanes 8, sums _mm256_setzero_ps(), lines _mm256_setzero_ps(),
     load _mm256_loadu_ps, broadcast broadcast_f32x8, add add_f32x8, store _mm256_storeu_ps
+}
+
+finishing_kernel! {
+    #[target_feature(enable = "avx2,fma")]
+    finish_256: lanes 8, sums _mm256_setzero_ps(), load _mm256_loadu_ps, broadcast broadcast_f32x8, add add_f32x8,
+    splat _mm256_set1_ps, max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
 }
 
 micro_kernel! {
@@ -240,4 +333,23 @@ fn add_u8x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
     let high = _mm256_and_si256(_mm256_srli_epi16(x, 7), _mm256_set1_epi8(1));
     let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, w), _mm256_set1_epi16(128));
     add_u7x32(_mm256_add_epi32(sums, high), low, w)
+}
+
+/// A shift as vectors of shifts have it.
+pub(super) fn shift_of(bits: u32) -> [u8; 4] {
+    bits.to_ne_bytes()
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn load_u8x32(x: *const u8) -> __m256i {
+    // SAFETY: a vector is inside; it need not be aligned.
+    unsafe { _mm256_loadu_si256(x.cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn store_u8x32(out: *mut u8, x: __m256i) {
+    // SAFETY: a vector is inside; it need not be aligned.
+    unsafe { _mm256_storeu_si256(out.cast(), x) }
 }

@@ -1,7 +1,8 @@
 //! Kernels for x86-64 with AVX-512, with and without VNNI.
 
-use super::avx2::{INT_256, WIDE_256};
-use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
+use super::avx2::{DEPTHWISE_BYTES, INT_256, WIDE_256, load_u8x32, shift_of, store_u8x32};
+use super::sse::{load_u8x16, store_u8x16};
+use super::{DepthwiseBytes, DepthwiseKernels, Element, FinishingHeights, Kernels, Layout, Level, MicroKernels, Walk, Width};
 use std::arch::{asm, x86_64::*};
 
 /// What this CPU has, the fastest first.
@@ -15,13 +16,22 @@ pub fn available() -> Vec<&'static Kernels> {
     have.into_iter().filter_map(|(has, kernels)| has.then_some(kernels)).collect()
 }
 
-static AVX512_VNNI: Kernels =
-    Kernels { name: "avx512-vnni", int: &VNNI_512, wide: &VNNI_512, tiles: None, ..AVX512 };
+static AVX512_VNNI: Kernels = Kernels {
+    name: "avx512-vnni",
+    depthwise_bytes: Some(DepthwiseBytes { int: DEPTHWISE_VNNI, wide: DEPTHWISE_VNNI }),
+    int: &VNNI_512,
+    wide: &VNNI_512,
+    tiles: None,
+    ..AVX512
+};
 static AVX512: Kernels = Kernels {
     name: "avx512",
     level: Level::Avx512,
     float: &FLOAT_512,
+    finishing: Some(FINISH_512),
     depthwise: &DEPTHWISE_512,
+    shifts: true,
+    depthwise_bytes: Some(DEPTHWISE_BYTES),
     int: &INT_256,
     wide: &WIDE_256,
     tiles: Some(&TILES_512),
@@ -38,6 +48,39 @@ depthwise_kernel! {
     max _mm512_max_ps, min _mm512_min_ps, store _mm512_storeu_ps
 }
 
+static DEPTHWISE_VNNI: &[Width] = &[
+    Width { lanes: 64, heights: depthwise_bytes_heights!(depthwise_vnni_512: 4 1), shift: shift_of },
+    Width { lanes: 32, heights: depthwise_bytes_heights!(depthwise_vnni_256: 4 1), shift: shift_of },
+    Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_vnni_128: 4 1), shift: shift_of },
+];
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    depthwise_vnni_512: bytes 64, load load_u8x64,
+    interleave8 [_mm512_unpacklo_epi8, _mm512_unpackhi_epi8],
+    interleave16 [_mm512_unpacklo_epi16, _mm512_unpackhi_epi16],
+    add _mm512_dpbusd_epi32, shift _mm512_srav_epi32, narrow [_mm512_packs_epi32, _mm512_packus_epi16],
+    max _mm512_max_epu8, min _mm512_min_epu8, store store_u8x64
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
+    depthwise_vnni_256: bytes 32, load load_u8x32,
+    interleave8 [_mm256_unpacklo_epi8, _mm256_unpackhi_epi8],
+    interleave16 [_mm256_unpacklo_epi16, _mm256_unpackhi_epi16],
+    add _mm256_dpbusd_epi32, shift _mm256_srav_epi32, narrow [_mm256_packs_epi32, _mm256_packus_epi16],
+    max _mm256_max_epu8, min _mm256_min_epu8, store store_u8x32
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
+    depthwise_vnni_128: bytes 16, load load_u8x16,
+    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
+    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
+    add _mm_dpbusd_epi32, shift _mm_srav_epi32, narrow [_mm_packs_epi32, _mm_packus_epi16],
+    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
+}
+
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 32
 // registers.
 
@@ -52,6 +95,13 @@ static FLOAT_512: MicroKernels<f32> = MicroKernels {
     ],
     peak: &FLOAT_PEAK,
 };
+
+static FINISH_512: &[FinishingHeights] = &[
+    &[(12, finish_512::<1, 12>), (4, finish_512::<1, 4>), (1, finish_512::<1, 1>)],
+    &[(12, finish_512::<2, 12>), (4, finish_512::<2, 4>), (1, finish_512::<2, 1>)],
+    &[(8, finish_512::<3, 8>), (4, finish_512::<3, 4>), (1, finish_512::<3, 1>)],
+    &[(6, finish_512::<4, 6>), (4, finish_512::<4, 4>), (1, finish_512::<4, 1>)],
+];
 
 static VNNI_512: MicroKernels<u8> = MicroKernels {
     lanes: 16,
@@ -81,6 +131,12 @@ micro_kernel! {
     #[target_feature(enable = "avx512f")]
     float_512: f32, lanes 16, sums _mm512_setzero_ps(), lines _mm512_setzero_ps(),
     load _mm512_loadu_ps, broadcast broadcast_f32x16, add add_f32x16, store _mm512_storeu_ps
+}
+
+finishing_kernel! {
+    #[target_feature(enable = "avx512f")]
+    finish_512: lanes 16, sums _mm512_setzero_ps(), load _mm512_loadu_ps, broadcast broadcast_f32x16, add add_f32x16,
+    splat _mm512_set1_ps, max _mm512_max_ps, min _mm512_min_ps, store _mm512_storeu_ps
 }
 
 micro_kernel! {
@@ -183,4 +239,18 @@ unsafe fn broadcast_u8x64(x: *const u8) -> __m512i {
 unsafe fn store_i32x16(out: *mut i32, sums: __m512i) {
     // SAFETY: a vector of sums is inside.
     unsafe { _mm512_storeu_si512(out.cast(), sums) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_u8x64(x: *const u8) -> __m512i {
+    // SAFETY: a vector is inside; it need not be aligned.
+    unsafe { _mm512_loadu_si512(x.cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store_u8x64(out: *mut u8, x: __m512i) {
+    // SAFETY: a vector is inside; it need not be aligned.
+    unsafe { _mm512_storeu_si512(out.cast(), x) }
 }

@@ -66,7 +66,7 @@ pub struct Depthwise {
 
 impl Depthwise {
     /// Elements that are read behind the last channel of a map at the most, and thrown away.
-    pub const OVER: usize = 16;
+    pub const OVER: usize = 64;
 
     /// Packs `weight(channel, tap)`, and the epilogue too where it but shifts and limits.
     pub fn new(

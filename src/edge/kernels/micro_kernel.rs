@@ -58,3 +58,71 @@ macro_rules! micro_kernel {
         }
     };
 }
+
+/// Defines `unsafe fn NAME<const V, const P>`, a [`super::FinishingKernel`]: the same loop, whose sums begin with something
+/// and are finished in their registers.
+macro_rules! finishing_kernel {
+    (
+        $(#[$attribute:meta])*
+        $name:ident: lanes $lanes:expr, sums $zero:expr, load $load:path, broadcast $broadcast:path, add $add:path,
+        splat $splat:path, max $max:path, min $min:path, store $store:path
+    ) => {
+        $(#[$attribute])*
+        unsafe fn $name<const V: usize, const P: usize>(
+            x: *const f32,
+            offsets: *const u32,
+            walk: &Walk<'_>,
+            mut w: *const f32,
+            how: &super::Finish,
+            out: *mut f32,
+            at: *const u32,
+        ) {
+            // SAFETY: the caller keeps the promises of `FinishingKernel`, which bound every address below.
+            unsafe {
+                let mut runs = [x; P];
+                for p in 0..P {
+                    runs[p] = x.add(*offsets.add(p) as usize);
+                }
+                let mut begin = [$zero; V];
+                for v in 0..V {
+                    begin[v] = $load(how.begin.add(v * $lanes));
+                }
+                let mut sums = [begin; P];
+                for advance in walk.advances {
+                    for k in 0..walk.steps {
+                        let mut weights = [$zero; V];
+                        for v in 0..V {
+                            weights[v] = $load(w.add(v * $lanes));
+                        }
+                        w = w.add(V * $lanes);
+                        for p in 0..P {
+                            let value = $broadcast(runs[p].add(k));
+                            for v in 0..V {
+                                sums[p][v] = $add(sums[p][v], value, weights[v]);
+                            }
+                        }
+                    }
+                    for p in 0..P {
+                        runs[p] = runs[p].wrapping_add(*advance);
+                    }
+                }
+                if !how.residual.is_null() {
+                    let factor = $splat(how.factor);
+                    for p in 0..P {
+                        let other = how.residual.add(*how.residual_at.add(p) as usize);
+                        for v in 0..V {
+                            sums[p][v] = $add(sums[p][v], $load(other.add(v * $lanes)), factor);
+                        }
+                    }
+                }
+                let [low, high] = [$splat(how.limits[0]), $splat(how.limits[1])];
+                for p in 0..P {
+                    let to = out.add(*at.add(p) as usize);
+                    for v in 0..V {
+                        $store(to.add(v * $lanes), $min($max(sums[p][v], low), high));
+                    }
+                }
+            }
+        }
+    };
+}

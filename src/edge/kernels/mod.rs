@@ -23,29 +23,38 @@ mod peak;
 mod combine;
 #[macro_use]
 mod depthwise;
+#[macro_use]
+mod depthwise_bytes;
 mod dynamic;
 mod epilogue;
+mod finish;
 mod function;
 mod pack;
 mod pool;
 mod portable;
 mod product;
+mod requantise;
 mod resample;
+mod table;
 #[cfg(test)]
 mod tests;
 mod winograd;
 
 pub use combine::{Binary, Operand};
 pub use depthwise::Depthwise;
+pub use depthwise_bytes::ByteDepthwise;
 pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
+pub use finish::{Finished, Finishing};
 pub use function::{Function, LayerNorm};
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
 #[cfg(not(target_family = "wasm"))]
 pub use peak::{Loop, Peak};
 pub use pool::{Extent, Windows};
 pub use product::Product;
+pub use requantise::Requantise;
 pub use resample::{Line, Sampling};
+pub use table::Table;
 pub use winograd::Tiled;
 
 #[cfg(target_arch = "x86_64")]
@@ -121,6 +130,36 @@ type MicroKernel<T> = unsafe fn(
     out: *mut <T as Element>::Sum,
 );
 
+/// What is done to sums of float32 while they are in registers.
+struct Finish {
+    /// What the sums of a block's channels begin with.
+    begin: *const f32,
+    /// Added at the end, times a factor; or null.
+    residual: *const f32,
+    /// Where each pixel of it begins.
+    residual_at: *const u32,
+    factor: f32,
+    limits: [f32; 2],
+}
+
+/// As a [`MicroKernel`]; but the sums of P pixels are finished and stored where these begin.
+///
+/// # Safety
+/// As for [`MicroKernel`]. `begin` holds V vectors; of `residual`, if it is not null, and of `out`, each of the P places
+/// plus V vectors is inside.
+type FinishingKernel = unsafe fn(
+    x: *const f32,
+    offsets: *const u32,
+    walk: &Walk<'_>,
+    w: *const f32,
+    how: &Finish,
+    out: *mut f32,
+    at: *const u32,
+);
+
+/// The same of finishing kernels as of micro-kernels of float32: as many widths, each with the same heights.
+type FinishingHeights = &'static [(usize, FinishingKernel)];
+
 /// The micro-kernels of one number of vectors: pixels at once, the most first, 1 last.
 type Heights<T> = &'static [(usize, MicroKernel<T>)];
 
@@ -191,6 +230,35 @@ struct DepthwiseKernels {
     heights: &'static [(usize, DepthwiseKernel)],
 }
 
+/// Computes the channels of a [`Width`] of P pixels of a convolution of each channel by itself, of bytes.
+///
+/// # Safety
+/// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus every tap plus the width is inside; `w` holds
+/// in the width's order what sums begin with, the weights of each group of taps, and, for kernels that finish, the
+/// shifts and the vectors of least and greatest bytes; of `out`, each of the P places `at` plus the width is inside, in
+/// bytes, or in sums for kernels that do not finish.
+type DepthwiseBytesKernel =
+    unsafe fn(x: *const u8, offsets: *const u32, taps: &[[u32; 4]], w: *const u8, out: *mut u8, at: *const u32);
+
+/// The kernels for so many channels of a convolution of each channel by itself, of bytes.
+struct Width {
+    /// Channels.
+    lanes: usize,
+    /// Pixels at once, the most first, 1 last; kernels that finish, and kernels that give sums.
+    heights: &'static [(usize, DepthwiseBytesKernel, DepthwiseBytesKernel)],
+    /// What a kernel takes for a shift by so many bits.
+    shift: fn(u32) -> [u8; 4],
+}
+
+/// The kernels for convolutions of each channel by itself, of bytes: the widest first, 16 channels last.
+#[derive(Clone, Copy)]
+struct DepthwiseBytes {
+    /// For inputs up to 127.
+    int: &'static [Width],
+    /// For inputs up to 255.
+    wide: &'static [Width],
+}
+
 /// Greatest number of sums of any tile.
 const MAX_SUMS: usize = 512;
 
@@ -200,7 +268,13 @@ pub struct Kernels {
     pub name: &'static str,
     level: Level,
     float: &'static MicroKernels<f32>,
+    /// None where there are none.
+    finishing: Option<&'static [FinishingHeights]>,
     depthwise: &'static DepthwiseKernels,
+    /// Whether each lane can be shifted by its own number.
+    shifts: bool,
+    /// None where they are done in float32.
+    depthwise_bytes: Option<DepthwiseBytes>,
     /// For inputs up to 127.
     int: &'static MicroKernels<u8>,
     /// For inputs up to 255.
@@ -221,6 +295,16 @@ impl Kernels {
     /// The fastest for this CPU.
     pub fn best() -> &'static Self {
         Self::all().first().copied().unwrap_or(&portable::KERNELS)
+    }
+
+    /// Whether convolutions of each channel by itself have kernels for bytes.
+    pub fn has_depthwise_bytes(&self) -> bool {
+        self.depthwise_bytes.is_some()
+    }
+
+    /// Whether sums of integers become bytes faster by shifts than by float32.
+    pub fn shifts(&self) -> bool {
+        self.shifts
     }
 
     /// Whether convolutions of 3×3 in integers are faster by Winograd's tiles.

@@ -72,7 +72,9 @@ impl<'a> Lowering<'a> {
         let rounded = self.maps[value.map].range.is_none() && !self.floored(nodes);
         let fits = |d: &StepDraft| {
             let shifted = d.epilogue.shift.iter().any(|s| *s != 0.0);
-            d.stage == Stage::Affine && (!d.strict || rounded || (powers && (shift.is_none() || !shifted)))
+            let untouched = !shifted && d.epilogue.scale.iter().all(|s| *s == 1.0);
+            let same = untouched || powers && (shift.is_none() || !shifted);
+            d.stage == Stage::Affine && (!d.strict || rounded || same)
         };
         let (i, made) = self.extended(nodes, value, fits);
         let mut range = self.scaled(made.map, factors);
@@ -115,7 +117,9 @@ impl<'a> Lowering<'a> {
         let (base, other, i) = if subtract || ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
         let base = self.settled(&node.input[i], base);
         let constant = self.maps[other.map].constant.is_some();
-        let made_before = |d: &StepDraft| d.stage == Stage::Affine && (d.to > other.map || constant);
+        let made_before = |d: &StepDraft| {
+            d.stage == Stage::Affine && d.action.has_epilogue() && (d.to > other.map || constant)
+        };
         let (i, made) = self.extended(&[node], &base, made_before);
         let factor = if subtract { -other.factor } else { other.factor };
         let draft = &mut self.drafts[i];

@@ -13,6 +13,7 @@ mod pairs;
 mod pools;
 mod products;
 mod resample;
+mod table;
 mod unit_length;
 mod written_out;
 
@@ -57,6 +58,7 @@ impl<'a> Lowering<'a> {
             border: [0; 4],
             range: Some(Range::uniform(Interval::PIXELS)),
             narrow: true,
+            lift: Vec::new(),
             constant: None,
         };
         let view = View::image(channels, [height, width]);
@@ -142,6 +144,9 @@ impl<'a> Lowering<'a> {
             return Ok(());
         }
         if operator == Operator::ReduceMean && self.normalised_by_parts(node)? {
+            return Ok(());
+        }
+        if self.tabled(i, node)? {
             return Ok(());
         }
         let value = match self.computed_by(operator, i, node)? {
@@ -353,13 +358,17 @@ impl<'a> Lowering<'a> {
         view: View,
     ) -> LoweredValue {
         let narrow = match draft.action {
-            ActionDraft::Product(_) | ActionDraft::Elementwise => true,
+            ActionDraft::Product(_)
+            | ActionDraft::Elementwise
+            | ActionDraft::Table(_)
+            | ActionDraft::Gate => true,
             ActionDraft::Pool(Pooling::Max, _) | ActionDraft::Copy { .. } => self.maps[draft.from].bytes(),
             _ => false,
         };
         draft.to = self.maps.len();
         let value = LoweredValue::of(draft.to, view);
-        self.maps.push(MapDraft { channels, size, border: [0; 4], range, narrow, constant: None });
+        let lift = Vec::new();
+        self.maps.push(MapDraft { channels, size, border: [0; 4], range, narrow, lift, constant: None });
         self.drafts.push(draft);
         value
     }
