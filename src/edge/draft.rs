@@ -153,8 +153,9 @@ pub enum ActionDraft {
         how: Binary,
         spread: bool,
     },
-    /// Times one number a channel, which the other map of one pixel holds.
-    Gate,
+    /// Times one number a channel, which the other map of one pixel holds; perhaps scaled, shifted and cut off downwards before
+    /// the epilogue.
+    Gate(Option<[f32; 2]>),
     Pool(Pooling, Geometry),
     Copy {
         from: View,
@@ -172,7 +173,7 @@ impl ActionDraft {
     pub fn takes_bytes(&self) -> bool {
         match self {
             Self::Product(product) => product.integers_to.is_some(),
-            Self::Elementwise | Self::Table(_) | Self::Gate | Self::Pool(..) | Self::Copy { .. } | Self::Resample(_) => true,
+            Self::Elementwise | Self::Table(_) | Self::Gate(_) | Self::Pool(..) | Self::Copy { .. } | Self::Resample(_) => true,
             _ => false,
         }
     }
@@ -180,7 +181,7 @@ impl ActionDraft {
     /// Whether it can read maps of bytes that are moved up.
     pub fn takes_lifted(&self) -> bool {
         match self {
-            Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate => self.takes_bytes(),
+            Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate(_) => self.takes_bytes(),
             Self::Pool(pooling, _) => *pooling != Pooling::Max,
             _ => false,
         }
@@ -188,7 +189,7 @@ impl ActionDraft {
 
     /// Whether it can store bytes that are moved up.
     pub fn stores_lifted(&self) -> bool {
-        matches!(self, Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate)
+        matches!(self, Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate(_))
     }
 
     /// Whether sums and other maps go through the step's epilogue.
@@ -198,7 +199,7 @@ impl ActionDraft {
 
     /// Whether it can read maps of bytes as its second operand.
     pub fn takes_other_bytes(&self) -> bool {
-        !matches!(self, Self::Gate) && self.takes_bytes()
+        !matches!(self, Self::Gate(_)) && self.takes_bytes()
     }
 }
 

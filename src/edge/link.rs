@@ -142,7 +142,7 @@ impl Linker {
     fn operand(&self, action: &ActionDraft, map: usize, at: &Offsets) -> Option<Offsets> {
         let own = &self.maps[map];
         match action {
-            ActionDraft::Combine { spread: true, .. } | ActionDraft::Gate => {
+            ActionDraft::Combine { spread: true, .. } | ActionDraft::Gate(_) => {
                 Offsets::new(&vec![own.at(own.border[0], own.border[1]); at.all().len()])
             }
             ActionDraft::Maps(MapsDraft { right, .. }) => {
@@ -177,9 +177,9 @@ impl Linker {
                 epilogue.before = map.taken_back();
                 Action::Elementwise(self.repeated(&epilogue, from))
             }
-            ActionDraft::Gate => {
+            ActionDraft::Gate(narrowed) => {
                 epilogue.before = map.taken_back();
-                Action::Gate(epilogue)
+                Action::Gate { narrowed, epilogue }
             }
             ActionDraft::Table(numbers) => Action::Table(self.table(&numbers, to)),
             ActionDraft::Combine { how, spread } => {
@@ -296,7 +296,7 @@ impl Linker {
                 map.places(begins)
             }
             ActionDraft::Combine { spread: true, .. }
-            | ActionDraft::Gate
+            | ActionDraft::Gate(_)
             | ActionDraft::Softmax
             | ActionDraft::LayerNorm(_) => map.pixels(),
             ActionDraft::Copy { from, .. } => Offsets::new(&[begin((map, from))]),
@@ -370,8 +370,9 @@ impl Linker {
             }
             let plain = !epilogue.floor && !residual && epilogue.scale.iter().all(|s| *s == 1.0);
             let packed = (plain && !self.maps[to].bytes).then_some(&epilogue);
-            let weights = Depthwise::new(self.kernels, channels, kh * kw, weight, packed);
-            return Some(Action::Depthwise { weights, taps: taps?, epilogue });
+            let (weights, taps) = (Depthwise::new(self.kernels, channels, kh * kw, weight, packed), taps?);
+            let weights = weights.on_grid([kh, kw], p.windows.strides, &taps, size[1]);
+            return Some(Action::Depthwise { weights, taps, epilogue });
         }
         // Neighbouring pixels of a window are one run of memory where no channel is left out between them.
         let joined = p.groups == 1 && dilations[1] == 1;
@@ -394,7 +395,10 @@ impl Linker {
         // Each group would begin in the middle of a vector.
         let finishes = p.groups == 1 && p.integers_to.is_none() && !self.maps[to].bytes;
         let finishing = finishes.then(|| Finishing::new(self.kernels, &epilogue)).flatten();
-        Some(Action::Product { groups, channels: [inputs, outputs], runs, epilogue, requantise, finishing })
+        let bytes = requantise.as_ref().filter(|_| p.groups == 1);
+        let finishing_bytes = bytes.and_then(|how| Finishing::of_integers(self.kernels, how));
+        let channels = [inputs, outputs];
+        Some(Action::Product { groups, channels, runs, epilogue, requantise, finishing, finishing_bytes })
     }
 
     /// What takes back from each sum of bytes what these are moved up by; the border is moved too.

@@ -57,8 +57,10 @@ pub enum Action {
         epilogue: Epilogue,
         /// The same for integers that become bytes, where shifts do it.
         requantise: Option<Requantise>,
-        /// The same for float32, where the kernels do it.
-        finishing: Option<Finishing>,
+        /// The same for results of float32, where the kernels do it.
+        finishing: Option<Finishing<f32>>,
+        /// The same for integers, where the kernels do it.
+        finishing_bytes: Option<Finishing<u8>>,
     },
     /// A convolution of each channel by itself.
     Depthwise {
@@ -107,7 +109,12 @@ pub enum Action {
         width: usize,
     },
     /// Each pixel times one number a channel, which the other map of one pixel holds; and an epilogue.
-    Gate(Epilogue),
+    Gate {
+        /// What is done before the epilogue, whose result is cut off downwards: a factor and a shift.
+        narrowed: Option<[f32; 2]>,
+        /// What is done to the products.
+        epilogue: Epilogue,
+    },
     /// The greatest of each window.
     MaxPool(Pool),
     /// The sum of each window divided by a number.
@@ -142,7 +149,7 @@ impl Action {
             Self::Elementwise(_) => "each element",
             Self::Table(_) => "table of each byte",
             Self::Combine { how: Binary::Mul, .. } => "times another",
-            Self::Gate(_) => "times one for each channel",
+            Self::Gate { .. } => "times one for each channel",
             Self::Combine { how: Binary::Div, .. } => "divided by another",
             Self::Combine { how: Binary::Max | Binary::Min, .. } => "greater or smaller of two",
             Self::MaxPool(_) => "greatest of windows",

@@ -189,7 +189,9 @@ impl<'a> Running<'a> {
             (Action::Table(table), View::Bytes(x)) => {
                 let width = map.size[1] * map.channels;
                 match (table, out) {
-                    (Function8::Bytes(table), ViewMut::Bytes(out)) => table.look_up((x, windows), width, (out, at)),
+                    (Function8::Bytes(table), ViewMut::Bytes(out)) => {
+                        kernels.look_up(table, (x, windows), width, (out, at));
+                    }
                     (Function8::Floats(table), ViewMut::Floats(out)) => table.look_up((x, windows), width, (out, at)),
                     _ => unreachable!("the linker makes a table of the type of its map"),
                 }
@@ -204,7 +206,7 @@ impl<'a> Running<'a> {
                     kernels.combine(*how, left, right, *width, out.floats(), at);
                 }
             }
-            (Action::Gate(epilogue), x) => self.gated(epilogue, x, &mut out),
+            (Action::Gate { narrowed, epilogue }, x) => self.gated(*narrowed, epilogue, x, &mut out),
             (Action::MaxPool(pool), from) => match (from, out) {
                 (View::Bytes(x), ViewMut::Bytes(out)) => kernels.max_pool(x, self.pool(pool), out, at),
                 (View::Floats(x), ViewMut::Floats(out)) => kernels.max_pool(x, self.pool(pool), out, at),
@@ -244,11 +246,28 @@ impl<'a> Running<'a> {
     }
 
     fn product(&self, x: View<'_>, out: &mut ViewMut<'_>) {
-        let Action::Product { groups, channels: [inputs, outputs], runs, epilogue, requantise, finishing } =
-            &self.step.action
+        let Action::Product {
+            groups,
+            channels: [inputs, outputs],
+            runs,
+            epilogue,
+            requantise,
+            finishing,
+            finishing_bytes,
+        } = &self.step.action
         else {
             return;
         };
+        if let (Some(finishing), Some(how), [Weights::Int(weights)], View::Bytes(x), ViewMut::Bytes(out)) =
+            (finishing_bytes, requantise, &groups[..], x, &mut *out)
+        {
+            let (kernels, at) = (self.program.kernels, self.step.at.all());
+            let product = (runs, x, self.of(&self.step.windows));
+            let mut to = Finished { out, at, residual: None };
+            return weights.finish(finishing, product, &mut to, |_, _, _| (), |out, tile| {
+                kernels.requantise(how, tile, out, at);
+            });
+        }
         if let (Some(how), [Weights::Float(weights)], View::Floats(x), ViewMut::Floats(out)) =
             (finishing, &groups[..], x, &mut *out)
             && let Some(residual) = self.float_residual()
@@ -286,7 +305,7 @@ impl<'a> Running<'a> {
     fn finish(
         &self,
         weights: &Packed<f32>,
-        how: &Finishing,
+        how: &Finishing<f32>,
         (runs, x): (&Runs, &[f32]),
         epilogue: &Epilogue,
         (out, residual): (&mut [f32], Option<Residual<'_, f32>>),
@@ -340,12 +359,12 @@ impl<'a> Running<'a> {
     }
 
     /// The gates of several images lie one map apart.
-    fn gated(&self, epilogue: &Epilogue, x: View<'_>, out: &mut ViewMut<'_>) {
+    fn gated(&self, narrowed: Option<[f32; 2]>, epilogue: &Epilogue, x: View<'_>, out: &mut ViewMut<'_>) {
         let Some((number, places)) = &self.step.other else { return };
         let (windows, places, gates) = (self.of(&self.step.windows), self.of(places), self.view(*number).floats());
         let (kernels, all, each) = (self.program.kernels, self.of(&self.step.at), windows.len() / self.images.len());
         for ((from, at), place) in windows.chunks(each).zip(all.chunks(each)).zip(places.chunks(each)) {
-            let gate = &gates[place[0] as usize..];
+            let gate = (&gates[place[0] as usize..], narrowed);
             match (x, &mut *out) {
                 (View::Bytes(x), ViewMut::Bytes(out)) => kernels.store_gated(epilogue, x, from, gate, out, at),
                 (View::Bytes(x), ViewMut::Floats(out)) => kernels.store_gated(epilogue, x, from, gate, out, at),

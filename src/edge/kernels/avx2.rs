@@ -1,7 +1,8 @@
 //! Kernels for x86-64 with AVX2, with and without VNNI.
 
+use super::function::exponential;
 use super::sse::{add_u7x16, add_u8x16, load_u8x16, store_u8x16};
-use super::{DepthwiseBytes, DepthwiseKernels, Element, FinishingHeights, Kernels, Layout, Level, MicroKernels, Walk, Width};
+use super::{DepthwiseBytes, DepthwiseKernels, Element, Finish, FinishingHeights, Grid, Kernels, Layout, Level, MicroKernels, Walk, Width};
 use std::arch::{asm, x86_64::*};
 
 /// What this CPU has, the fastest first.
@@ -24,8 +25,11 @@ static AVX2: Kernels = Kernels {
     level: Level::Avx2,
     float: &FLOAT_256,
     finishing: Some(FINISH_256),
+    finishing_bytes: None,
     depthwise: &DEPTHWISE_256,
     shifts: true,
+    silu: Some(silu_256),
+    look_up: Some(look_up_256),
     depthwise_bytes: Some(DEPTHWISE_BYTES),
     int: &INT_256,
     wide: &WIDE_256,
@@ -34,8 +38,15 @@ static AVX2: Kernels = Kernels {
 
 static DEPTHWISE_256: DepthwiseKernels = DepthwiseKernels {
     lanes: 8,
+    grids: depthwise_grids!(depthwise_grid_256: 2 1),
     heights: &[(8, depthwise_256::<8>), (4, depthwise_256::<4>), (1, depthwise_256::<1>)],
 };
+
+depthwise_grid_kernel! {
+    #[target_feature(enable = "avx2,fma")]
+    depthwise_grid_256: lanes 8, load _mm256_loadu_ps, splat _mm256_set1_ps, add add_f32x8,
+    max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
+}
 
 depthwise_kernel! {
     #[target_feature(enable = "avx2,fma")]
@@ -129,7 +140,7 @@ static FLOAT_256: MicroKernels<f32> = MicroKernels {
     peak: &FLOAT_PEAK,
 };
 
-static FINISH_256: &[FinishingHeights] = &[
+static FINISH_256: &[FinishingHeights<f32>] = &[
     &[(12, finish_256::<1, 12>), (4, finish_256::<1, 4>), (1, finish_256::<1, 1>)],
     &[(6, finish_256::<2, 6>), (4, finish_256::<2, 4>), (1, finish_256::<2, 1>)],
 ];
@@ -186,8 +197,8 @@ micro_kernel! {
 
 finishing_kernel! {
     #[target_feature(enable = "avx2,fma")]
-    finish_256: lanes 8, sums _mm256_setzero_ps(), load _mm256_loadu_ps, broadcast broadcast_f32x8, add add_f32x8,
-    splat _mm256_set1_ps, max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
+    finish_256: f32, lanes 8, sums _mm256_setzero_ps(), begin _mm256_loadu_ps, load _mm256_loadu_ps,
+    broadcast broadcast_f32x8, add add_f32x8, finish limit_and_store
 }
 
 micro_kernel! {
@@ -352,4 +363,83 @@ pub(super) unsafe fn load_u8x32(x: *const u8) -> __m256i {
 pub(super) unsafe fn store_u8x32(out: *mut u8, x: __m256i) {
     // SAFETY: a vector is inside; it need not be aligned.
     unsafe { _mm256_storeu_si256(out.cast(), x) }
+}
+
+/// See [`exponential`].
+#[target_feature(enable = "avx2,fma")]
+fn silu_256(x: &mut [f32]) {
+    let (vectors, rest) = x.as_chunks_mut::<8>();
+    for x in vectors {
+        // SAFETY: eight numbers are inside; they need not be aligned.
+        unsafe { _mm256_storeu_ps(x.as_mut_ptr(), silu_f32x8(_mm256_loadu_ps(x.as_ptr()))) };
+    }
+    if rest.is_empty() {
+        return;
+    }
+    let mut last = [0f32; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    // SAFETY: as above.
+    unsafe { _mm256_storeu_ps(last.as_mut_ptr(), silu_f32x8(_mm256_loadu_ps(last.as_ptr()))) };
+    rest.copy_from_slice(&last[..rest.len()]);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn silu_f32x8(x: __m256) -> __m256 {
+    let limits = [_mm256_set1_ps(-exponential::MOST), _mm256_set1_ps(exponential::MOST)];
+    let exponent = _mm256_sub_ps(_mm256_setzero_ps(), x);
+    let exponent = _mm256_max_ps(_mm256_min_ps(exponent, limits[1]), limits[0]);
+    let n = _mm256_round_ps::<0x08>(_mm256_mul_ps(exponent, _mm256_set1_ps(std::f32::consts::LOG2_E)));
+    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(exponential::LN_2[0]), exponent);
+    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(exponential::LN_2[1]), r);
+    let mut sum = _mm256_set1_ps(exponential::TERMS[0]);
+    for term in &exponential::TERMS[1..] {
+        sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(*term));
+    }
+    let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
+    let exp = _mm256_mul_ps(sum, _mm256_castsi256_ps(power));
+    _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0), exp))
+}
+
+/// Sixteen tables of 16 bytes each: of each, the bytes whose upper half is its number are kept.
+#[target_feature(enable = "avx2")]
+pub(super) fn look_up_256(table: &[u8; 256], x: &[u8], out: &mut [u8]) {
+    let part = |i: usize| -> __m256i {
+        // SAFETY: 16 bytes are inside; they need not be aligned.
+        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table[16 * i..].as_ptr().cast()) })
+    };
+    let ((vectors, rest), (outs, last)) = (x.as_chunks::<32>(), out.as_chunks_mut::<32>());
+    for (x, out) in vectors.iter().zip(outs) {
+        // SAFETY: 32 bytes are inside; they need not be aligned.
+        let mut x = unsafe { _mm256_loadu_si256(x.as_ptr().cast()) };
+        let mut found = _mm256_setzero_si256();
+        for i in 0..16 {
+            // Of what is not between 0 and 15 the highest bit is set then, for which 0 is looked up.
+            let place = _mm256_adds_epu8(x, _mm256_set1_epi8(0x70));
+            found = _mm256_or_si256(found, _mm256_shuffle_epi8(part(i), place));
+            x = _mm256_sub_epi8(x, _mm256_set1_epi8(16));
+        }
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), found) };
+    }
+    last.iter_mut().zip(rest).for_each(|(to, x)| *to = table[usize::from(*x)]);
+}
+
+/// The end of products of float32: another map, and limits.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn limit_and_store<const V: usize>(mut sums: [__m256; V], how: &Finish<f32>, p: usize, out: *mut f32) {
+    // SAFETY: the caller keeps the promises of `FinishingKernel`.
+    unsafe {
+        if !how.residual.is_null() {
+            let other = how.residual.add(*how.residual_at.add(p) as usize);
+            for v in 0..V {
+                sums[v] = _mm256_fmadd_ps(_mm256_loadu_ps(other.add(8 * v)), _mm256_set1_ps(how.factor), sums[v]);
+            }
+        }
+        for v in 0..V {
+            let limited = _mm256_max_ps(sums[v], _mm256_set1_ps(how.limits[0]));
+            _mm256_storeu_ps(out.add(8 * v), _mm256_min_ps(limited, _mm256_set1_ps(how.limits[1])));
+        }
+    }
 }

@@ -119,6 +119,13 @@ pub struct Epilogue {
 }
 
 impl Epilogue {
+    /// # Panics
+    /// If numbers could come out that the type does not hold.
+    fn check<O>(&self) {
+        let limited = self.low >= 0.0 && self.high <= 255.0;
+        assert!(size_of::<O>() != 1 || limited || !self.lift.is_empty(), "limits that 8 bits do not hold");
+    }
+
     /// One that changes nothing.
     pub fn identity(channels: usize) -> Self {
         Self {
@@ -154,13 +161,13 @@ passes! {
         at: &[u32],
     ) = epilogue;
 
-    /// Multiplies each pixel, which begin at `from`, by the numbers of `gate`, one a channel, and then does the same as
-    /// [`super::Kernels::store`].
+    /// Multiplies each pixel, which begin at `from`, by the numbers of a gate, one a channel, and then does the same as
+    /// [`super::Kernels::store`]; before that the products may be scaled, shifted and cut off downwards.
     pub fn store_gated[A: Number, O: Output](
         how: &Epilogue,
         x: &[A],
         from: &[u32],
-        gate: &[f32],
+        gate: (&[f32], Option<[f32; 2]>),
         out: &mut [O],
         at: &[u32],
     ) = gated;
@@ -206,9 +213,7 @@ fn epilogue<A: Number, R: Number, O: Output>(
     out: &mut [O],
     at: &[u32],
 ) {
-    if size_of::<O>() == 1 && how.lift.is_empty() {
-        assert!(how.low >= 0.0 && how.high <= 255.0, "limits that 8 bits do not hold");
-    }
+    how.check::<O>();
     match how.lift[..] {
         [] => each::<false, _, _, _>(how, tile, residual, out, at),
         _ => each::<true, _, _, _>(how, tile, residual, out, at),
@@ -261,29 +266,48 @@ fn gated<A: Number, O: Output>(
     how: &Epilogue,
     x: &[A],
     from: &[u32],
-    gate: &[f32],
+    (gate, narrowed): (&[f32], Option<[f32; 2]>),
     out: &mut [O],
     at: &[u32],
 ) {
-    /// Numbers that are worked on together.
-    const WIDTH: usize = 64;
-    let channels = how.scale.len();
-    for (from, to) in from.iter().zip(at) {
-        for start in (0..channels).step_by(WIDTH) {
-            let count = WIDTH.min(channels - start);
-            let mut products = [0f32; WIDTH];
-            let (x, gate) = (&x[*from as usize + start..][..count], &gate[start..][..count]);
-            match how.before.get(start..start + count) {
-                Some(before) => {
-                    let numbers = x.iter().zip(before).map(|(x, before)| x.float_after(*before));
-                    products.iter_mut().zip(numbers.zip(gate)).for_each(|(to, (x, gate))| *to = x * gate);
+    how.check::<O>();
+    match (&how.lift[..], narrowed) {
+        ([], None) => each_gated::<false, false, _, _>(how, (x, from), gate, [1.0, 0.0], (out, at)),
+        ([], Some(narrowed)) => each_gated::<false, true, _, _>(how, (x, from), gate, narrowed, (out, at)),
+        (_, None) => each_gated::<true, false, _, _>(how, (x, from), gate, [1.0, 0.0], (out, at)),
+        (_, Some(narrowed)) => each_gated::<true, true, _, _>(how, (x, from), gate, narrowed, (out, at)),
+    }
+}
+
+#[inline(always)]
+fn each_gated<const LIFTED: bool, const NARROWED: bool, A: Number, O: Output>(
+    how: &Epilogue,
+    (x, from): (&[A], &[u32]),
+    gate: &[f32],
+    [factor, half]: [f32; 2],
+    (out, at): (&mut [O], &[u32]),
+) {
+    /// Pixels whose lines stay in a core's first cache while the pieces of channels go over them.
+    const TOGETHER: usize = 32;
+    for (from, at) in from.chunks(TOGETHER).zip(at.chunks(TOGETHER)) {
+        pieces!(how.scale.len(), |i, N| {
+            let [a, b, gate] = [piece::<N, f32>(&how.scale, i), piece(&how.shift, i), piece(gate, i)];
+            let before = if how.before.is_empty() { [0; N] } else { piece::<N, i32>(&how.before, i) };
+            let lift = if LIFTED { piece::<N, f32>(&how.lift, i) } else { [0.0; N] };
+            for (from, to) in from.iter().zip(at) {
+                let numbers = piece::<N, A>(x, *from as usize + i);
+                let mut done = [O::default(); N];
+                for j in 0..N {
+                    let mut x = numbers[j].float_after(before[j]) * gate[j];
+                    if NARROWED {
+                        x = (x * factor + half).floor();
+                    }
+                    let x = limited(x * a[j] + b[j], how.low, how.high);
+                    done[j] = if LIFTED { O::lifted(x, lift[j]) } else { O::of(x, how.floor) };
                 }
-                None => products.iter_mut().zip(x.iter().zip(gate)).for_each(|(to, (x, g))| *to = x.float() * g),
+                out[*to as usize + i..][..N].copy_from_slice(&done);
             }
-            let sums = &products[..count];
-            let tile = SumTile { pixels: 0..1, channels: start..start + count, width: count, sums };
-            epilogue(how, &tile, None::<Residual<'_, f32>>, out, std::slice::from_ref(to));
-        }
+        });
     }
 }
 

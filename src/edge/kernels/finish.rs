@@ -1,58 +1,74 @@
-//! Products of float32 that are finished while their sums are in registers: shift, another map, limits.
+//! Products that are finished while their sums are in registers: of float32 by a shift, another map and limits, of integers by
+//! what [`Requantise`] tells.
 
-use super::pack::{Block, SumTile, Walk};
-use super::{Epilogue, Finish, FinishingHeights, FinishingKernel, Kernels, Packed, Residual, Runs};
+use super::pack::{Block, Choice, SumTile, Walk};
+use super::{
+    Element, Epilogue, Finish, FinishingHeights, FinishingKernel, Kernels, Packed, Requantise, Residual, Runs,
+};
 use std::ops::Range;
 
 /// Pixels whose results are still in a core's first cache when the rest is done to them; a multiple of all tile heights.
 const TOGETHER: usize = 48;
 
-/// A product of float32 whose epilogue but shifts, adds and limits.
-pub struct Finishing {
-    heights: &'static [FinishingHeights],
+/// How products are finished.
+pub struct Finishing<T: Element> {
+    heights: &'static [FinishingHeights<T>],
     lanes: usize,
     /// What the sums begin with, up to whole vectors.
-    begin: Vec<f32>,
+    begin: Vec<T::Sum>,
+    /// How far integers are shifted, up to whole vectors.
+    shift: Vec<u32>,
     factor: f32,
-    limits: [f32; 2],
+    limits: [T; 2],
 }
 
 /// Where results go, and what is added to them.
-pub struct Finished<'a> {
-    /// The map that is filled, and where each pixel begins.
-    pub out: &'a mut [f32],
+pub struct Finished<'a, T> {
+    /// The map that is filled.
+    pub out: &'a mut [T],
     /// Where each pixel begins.
     pub at: &'a [u32],
     /// What is added.
     pub residual: Option<Residual<'a, f32>>,
 }
 
-impl Finishing {
+impl Finishing<f32> {
     /// None where these kernels do not finish, or not this epilogue.
     pub fn new(kernels: &Kernels, how: &Epilogue) -> Option<Self> {
-        let heights = kernels.finishing?;
-        let plain = !how.floor && how.lift.is_empty() && how.before.is_empty() && how.scale.iter().all(|s| *s == 1.0);
-        let lanes = kernels.float.lanes;
+        let (heights, lanes) = (kernels.finishing?, kernels.float.lanes);
+        let bare = !how.floor && how.lift.is_empty() && how.before.is_empty();
         let mut begin = how.shift.clone();
         begin.resize(begin.len().next_multiple_of(lanes), 0.0);
         let (factor, limits) = (how.residual_factor, [how.low, how.high]);
-        plain.then_some(Self { heights, lanes, begin, factor, limits })
+        let plain = bare && how.scale.iter().all(|s| *s == 1.0);
+        plain.then_some(Self { heights, lanes, begin, shift: Vec::new(), factor, limits })
     }
 }
 
-impl Packed<f32> {
-    /// As [`Packed::run`], but stores what is finished; `each` is told the pixels and channels that are ready. What is left
-    /// of the last vector of channels goes to `rest` as sums.
+impl Finishing<u8> {
+    /// None where these kernels do not finish.
+    pub fn of_integers(kernels: &Kernels, how: &Requantise) -> Option<Self> {
+        let (heights, lanes) = (kernels.finishing_bytes?, kernels.int.lanes);
+        let (mut begin, mut shift) = (how.begin.clone(), how.shift.clone());
+        begin.resize(begin.len().next_multiple_of(lanes), 0);
+        shift.resize(begin.len(), 0);
+        Some(Self { heights, lanes, begin, shift, factor: 1.0, limits: [how.low, how.high] })
+    }
+}
+
+impl<T: Choice> Packed<T> {
+    /// As [`Packed::run`], but stores what is finished; `each` is told the pixels and channels that are ready. What does not
+    /// fill its vectors of channels goes to `rest` as sums.
     ///
     /// # Panics
     /// If a window reaches over the end of `x`, or a pixel over the end of its map.
     pub fn finish(
         &self,
-        how: &Finishing,
-        (runs, x, pixels): (&Runs, &[f32], &[u32]),
-        to: &mut Finished<'_>,
-        mut each: impl FnMut(&mut [f32], Range<usize>, Range<usize>),
-        mut rest: impl FnMut(&mut [f32], &SumTile<'_, f32>),
+        how: &Finishing<T>,
+        (runs, x, pixels): (&Runs, &[T], &[u32]),
+        to: &mut Finished<'_, T>,
+        mut each: impl FnMut(&mut [T], Range<usize>, Range<usize>),
+        mut rest: impl FnMut(&mut [T], &SumTile<'_, T::Sum>),
     ) {
         let walk = self.walk(runs, x, pixels);
         let many = self.pixels_at_once();
@@ -86,10 +102,10 @@ impl Packed<f32> {
     /// Calls a finishing kernel for some of the pixels, whose walks were found to be inside `x`.
     fn store(
         &self,
-        block: &Block<f32>,
-        (how, kernel): (&Finishing, FinishingKernel),
-        (walk, x, pixels): (&Walk<'_>, &[f32], &[u32]),
-        to: &mut Finished<'_>,
+        block: &Block<T>,
+        (how, kernel): (&Finishing<T>, FinishingKernel<T>),
+        (walk, x, pixels): (&Walk<'_>, &[T], &[u32]),
+        to: &mut Finished<'_, T>,
         range: Range<usize>,
     ) {
         let inside = |at: &[u32], length: usize| {
@@ -104,11 +120,13 @@ impl Packed<f32> {
             residual_at = other.at[range.clone()].as_ptr();
         }
         let begin = how.begin[block.channels.clone()].as_ptr();
-        let finish = Finish { begin, residual, residual_at, factor: how.factor, limits: how.limits };
+        let shift = how.shift.get(block.channels.clone()).map_or(std::ptr::null(), <[u32]>::as_ptr);
+        let finish = Finish { begin, shift, residual, residual_at, factor: how.factor, limits: how.limits };
         let (offsets, at) = (pixels[range.clone()].as_ptr(), to.at[range.clone()].as_ptr());
         let out = to.out[block.channels.start..].as_mut_ptr();
         // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel; `range` has as many pixels as
-        // the kernel takes; the block's weights are packed as its width asks; all of its channels are inside both maps.
+        // the kernel takes; the block's weights are packed as its width asks; all of its channels are inside both maps, and
+        // integers have a shift each.
         unsafe { kernel(x.as_ptr(), offsets, walk, self.weights(block), &finish, out, at) };
     }
 }

@@ -59,24 +59,26 @@ macro_rules! micro_kernel {
     };
 }
 
-/// Defines `unsafe fn NAME<const V, const P>`, a [`super::FinishingKernel`]: the same loop, whose sums begin with something
-/// and are finished in their registers.
+/// Defines `unsafe fn NAME<const V, const P>`, a [`super::FinishingKernel`]: the same loop, whose sums begin with something,
+/// and are finished and stored out of their registers.
+#[cfg(target_arch = "x86_64")]
 macro_rules! finishing_kernel {
     (
         $(#[$attribute:meta])*
-        $name:ident: lanes $lanes:expr, sums $zero:expr, load $load:path, broadcast $broadcast:path, add $add:path,
-        splat $splat:path, max $max:path, min $min:path, store $store:path
+        $name:ident: $x:ty, lanes $lanes:expr, sums $zero:expr, begin $begin:path, load $load:path,
+        broadcast $broadcast:path, add $add:path, finish $finish:path
     ) => {
         $(#[$attribute])*
         unsafe fn $name<const V: usize, const P: usize>(
-            x: *const f32,
+            x: *const $x,
             offsets: *const u32,
             walk: &Walk<'_>,
-            mut w: *const f32,
-            how: &super::Finish,
-            out: *mut f32,
+            mut w: *const <$x as Element>::Weight,
+            how: &super::Finish<$x>,
+            out: *mut $x,
             at: *const u32,
         ) {
+            const GROUP: usize = <$x as Element>::GROUP;
             // SAFETY: the caller keeps the promises of `FinishingKernel`, which bound every address below.
             unsafe {
                 let mut runs = [x; P];
@@ -85,18 +87,18 @@ macro_rules! finishing_kernel {
                 }
                 let mut begin = [$zero; V];
                 for v in 0..V {
-                    begin[v] = $load(how.begin.add(v * $lanes));
+                    begin[v] = $begin(how.begin.add(v * $lanes));
                 }
                 let mut sums = [begin; P];
                 for advance in walk.advances {
                     for k in 0..walk.steps {
                         let mut weights = [$zero; V];
                         for v in 0..V {
-                            weights[v] = $load(w.add(v * $lanes));
+                            weights[v] = $load(w.add(v * $lanes * GROUP));
                         }
-                        w = w.add(V * $lanes);
+                        w = w.add(V * $lanes * GROUP);
                         for p in 0..P {
-                            let value = $broadcast(runs[p].add(k));
+                            let value = $broadcast(runs[p].add(k * GROUP));
                             for v in 0..V {
                                 sums[p][v] = $add(sums[p][v], value, weights[v]);
                             }
@@ -106,21 +108,8 @@ macro_rules! finishing_kernel {
                         runs[p] = runs[p].wrapping_add(*advance);
                     }
                 }
-                if !how.residual.is_null() {
-                    let factor = $splat(how.factor);
-                    for p in 0..P {
-                        let other = how.residual.add(*how.residual_at.add(p) as usize);
-                        for v in 0..V {
-                            sums[p][v] = $add(sums[p][v], $load(other.add(v * $lanes)), factor);
-                        }
-                    }
-                }
-                let [low, high] = [$splat(how.limits[0]), $splat(how.limits[1])];
                 for p in 0..P {
-                    let to = out.add(*at.add(p) as usize);
-                    for v in 0..V {
-                        $store(to.add(v * $lanes), $min($max(sums[p][v], low), high));
-                    }
+                    $finish(sums[p], how, p, out.add(*at.add(p) as usize));
                 }
             }
         }

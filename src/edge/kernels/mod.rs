@@ -25,6 +25,8 @@ mod combine;
 mod depthwise;
 #[macro_use]
 mod depthwise_bytes;
+#[macro_use]
+mod depthwise_grid;
 mod dynamic;
 mod epilogue;
 mod finish;
@@ -45,6 +47,7 @@ pub use depthwise::Depthwise;
 pub use depthwise_bytes::ByteDepthwise;
 pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
+use depthwise_grid::Lattice;
 pub use finish::{Finished, Finishing};
 pub use function::{Function, LayerNorm};
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
@@ -130,35 +133,37 @@ type MicroKernel<T> = unsafe fn(
     out: *mut <T as Element>::Sum,
 );
 
-/// What is done to sums of float32 while they are in registers.
-struct Finish {
+/// What is done to sums while they are in registers.
+struct Finish<T: Element> {
     /// What the sums of a block's channels begin with.
-    begin: *const f32,
-    /// Added at the end, times a factor; or null.
+    begin: *const T::Sum,
+    /// Of integers: how far each is shifted to the right.
+    shift: *const u32,
+    /// Of float32: added at the end, times a factor; or null.
     residual: *const f32,
     /// Where each pixel of it begins.
     residual_at: *const u32,
     factor: f32,
-    limits: [f32; 2],
+    limits: [T; 2],
 }
 
-/// As a [`MicroKernel`]; but the sums of P pixels are finished and stored where these begin.
+/// As a [`MicroKernel`]; but the sums of P pixels are finished and stored, as what the inputs are, where these begin.
 ///
 /// # Safety
-/// As for [`MicroKernel`]. `begin` holds V vectors; of `residual`, if it is not null, and of `out`, each of the P places
-/// plus V vectors is inside.
-type FinishingKernel = unsafe fn(
-    x: *const f32,
+/// As for [`MicroKernel`]. `begin`, and `shift` of integers, hold V vectors; of `residual`, if it is not null, and of `out`,
+/// each of the P places plus V vectors is inside.
+type FinishingKernel<T> = unsafe fn(
+    x: *const T,
     offsets: *const u32,
     walk: &Walk<'_>,
-    w: *const f32,
-    how: &Finish,
-    out: *mut f32,
+    w: *const <T as Element>::Weight,
+    how: &Finish<T>,
+    out: *mut T,
     at: *const u32,
 );
 
-/// The same of finishing kernels as of micro-kernels of float32: as many widths, each with the same heights.
-type FinishingHeights = &'static [(usize, FinishingKernel)];
+/// Finishing kernels of one number of vectors: pixels at once, the most first, 1 last.
+type FinishingHeights<T> = &'static [(usize, FinishingKernel<T>)];
 
 /// The micro-kernels of one number of vectors: pixels at once, the most first, 1 last.
 type Heights<T> = &'static [(usize, MicroKernel<T>)];
@@ -223,9 +228,36 @@ type DepthwiseKernel = unsafe fn(
     at: *const u32,
 );
 
+/// Computes one vector of channels of Q neighbouring pixels of two rows of a convolution of each channel by itself, within
+/// limits; `strides` are the elements from a row of a window to the next and from a column to the next, `apart` those from
+/// a pixel of the result to the next.
+///
+/// # Safety
+/// The CPU has the kernel's features. Of `x`, all that the windows of these pixels see is inside, plus a vector; `w` holds
+/// what the sums begin with and a vector for each tap; of both rows of `out`, Q pixels `apart` plus a vector are inside.
+type GridKernel = unsafe fn(
+    x: *const f32,
+    strides: [usize; 2],
+    w: *const f32,
+    limits: [f32; 2],
+    out: [*mut f32; 2],
+    apart: usize,
+);
+
+/// Kernels for square windows.
+struct Grid {
+    /// Rows or columns of a window.
+    window: usize,
+    stride: usize,
+    /// Pixels of a row at once, the most first, 1 last.
+    widths: &'static [(usize, GridKernel)],
+}
+
 /// The kernels for convolutions of each channel by itself.
 struct DepthwiseKernels {
     lanes: usize,
+    /// For the usual windows; others are done pixel by pixel.
+    grids: &'static [Grid],
     /// Pixels at once, the most first, 1 last.
     heights: &'static [(usize, DepthwiseKernel)],
 }
@@ -259,6 +291,18 @@ struct DepthwiseBytes {
     wide: &'static [Width],
 }
 
+/// Replaces each of some numbers by `x / (1 + e⁻ˣ)`.
+///
+/// # Safety
+/// The CPU has the features of the set.
+type Silu = unsafe fn(x: &mut [f32]);
+
+/// Looks up each byte.
+///
+/// # Safety
+/// The CPU has the features of the set.
+type LookUp = unsafe fn(table: &[u8; 256], x: &[u8], out: &mut [u8]);
+
 /// Greatest number of sums of any tile.
 const MAX_SUMS: usize = 512;
 
@@ -268,11 +312,17 @@ pub struct Kernels {
     pub name: &'static str,
     level: Level,
     float: &'static MicroKernels<f32>,
-    /// None where there are none.
-    finishing: Option<&'static [FinishingHeights]>,
+    /// For as many widths as `float` has; none where there are none.
+    finishing: Option<&'static [FinishingHeights<f32>]>,
+    /// For as many widths as `int` and `wide` have, which are the same then; none where there are none.
+    finishing_bytes: Option<&'static [FinishingHeights<u8>]>,
     depthwise: &'static DepthwiseKernels,
     /// Whether each lane can be shifted by its own number.
     shifts: bool,
+    /// None where no vectors of instructions do better than the pass for all CPUs.
+    silu: Option<Silu>,
+    /// None where bytes are looked up one by one.
+    look_up: Option<LookUp>,
     /// None where they are done in float32.
     depthwise_bytes: Option<DepthwiseBytes>,
     /// For inputs up to 127.

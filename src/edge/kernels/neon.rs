@@ -18,8 +18,11 @@ pub static NEON: Kernels = Kernels {
     level: Level::Portable,
     float: &FLOAT,
     finishing: None,
+    finishing_bytes: None,
     depthwise: &DEPTHWISE,
     shifts: true,
+    silu: None,
+    look_up: None,
     depthwise_bytes: None,
     int: &INT,
     wide: &WIDE,
@@ -27,7 +30,7 @@ pub static NEON: Kernels = Kernels {
 };
 
 static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+    DepthwiseKernels { lanes: 4, grids: &[], heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
 
 depthwise_kernel! {
     #[target_feature(enable = "neon")]

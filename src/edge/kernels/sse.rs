@@ -13,8 +13,11 @@ static SSE: Kernels = Kernels {
     level: Level::Sse,
     float: &FLOAT,
     finishing: None,
+    finishing_bytes: None,
     depthwise: &DEPTHWISE,
     shifts: false,
+    silu: None,
+    look_up: None,
     depthwise_bytes: Some(DepthwiseBytes { int: DEPTHWISE_INT, wide: DEPTHWISE_WIDE }),
     int: &INT,
     wide: &WIDE,
@@ -22,7 +25,7 @@ static SSE: Kernels = Kernels {
 };
 
 static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+    DepthwiseKernels { lanes: 4, grids: &[], heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
 
 depthwise_kernel! {
     #[target_feature(enable = "sse4.1")]

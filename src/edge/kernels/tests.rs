@@ -254,6 +254,23 @@ fn a_tile_over_the_end_is_refused() {
     Kernels::best().transform_inputs(&[0f32; 15], 4, &[0], 1, &mut [0f32; 16]);
 }
 
+#[test]
+fn every_way_to_look_up_bytes_gives_the_entries_of_the_table() {
+    let mut rng = random::stream(3, "tables", 0, 0);
+    let entries: Vec<u8> = (0..256).map(|_| random::below(&mut rng, 256) as u8).collect();
+    let table = Table::new(1, |_, byte| entries[byte]);
+    for width in [1, 31, 64, 333] {
+        let x: Vec<u8> = (0..2 * width).map(|i| (i * 7) as u8).collect();
+        for kernels in Kernels::all() {
+            let mut out = vec![0u8; 2 * width + 1];
+            kernels.look_up(&table, (&x, &[0, width as u32]), width, (&mut out, &[0, width as u32 + 1]));
+            let truth = |x: &[u8]| x.iter().map(|x| entries[usize::from(*x)]).collect::<Vec<u8>>();
+            assert_eq!(out[..width], truth(&x[..width]), "{} kernels", kernels.name);
+            assert_eq!(out[width + 1..], truth(&x[width..]), "{} kernels", kernels.name);
+        }
+    }
+}
+
 /// Channels, taps and pixels of a convolution of each channel by itself, of bytes.
 struct EachChannel {
     channels: usize,

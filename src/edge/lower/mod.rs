@@ -361,7 +361,7 @@ impl<'a> Lowering<'a> {
             ActionDraft::Product(_)
             | ActionDraft::Elementwise
             | ActionDraft::Table(_)
-            | ActionDraft::Gate => true,
+            | ActionDraft::Gate(_) => true,
             ActionDraft::Pool(Pooling::Max, _) | ActionDraft::Copy { .. } => self.maps[draft.from].bytes(),
             _ => false,
         };

@@ -138,11 +138,12 @@ impl<'a> Lowering<'a> {
 
     /// A map times one number a channel, which `gate` holds.
     fn gated_by(&mut self, node: &NodeProto, x: &LoweredValue, gate: &LoweredValue) -> LoweredValue {
+        self.lift(x.map);
         let MapDraft { channels, size, range, .. } = self.maps[x.map].clone();
         let gates = self.maps[gate.map].range.as_ref();
         let range = range.zip(gates).and_then(|(x, gate)| x.zip(gate, Interval::product)).filter(Range::is_exact);
         let strict = range.is_some();
-        let (action, other) = (ActionDraft::Gate, Some(gate.map));
+        let (action, other) = (ActionDraft::Gate(None), Some(gate.map));
         let draft = StepDraft { action, other, strict, ..self.each(node.name(), x.map) };
         let open = Some(self.drafts.len());
         LoweredValue { open, ..self.push(draft, channels, size, range, x.view.clone()) }

@@ -159,7 +159,7 @@ impl<'a> Lowering<'a> {
         let map = self.maps[value.map].clone();
         let Some(lift) = map.needed_lift().filter(|_| !map.bytes()) else { return value.clone() };
         if self.can_be_lifted(value.map) {
-            self.maps[value.map].lift = lift;
+            self.lift(value.map);
             return value.clone();
         }
         if weights < FEWEST_PRODUCTS * map.channels {
@@ -169,6 +169,14 @@ impl<'a> Lowering<'a> {
         let made = self.push(draft, map.channels, map.size, map.range, value.view.clone());
         self.maps[made.map].lift = lift;
         made
+    }
+
+    /// Has the step that fills a map store bytes, moved up, where it can: those that read it take them as well as floats.
+    pub(super) fn lift(&mut self, map: usize) {
+        let own = &self.maps[map];
+        if let Some(lift) = own.needed_lift().filter(|_| !own.bytes() && self.can_be_lifted(map)) {
+            self.maps[map].lift = lift;
+        }
     }
 
     /// Whether the step that fills a map, and no other does, can store bytes that are moved up.

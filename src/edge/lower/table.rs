@@ -28,7 +28,7 @@ struct Function<'a> {
     /// The nodes that compute it, the last one last.
     nodes: BTreeSet<usize>,
     result: &'a str,
-    /// `[256, C, 1…]`: for the numbers from the least of each channel on.
+    /// `[256, C, 1…]`: for the numbers from the least on.
     numbers: ArrayD<f64>,
 }
 
@@ -37,6 +37,11 @@ impl<'a> Lowering<'a> {
     /// steps do as well.
     pub(super) fn tabled(&mut self, i: usize, node: &'a NodeProto) -> Lowered<bool> {
         let Some((root, value)) = self.root(node) else { return Ok(false) };
+        use Operator::{Clip, Floor, Max, Min, Relu};
+        if matches!(node.operator(), Some(Clip | Floor | Max | Min | Relu)) && self.open(&[node], &value).is_some() {
+            // It belongs to the step before.
+            return Ok(false);
+        }
         let Some(function) = self.function_of(i, root, &value) else { return Ok(false) };
         let Some(range) = range(&function.numbers) else { return Ok(false) };
         let inputs = self.maps[value.map].range.clone();
@@ -45,15 +50,14 @@ impl<'a> Lowering<'a> {
         let Some(inputs) = inputs.filter(|_| map.bytes()) else { return Ok(false) };
         let (channels, size) = (map.channels, map.size);
         let same = range.channels().len() == 1 && map.lift.windows(2).all(|pair| pair[0] == pair[1]);
-        let low = |c: usize| inputs.channels().get(c).unwrap_or(&inputs.channels()[0]).low;
         let lift = |c: usize| map.lift.get(c).map_or(0.0, |up| f64::from(*up));
         let numbers = function.numbers.as_standard_layout();
         let entry = |c: usize, byte: usize| {
             // What cannot occur is as good as the nearest that can.
-            let place = (byte as f64 - lift(c) - low(c)).clamp(0.0, NUMBERS as f64 - 1.0) as usize;
+            let place = (byte as f64 - lift(c) - inputs.low()).clamp(0.0, NUMBERS as f64 - 1.0) as usize;
             numbers.as_slice().map_or(0.0, |all| all[place * channels + c] as f32)
         };
-        let tables = if same && inputs.channels().len() == 1 { 1 } else { channels };
+        let tables = if same { 1 } else { channels };
         let all = (0..tables).flat_map(|c| (0..NUMBERS).map(move |byte| (c, byte)));
         let table = all.map(|(c, byte)| entry(c, byte)).collect();
         let action = ActionDraft::Table(table);
@@ -105,17 +109,16 @@ impl<'a> Lowering<'a> {
         Some(Function { nodes, result, numbers: known.remove(result)? })
     }
 
-    /// Every number that each channel of a value can be, from its least on; the last ones may be the greatest again.
+    /// Every number that a value can be, from its least on, for each of its channels; the last ones may be the greatest
+    /// again.
     fn numbers_of(&self, value: &LoweredValue) -> Option<ArrayD<f64>> {
         let map = &self.maps[value.map];
-        let all = map.range.as_ref()?.channels();
+        let range = map.range.as_ref()?;
         let mut shape = vec![1; value.view.rank()];
         (shape[0], shape[1]) = (NUMBERS, map.channels);
-        let number = |i: IxDyn| {
-            let of = all.get(i[1]).unwrap_or(&all[0]);
-            (of.low + i[0] as f64).min(of.high)
-        };
-        Some(ArrayD::from_shape_fn(IxDyn(&shape), |i| number(i.into())))
+        let number = |i: usize| (range.low() + i as f64).min(range.high());
+        let few = range.high() - range.low() < NUMBERS as f64;
+        few.then(|| ArrayD::from_shape_fn(IxDyn(&shape), |i| number(i[0])))
     }
 
     /// What a node of single elements, or one that looks up a table, makes of numbers.
