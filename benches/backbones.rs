@@ -46,7 +46,8 @@ impl<'g> Builder<'g> {
     }
 
     fn numbers(&mut self, shape: &[usize], most: f32) -> Expr<'g> {
-        let numbers = ArrayD::from_shape_simple_fn(IxDyn(shape), || random::between(&mut self.rng, -most, most));
+        let numbers =
+            ArrayD::from_shape_simple_fn(IxDyn(shape), || random::between(&mut self.rng, -most, most));
         self.graph.constant(None, Tensor::F32(numbers))
     }
 }
@@ -126,7 +127,9 @@ pub fn benches(criterion: &mut Criterion, runtimes: &Runtimes) -> Done {
     for block in BLOCKS {
         let tower = block.tower()?;
         let mut rng = random::stream(2, block.name, 0, 0);
-        let image = Array4::from_shape_simple_fn((1, 3, block.side, block.side), || random::below(&mut rng, 256) as u8);
+        let image = Array4::from_shape_simple_fn((1, 3, block.side, block.side), || {
+            random::below(&mut rng, 256) as u8
+        });
         for runner in runtimes.with(1)? {
             let mut embedder = runner.load_bytes(&tower, block.name)?;
             let id = BenchmarkId::new(runner.name(), block.name);

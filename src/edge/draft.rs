@@ -36,7 +36,8 @@ impl MapDraft {
             return Some(vec![same as u8; self.channels]);
         }
         let lift = |c: &Interval| (-c.low).max(0.0);
-        let each = range.channels().iter().map(|c| moved(lift(c))(*c).fits(Integer::U8).then_some(lift(c) as u8));
+        let each =
+            range.channels().iter().map(|c| moved(lift(c))(*c).fits(Integer::U8).then_some(lift(c) as u8));
         each.collect::<Option<Vec<u8>>>().filter(|lift| lift.len() == self.channels)
     }
 
@@ -173,7 +174,12 @@ impl ActionDraft {
     pub fn takes_bytes(&self) -> bool {
         match self {
             Self::Product(product) => product.integers_to.is_some(),
-            Self::Elementwise | Self::Table(_) | Self::Gate(_) | Self::Pool(..) | Self::Copy { .. } | Self::Resample(_) => true,
+            Self::Elementwise
+            | Self::Table(_)
+            | Self::Gate(_)
+            | Self::Pool(..)
+            | Self::Copy { .. }
+            | Self::Resample(_) => true,
             _ => false,
         }
     }

@@ -85,7 +85,9 @@ fn each_channel_by_itself_keeps_its_bits_whatever_sides_strides_and_padding() {
 fn a_padded_image_less_its_levels_is_multiplied_as_bytes() {
     let mut rng = random::stream(1, "levels", 0, 0);
     let mut weights = |shape: &[usize]| {
-        Constant::F32(ArrayD::from_shape_simple_fn(IxDyn(shape), || random::below(&mut rng, 255) as f32 - 127.0))
+        Constant::F32(ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+            random::below(&mut rng, 255) as f32 - 127.0
+        }))
     };
     let g = Graph::new("levels");
     let levels = ArrayD::from_shape_vec(IxDyn(&[1, 3, 1, 1]), vec![124.0, 116.0, 104.0]).unwrap();

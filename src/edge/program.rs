@@ -2,8 +2,8 @@
 
 use super::copy::Copying;
 use super::kernels::{
-    Binary, ByteDepthwise, Depthwise, Epilogue, Extent, Finishing, Function, Kernels, LayerNorm, Matrix, Offsets, Packed,
-    Requantise, Runs, Sampling, Table,
+    Binary, ByteDepthwise, Depthwise, Epilogue, Extent, Finishing, Function, Kernels, LayerNorm, Matrix,
+    Offsets, Packed, Requantise, Runs, Sampling, Table,
 };
 use super::map::Map;
 use super::memory::Memory;
@@ -166,7 +166,10 @@ impl Action {
     pub fn is_product(&self) -> bool {
         matches!(
             self,
-            Self::Product { .. } | Self::Depthwise { .. } | Self::ByteDepthwise { .. } | Self::Winograd { .. }
+            Self::Product { .. }
+                | Self::Depthwise { .. }
+                | Self::ByteDepthwise { .. }
+                | Self::Winograd { .. }
         )
     }
 

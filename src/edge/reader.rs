@@ -82,7 +82,8 @@ impl<'a> Reader<'a> {
     /// The same where some values are given.
     pub fn computed(&self, node: &NodeProto, given: &HashMap<&str, ArrayD<f64>>) -> Option<ArrayD<f64>> {
         let operator = node.operator()?;
-        let known = |name: &String| name.is_empty() || given.contains_key(name.as_str()) || self.is_constant(name);
+        let known =
+            |name: &String| name.is_empty() || given.contains_key(name.as_str()) || self.is_constant(name);
         if !node.input.iter().all(known) {
             return None;
         }

@@ -1,8 +1,8 @@
 //! Kernels for x86-64 with AVX2, with and without VNNI.
 
-use super::function::exponential;
-use super::sse::{add_u7x16, add_u8x16, load_u8x16, store_u8x16};
-use super::{DepthwiseBytes, DepthwiseKernels, Element, Finish, FinishingHeights, Grid, Kernels, Layout, Level, MicroKernels, Walk, Width};
+use super::avx2_depthwise::{DEPTHWISE_256, DEPTHWISE_BYTES, DEPTHWISE_VNNI};
+use super::avx2_elements::{look_up_256, silu_256};
+use super::{DepthwiseBytes, Element, Finish, FinishingHeights, Kernels, Layout, Level, MicroKernels, Walk};
 use std::arch::{asm, x86_64::*};
 
 /// What this CPU has, the fastest first.
@@ -35,96 +35,6 @@ static AVX2: Kernels = Kernels {
     wide: &WIDE_256,
     tiles: Some(&TILES_256),
 };
-
-static DEPTHWISE_256: DepthwiseKernels = DepthwiseKernels {
-    lanes: 8,
-    grids: depthwise_grids!(depthwise_grid_256: 2 1),
-    heights: &[(8, depthwise_256::<8>), (4, depthwise_256::<4>), (1, depthwise_256::<1>)],
-};
-
-depthwise_grid_kernel! {
-    #[target_feature(enable = "avx2,fma")]
-    depthwise_grid_256: lanes 8, load _mm256_loadu_ps, splat _mm256_set1_ps, add add_f32x8,
-    max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
-}
-
-depthwise_kernel! {
-    #[target_feature(enable = "avx2,fma")]
-    depthwise_256: lanes 8, load _mm256_loadu_ps, splat _mm256_set1_ps, add add_f32x8,
-    max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
-}
-
-/// Of any CPU with AVX2, VNNI or not.
-pub(super) static DEPTHWISE_BYTES: DepthwiseBytes = DepthwiseBytes { int: DEPTHWISE_INT, wide: DEPTHWISE_WIDE };
-
-static DEPTHWISE_VNNI: &[Width] = &[
-    Width { lanes: 32, heights: depthwise_bytes_heights!(depthwise_vnni_256: 2 1), shift: shift_of },
-    Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_vnni_128: 2 1), shift: shift_of },
-];
-
-static DEPTHWISE_INT: &[Width] = &[
-    Width { lanes: 32, heights: depthwise_bytes_heights!(depthwise_int_256: 2 1), shift: shift_of },
-    Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_int_128: 2 1), shift: shift_of },
-];
-
-static DEPTHWISE_WIDE: &[Width] = &[
-    Width { lanes: 32, heights: depthwise_bytes_heights!(depthwise_wide_256: 2 1), shift: shift_of },
-    Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_wide_128: 2 1), shift: shift_of },
-];
-
-depthwise_bytes_kernel! {
-    #[target_feature(enable = "avx2,avxvnni")]
-    depthwise_vnni_256: bytes 32, load load_u8x32,
-    interleave8 [_mm256_unpacklo_epi8, _mm256_unpackhi_epi8],
-    interleave16 [_mm256_unpacklo_epi16, _mm256_unpackhi_epi16],
-    add _mm256_dpbusd_avx_epi32, shift _mm256_srav_epi32, narrow [_mm256_packs_epi32, _mm256_packus_epi16],
-    max _mm256_max_epu8, min _mm256_min_epu8, store store_u8x32
-}
-
-depthwise_bytes_kernel! {
-    #[target_feature(enable = "avx2,avxvnni")]
-    depthwise_vnni_128: bytes 16, load load_u8x16,
-    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
-    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
-    add _mm_dpbusd_avx_epi32, shift _mm_srav_epi32, narrow [_mm_packs_epi32, _mm_packus_epi16],
-    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
-}
-
-depthwise_bytes_kernel! {
-    #[target_feature(enable = "avx2")]
-    depthwise_int_256: bytes 32, load load_u8x32,
-    interleave8 [_mm256_unpacklo_epi8, _mm256_unpackhi_epi8],
-    interleave16 [_mm256_unpacklo_epi16, _mm256_unpackhi_epi16],
-    add add_u7x32, shift _mm256_srav_epi32, narrow [_mm256_packs_epi32, _mm256_packus_epi16],
-    max _mm256_max_epu8, min _mm256_min_epu8, store store_u8x32
-}
-
-depthwise_bytes_kernel! {
-    #[target_feature(enable = "avx2")]
-    depthwise_int_128: bytes 16, load load_u8x16,
-    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
-    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
-    add add_u7x16, shift _mm_srav_epi32, narrow [_mm_packs_epi32, _mm_packus_epi16],
-    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
-}
-
-depthwise_bytes_kernel! {
-    #[target_feature(enable = "avx2")]
-    depthwise_wide_256: bytes 32, load load_u8x32,
-    interleave8 [_mm256_unpacklo_epi8, _mm256_unpackhi_epi8],
-    interleave16 [_mm256_unpacklo_epi16, _mm256_unpackhi_epi16],
-    add add_u8x32, shift _mm256_srav_epi32, narrow [_mm256_packs_epi32, _mm256_packus_epi16],
-    max _mm256_max_epu8, min _mm256_min_epu8, store store_u8x32
-}
-
-depthwise_bytes_kernel! {
-    #[target_feature(enable = "avx2")]
-    depthwise_wide_128: bytes 16, load load_u8x16,
-    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
-    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
-    add add_u8x16, shift _mm_srav_epi32, narrow [_mm_packs_epi32, _mm_packus_epi16],
-    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
-}
 
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 16
 // registers, with one to spare: four pixels by three vectors take all of them, and the compiler then moves sums
@@ -282,7 +192,7 @@ unsafe fn broadcast_f32x8(x: *const f32) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_f32x8(sums: __m256, x: __m256, w: __m256) -> __m256 {
+pub(super) fn add_f32x8(sums: __m256, x: __m256, w: __m256) -> __m256 {
     _mm256_fmadd_ps(x, w, sums)
 }
 
@@ -330,7 +240,7 @@ unsafe fn store_i32x8(out: *mut i32, sums: __m256i) {
 /// For inputs up to 127: pairs of products are added in 16 bits, and 2·127·128 = 32,512 fits there.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_u7x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+pub(super) fn add_u7x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
     let pairs = _mm256_maddubs_epi16(x, w);
     _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
@@ -339,90 +249,11 @@ fn add_u7x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
 /// since pairs of whole products do not fit 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_u8x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+pub(super) fn add_u8x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
     let low = _mm256_and_si256(x, _mm256_set1_epi8(0x7f));
     let high = _mm256_and_si256(_mm256_srli_epi16(x, 7), _mm256_set1_epi8(1));
     let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, w), _mm256_set1_epi16(128));
     add_u7x32(_mm256_add_epi32(sums, high), low, w)
-}
-
-/// A shift as vectors of shifts have it.
-pub(super) fn shift_of(bits: u32) -> [u8; 4] {
-    bits.to_ne_bytes()
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn load_u8x32(x: *const u8) -> __m256i {
-    // SAFETY: a vector is inside; it need not be aligned.
-    unsafe { _mm256_loadu_si256(x.cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn store_u8x32(out: *mut u8, x: __m256i) {
-    // SAFETY: a vector is inside; it need not be aligned.
-    unsafe { _mm256_storeu_si256(out.cast(), x) }
-}
-
-/// See [`exponential`].
-#[target_feature(enable = "avx2,fma")]
-fn silu_256(x: &mut [f32]) {
-    let (vectors, rest) = x.as_chunks_mut::<8>();
-    for x in vectors {
-        // SAFETY: eight numbers are inside; they need not be aligned.
-        unsafe { _mm256_storeu_ps(x.as_mut_ptr(), silu_f32x8(_mm256_loadu_ps(x.as_ptr()))) };
-    }
-    if rest.is_empty() {
-        return;
-    }
-    let mut last = [0f32; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    // SAFETY: as above.
-    unsafe { _mm256_storeu_ps(last.as_mut_ptr(), silu_f32x8(_mm256_loadu_ps(last.as_ptr()))) };
-    rest.copy_from_slice(&last[..rest.len()]);
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn silu_f32x8(x: __m256) -> __m256 {
-    let limits = [_mm256_set1_ps(-exponential::MOST), _mm256_set1_ps(exponential::MOST)];
-    let exponent = _mm256_sub_ps(_mm256_setzero_ps(), x);
-    let exponent = _mm256_max_ps(_mm256_min_ps(exponent, limits[1]), limits[0]);
-    let n = _mm256_round_ps::<0x08>(_mm256_mul_ps(exponent, _mm256_set1_ps(std::f32::consts::LOG2_E)));
-    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(exponential::LN_2[0]), exponent);
-    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(exponential::LN_2[1]), r);
-    let mut sum = _mm256_set1_ps(exponential::TERMS[0]);
-    for term in &exponential::TERMS[1..] {
-        sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(*term));
-    }
-    let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
-    let exp = _mm256_mul_ps(sum, _mm256_castsi256_ps(power));
-    _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0), exp))
-}
-
-/// Sixteen tables of 16 bytes each: of each, the bytes whose upper half is its number are kept.
-#[target_feature(enable = "avx2")]
-pub(super) fn look_up_256(table: &[u8; 256], x: &[u8], out: &mut [u8]) {
-    let part = |i: usize| -> __m256i {
-        // SAFETY: 16 bytes are inside; they need not be aligned.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table[16 * i..].as_ptr().cast()) })
-    };
-    let ((vectors, rest), (outs, last)) = (x.as_chunks::<32>(), out.as_chunks_mut::<32>());
-    for (x, out) in vectors.iter().zip(outs) {
-        // SAFETY: 32 bytes are inside; they need not be aligned.
-        let mut x = unsafe { _mm256_loadu_si256(x.as_ptr().cast()) };
-        let mut found = _mm256_setzero_si256();
-        for i in 0..16 {
-            // Of what is not between 0 and 15 the highest bit is set then, for which 0 is looked up.
-            let place = _mm256_adds_epu8(x, _mm256_set1_epi8(0x70));
-            found = _mm256_or_si256(found, _mm256_shuffle_epi8(part(i), place));
-            x = _mm256_sub_epi8(x, _mm256_set1_epi8(16));
-        }
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), found) };
-    }
-    last.iter_mut().zip(rest).for_each(|(to, x)| *to = table[usize::from(*x)]);
 }
 
 /// The end of products of float32: another map, and limits.
@@ -433,12 +264,12 @@ unsafe fn limit_and_store<const V: usize>(mut sums: [__m256; V], how: &Finish<f3
     unsafe {
         if !how.residual.is_null() {
             let other = how.residual.add(*how.residual_at.add(p) as usize);
-            for v in 0..V {
-                sums[v] = _mm256_fmadd_ps(_mm256_loadu_ps(other.add(8 * v)), _mm256_set1_ps(how.factor), sums[v]);
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm256_fmadd_ps(_mm256_loadu_ps(other.add(8 * v)), _mm256_set1_ps(how.factor), *sum);
             }
         }
-        for v in 0..V {
-            let limited = _mm256_max_ps(sums[v], _mm256_set1_ps(how.limits[0]));
+        for (v, sum) in sums.iter().enumerate() {
+            let limited = _mm256_max_ps(*sum, _mm256_set1_ps(how.limits[0]));
             _mm256_storeu_ps(out.add(8 * v), _mm256_min_ps(limited, _mm256_set1_ps(how.limits[1])));
         }
     }

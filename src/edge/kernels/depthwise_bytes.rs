@@ -140,7 +140,8 @@ impl ByteDepthwise {
             width.order().for_each(|lane| bytes.extend(own(lane).map_or(0, |c| begin[c]).to_ne_bytes()));
             for group in (0..taps.len()).step_by(GROUP) {
                 for lane in width.order() {
-                    let of = |tap: usize| own(lane).filter(|_| tap < taps.len()).map_or(0, |c| weight(c, tap));
+                    let of =
+                        |tap: usize| own(lane).filter(|_| tap < taps.len()).map_or(0, |c| weight(c, tap));
                     bytes.extend((group..group + GROUP).map(|tap| of(tap) as u8));
                 }
             }
@@ -260,7 +261,10 @@ impl ByteDepthwise {
         size: usize,
     ) {
         let furthest = at.iter().copied().max().unwrap_or(0) as usize;
-        assert!(furthest + block.width.lanes * size <= out.len(), "a pixel reaches over the end of its buffer");
+        assert!(
+            furthest + block.width.lanes * size <= out.len(),
+            "a pixel reaches over the end of its buffer"
+        );
         assert_eq!(at.len(), pixels.len(), "another number of places than of pixels");
         let weights = self.lines[block.at..].as_ptr().cast::<u8>();
         let x = x[block.first..].as_ptr();

@@ -124,7 +124,8 @@ impl Depthwise {
                 let [first, second] = [windows[0][done] as usize, windows[1][done] as usize];
                 let [upper, lower] = [at[0][done] as usize, at[1][done] as usize];
                 let columns = (count - 1) * stride + window;
-                let furthest = first + (stride + window - 1) * strides[0] + (columns - 1) * strides[1] + lanes;
+                let furthest =
+                    first + (stride + window - 1) * strides[0] + (columns - 1) * strides[1] + lanes;
                 let last = upper.max(lower) + (count - 1) * apart + lanes;
                 assert!(
                     second == first + stride * strides[0] && furthest <= x.len() && last <= out.len(),

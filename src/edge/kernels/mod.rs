@@ -30,6 +30,8 @@ mod depthwise_grid;
 mod dynamic;
 mod epilogue;
 mod finish;
+#[cfg(test)]
+mod finish_tests;
 mod function;
 mod pack;
 mod pool;
@@ -45,9 +47,9 @@ mod winograd;
 pub use combine::{Binary, Operand};
 pub use depthwise::Depthwise;
 pub use depthwise_bytes::ByteDepthwise;
+use depthwise_grid::Lattice;
 pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
-use depthwise_grid::Lattice;
 pub use finish::{Finished, Finishing};
 pub use function::{Function, LayerNorm};
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
@@ -63,7 +65,15 @@ pub use winograd::Tiled;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_depthwise;
+#[cfg(target_arch = "x86_64")]
+mod avx2_elements;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_depthwise;
+#[cfg(target_arch = "x86_64")]
+mod avx512_elements;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod i8mm;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -269,8 +279,14 @@ struct DepthwiseKernels {
 /// in the width's order what sums begin with, the weights of each group of taps, and, for kernels that finish, the
 /// shifts and the vectors of least and greatest bytes; of `out`, each of the P places `at` plus the width is inside, in
 /// bytes, or in sums for kernels that do not finish.
-type DepthwiseBytesKernel =
-    unsafe fn(x: *const u8, offsets: *const u32, taps: &[[u32; 4]], w: *const u8, out: *mut u8, at: *const u32);
+type DepthwiseBytesKernel = unsafe fn(
+    x: *const u8,
+    offsets: *const u32,
+    taps: &[[u32; 4]],
+    w: *const u8,
+    out: *mut u8,
+    at: *const u32,
+);
 
 /// The kernels for so many channels of a convolution of each channel by itself, of bytes.
 struct Width {

@@ -29,8 +29,11 @@ pub static NEON: Kernels = Kernels {
     tiles: None,
 };
 
-static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, grids: &[], heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+static DEPTHWISE: DepthwiseKernels = DepthwiseKernels {
+    lanes: 4,
+    grids: &[],
+    heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)],
+};
 
 depthwise_kernel! {
     #[target_feature(enable = "neon")]

@@ -24,8 +24,11 @@ static SSE: Kernels = Kernels {
     tiles: Some(&TILES),
 };
 
-static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, grids: &[], heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+static DEPTHWISE: DepthwiseKernels = DepthwiseKernels {
+    lanes: 4,
+    grids: &[],
+    heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)],
+};
 
 depthwise_kernel! {
     #[target_feature(enable = "sse4.1")]

@@ -286,9 +286,12 @@ impl EachChannel {
         let count = [1, 3, 4, 9, 25][random::below(rng, 5)];
         let taps: Vec<u32> = (0..count).map(|_| random::below(rng, 900) as u32).collect();
         let pixels = (0..1 + random::below(rng, 12)).map(|_| random::below(rng, 900) as u32).collect();
-        let byte = |rng: &mut Stream| if extreme { highest } else { random::below(rng, usize::from(highest) + 1) as u8 };
+        let byte = |rng: &mut Stream| {
+            if extreme { highest } else { random::below(rng, usize::from(highest) + 1) as u8 }
+        };
         let x = (0..1800 + channels + 64).map(|_| byte(rng)).collect();
-        let weight = |rng: &mut Stream| if extreme { -128 } else { (random::below(rng, 256) as i32 - 128) as i8 };
+        let weight =
+            |rng: &mut Stream| if extreme { -128 } else { (random::below(rng, 256) as i32 - 128) as i8 };
         let weights = (0..channels * count).map(|_| weight(rng)).collect();
         Self { channels, taps, pixels, x, weights }
     }
@@ -301,7 +304,13 @@ impl EachChannel {
         self.taps.iter().enumerate().map(of).sum()
     }
 
-    fn packed(&self, kernels: &Kernels, highest: u8, begin: &[i32], finish: Option<&Requantise>) -> Option<ByteDepthwise> {
+    fn packed(
+        &self,
+        kernels: &Kernels,
+        highest: u8,
+        begin: &[i32],
+        finish: Option<&Requantise>,
+    ) -> Option<ByteDepthwise> {
         let weight = |c: usize, tap: usize| self.weights[c * self.taps.len() + tap];
         ByteDepthwise::new(kernels, highest, &self.taps, weight, begin, finish)
     }
@@ -315,7 +324,8 @@ fn every_kernel_for_channels_of_bytes_gives_the_sums_and_the_bytes_of_scalar_ari
         let highest = [127u8, 255][seed as usize % 2];
         let case = EachChannel::of(&mut rng, highest, seed % 5 == 0);
         let (channels, count) = (case.channels, case.pixels.len());
-        let begin: Vec<i32> = (0..channels).map(|_| random::below(&mut rng, 60_000) as i32 - 30_000).collect();
+        let begin: Vec<i32> =
+            (0..channels).map(|_| random::below(&mut rng, 60_000) as i32 - 30_000).collect();
         let shift: Vec<u32> = (0..channels).map(|_| random::below(&mut rng, 17) as u32).collect();
         let finish = Requantise { begin: begin.clone(), shift, low: seed as u8 % 3, high: 200 };
         for kernels in Kernels::all() {
@@ -337,9 +347,17 @@ fn every_kernel_for_channels_of_bytes_gives_the_sums_and_the_bytes_of_scalar_ari
                 let truth = case.sum(pixel, c) + begin[c];
                 assert_eq!(*sum, truth, "{} kernels, seed {seed}, pixel {pixel}, channel {c}", kernels.name);
                 let byte = (truth >> finish.shift[c]).clamp(i32::from(finish.low), 200) as u8;
-                assert_eq!(bytes[place], byte, "{} kernels, seed {seed}, pixel {pixel}, channel {c}", kernels.name);
+                assert_eq!(
+                    bytes[place], byte,
+                    "{} kernels, seed {seed}, pixel {pixel}, channel {c}",
+                    kernels.name
+                );
             }
-            assert!(bytes[count * channels..].iter().all(|x| *x == 7), "{} kernels write behind the last", kernels.name);
+            assert!(
+                bytes[count * channels..].iter().all(|x| *x == 7),
+                "{} kernels write behind the last",
+                kernels.name
+            );
         }
     }
     assert!(kinds > 0 || !cfg!(target_arch = "x86_64"), "no kernels for bytes");

@@ -25,8 +25,11 @@ static SIMD128: Kernels = Kernels {
     tiles: None,
 };
 
-static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, grids: &[], heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+static DEPTHWISE: DepthwiseKernels = DepthwiseKernels {
+    lanes: 4,
+    grids: &[],
+    heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)],
+};
 
 depthwise_kernel! {
     #[target_feature(enable = "simd128")]

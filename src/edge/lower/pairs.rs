@@ -141,7 +141,8 @@ impl<'a> Lowering<'a> {
         self.lift(x.map);
         let MapDraft { channels, size, range, .. } = self.maps[x.map].clone();
         let gates = self.maps[gate.map].range.as_ref();
-        let range = range.zip(gates).and_then(|(x, gate)| x.zip(gate, Interval::product)).filter(Range::is_exact);
+        let range =
+            range.zip(gates).and_then(|(x, gate)| x.zip(gate, Interval::product)).filter(Range::is_exact);
         let strict = range.is_some();
         let (action, other) = (ActionDraft::Gate(None), Some(gate.map));
         let draft = StepDraft { action, other, strict, ..self.each(node.name(), x.map) };

@@ -155,7 +155,12 @@ impl<'a> Lowering<'a> {
     /// A value whose map holds bytes, moved up where some are below 0: products of bytes are several times faster than those
     /// of float32. That is its own map where the step that fills it can store them; else a copy, if there are many products;
     /// else the value as it is.
-    pub(super) fn as_bytes(&mut self, node: &NodeProto, value: &LoweredValue, weights: usize) -> LoweredValue {
+    pub(super) fn as_bytes(
+        &mut self,
+        node: &NodeProto,
+        value: &LoweredValue,
+        weights: usize,
+    ) -> LoweredValue {
         let map = self.maps[value.map].clone();
         let Some(lift) = map.needed_lift().filter(|_| !map.bytes()) else { return value.clone() };
         if self.can_be_lifted(value.map) {

@@ -38,7 +38,9 @@ impl<'a> Lowering<'a> {
     pub(super) fn tabled(&mut self, i: usize, node: &'a NodeProto) -> Lowered<bool> {
         let Some((root, value)) = self.root(node) else { return Ok(false) };
         use Operator::{Clip, Floor, Max, Min, Relu};
-        if matches!(node.operator(), Some(Clip | Floor | Max | Min | Relu)) && self.open(&[node], &value).is_some() {
+        if matches!(node.operator(), Some(Clip | Floor | Max | Min | Relu))
+            && self.open(&[node], &value).is_some()
+        {
             // It belongs to the step before.
             return Ok(false);
         }
@@ -102,7 +104,8 @@ impl<'a> Lowering<'a> {
         let end = ends.into_iter().rev().find_map(|end| {
             let nodes = self.all_behind(end, &made_by)?;
             let numbers = &known[graph.node[end].output[0].as_str()];
-            (nodes.contains(&i) && self.is_bent(&nodes, root, &made_by) && range(numbers).is_some()).then_some((end, nodes))
+            (nodes.contains(&i) && self.is_bent(&nodes, root, &made_by) && range(numbers).is_some())
+                .then_some((end, nodes))
         });
         let (end, nodes) = end?;
         let result = graph.node[end].output[0].as_str();
@@ -126,7 +129,10 @@ impl<'a> Lowering<'a> {
         let operator = node.operator()?;
         let looks_up = operator == Operator::Gather
             && node.int_or("axis", 0) == 0
-            && node.input_name(0).and_then(|table| self.reader.constant(table)).is_some_and(|table| table.ndim() == 1);
+            && node
+                .input_name(0)
+                .and_then(|table| self.reader.constant(table))
+                .is_some_and(|table| table.ndim() == 1);
         let some = node.input.iter().any(|name| known.contains_key(name.as_str()));
         let one = node.output.len() == 1 && (is_each_element(operator) || looks_up);
         if some && one { self.reader.computed(node, known) } else { None }
@@ -142,7 +148,8 @@ impl<'a> Lowering<'a> {
             }
         }
         let inside = |user: &Option<usize>| user.is_some_and(|user| all.contains(&user));
-        let closed = |node: &usize| *node == end || self.reader.users(&graph.node[*node].output[0]).iter().all(inside);
+        let closed =
+            |node: &usize| *node == end || self.reader.users(&graph.node[*node].output[0]).iter().all(inside);
         all.iter().all(closed).then_some(all)
     }
 
@@ -159,7 +166,8 @@ impl<'a> Lowering<'a> {
 /// The range of numbers `[256, C, 1…]`, if they are integers of which each channel has those of 8 bits.
 fn range(numbers: &ArrayD<f64>) -> Option<Range> {
     let of = |channel: ndarray::ArrayViewD<'_, f64>| {
-        let ends = channel.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[a, b], x| [a.min(*x), b.max(*x)]);
+        let ends =
+            channel.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[a, b], x| [a.min(*x), b.max(*x)]);
         let whole = channel.iter().all(|x| x.fract() == 0.0) && ends[1] - ends[0] < NUMBERS as f64;
         whole.then(|| Interval::new(ends[0], ends[1], 0))
     };
@@ -167,5 +175,9 @@ fn range(numbers: &ArrayD<f64>) -> Option<Range> {
     let channels = channels?;
     let mut rows = numbers.axis_iter(ndarray::Axis(1));
     let first = rows.next()?;
-    if rows.all(|row| row == first) { channels.first().map(|c| Range::uniform(*c)) } else { Range::of(channels) }
+    if rows.all(|row| row == first) {
+        channels.first().map(|c| Range::uniform(*c))
+    } else {
+        Range::of(channels)
+    }
 }
