@@ -11,6 +11,7 @@ use super::requantise::Requantise;
 use super::{DepthwiseBytes, DepthwiseBytesKernel, Kernels, Product, Width};
 
 /// Defines `unsafe fn NAME<const P, const FINISH>`, a [`DepthwiseBytesKernel`].
+#[cfg(target_arch = "x86_64")]
 macro_rules! depthwise_bytes_kernel {
     (
         $(#[$attribute:meta])*
@@ -77,6 +78,7 @@ macro_rules! depthwise_bytes_kernel {
 }
 
 /// Rows of the table of a width: so many pixels at once, by kernels that finish and by kernels that give sums.
+#[cfg(target_arch = "x86_64")]
 macro_rules! depthwise_bytes_heights {
     ($name:ident: $($pixels:literal)*) => {
         &[$(($pixels, $name::<$pixels, true>, $name::<$pixels, false>)),*]

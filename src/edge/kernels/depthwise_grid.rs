@@ -5,6 +5,7 @@ use super::{Depthwise, DepthwiseKernels, Grid, GridKernel};
 
 /// Defines `unsafe fn NAME<const K, const S, const Q>`, a [`GridKernel`] for windows of K×K with stride S and Q pixels of each
 /// of two rows.
+#[cfg(target_arch = "x86_64")]
 macro_rules! depthwise_grid_kernel {
     (
         $(#[$attribute:meta])*
@@ -56,6 +57,7 @@ macro_rules! depthwise_grid_kernel {
 }
 
 /// The kernels of each kind of window, for these numbers of pixels of a row.
+#[cfg(target_arch = "x86_64")]
 macro_rules! depthwise_grids {
     ($name:ident: $($pixels:literal)*) => {
         &[

@@ -175,6 +175,7 @@ fn each(x: &mut [f32], (channels, pixels): (Range<usize>, &[u32]), function: imp
 /// The numbers of `exp`.
 pub(super) mod exponential {
     /// Beyond this, either way, the sigmoid is taken for that of this.
+    #[cfg(target_arch = "x86_64")]
     pub const MOST: f32 = 40.0;
     /// ln 2 is the sum; the first has 9 bits.
     pub const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];

@@ -144,6 +144,7 @@ type MicroKernel<T> = unsafe fn(
 );
 
 /// What is done to sums while they are in registers.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other kernels finish"))]
 struct Finish<T: Element> {
     /// What the sums of a block's channels begin with.
     begin: *const T::Sum,

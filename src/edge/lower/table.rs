@@ -57,7 +57,8 @@ impl<'a> Lowering<'a> {
         let entry = |c: usize, byte: usize| {
             // What cannot occur is as good as the nearest that can.
             let place = (byte as f64 - lift(c) - inputs.low()).clamp(0.0, NUMBERS as f64 - 1.0) as usize;
-            numbers.as_slice().map_or(0.0, |all| all[place * channels + c] as f32)
+            let each = numbers.shape()[1];
+            numbers.as_slice().map_or(0.0, |all| all[place * each + c % each] as f32)
         };
         let tables = if same { 1 } else { channels };
         let all = (0..tables).flat_map(|c| (0..NUMBERS).map(move |byte| (c, byte)));
@@ -86,56 +87,64 @@ impl<'a> Lowering<'a> {
     /// The longest function that begins with node `i` and that a table does better.
     fn function_of(&self, i: usize, root: &'a str, value: &LoweredValue) -> Option<Function<'a>> {
         let graph = self.reader.graph;
-        let mut known = HashMap::from([(root, self.numbers_of(value)?)]);
-        let shape = known[root].shape().to_vec();
         let mut made_by = HashMap::<&str, usize>::new();
         for (j, node) in graph.node.iter().enumerate().skip(i).take(FURTHEST) {
-            let Some(numbers) = self.computed_from(node, &known).filter(|n| n.shape() == shape) else {
-                if j == i {
-                    return None;
-                }
-                continue;
-            };
-            made_by.insert(&node.output[0], j);
-            known.insert(&node.output[0], numbers);
+            if self.is_of_function(node, |name| name == root || made_by.contains_key(name)) {
+                made_by.insert(&node.output[0], j);
+            }
         }
         let mut ends: Vec<usize> = made_by.values().copied().collect();
         ends.sort_unstable();
-        let end = ends.into_iter().rev().find_map(|end| {
+        let numbers = self.numbers_of(value)?;
+        ends.into_iter().rev().find_map(|end| {
             let nodes = self.all_behind(end, &made_by)?;
-            let numbers = &known[graph.node[end].output[0].as_str()];
-            (nodes.contains(&i) && self.is_bent(&nodes, root, &made_by) && range(numbers).is_some())
-                .then_some((end, nodes))
-        });
-        let (end, nodes) = end?;
-        let result = graph.node[end].output[0].as_str();
-        Some(Function { nodes, result, numbers: known.remove(result)? })
+            if !nodes.contains(&i) || !self.is_bent(&nodes, root, &made_by) {
+                return None;
+            }
+            let result = graph.node[end].output[0].as_str();
+            let mut known = HashMap::from([(root, numbers.clone())]);
+            for node in nodes.iter().map(|node| &graph.node[*node]) {
+                known.insert(&node.output[0], self.reader.computed(node, &known)?);
+            }
+            let numbers = known.remove(result).filter(|made| self.by_channel(made, value))?;
+            range(&numbers)?;
+            Some(Function { nodes, result, numbers })
+        })
     }
 
-    /// Every number that a value can be, from its least on, for each of its channels; the last ones may be the greatest
-    /// again.
+    /// Whether a node, whose variable inputs must be `known`, is one of single elements or looks up a table.
+    fn is_of_function(&self, node: &NodeProto, known: impl Fn(&str) -> bool) -> bool {
+        let Some(operator) = node.operator() else { return false };
+        let table = || node.input_name(0).and_then(|table| self.reader.constant(table));
+        let looks_up = operator == Operator::Gather
+            && node.int_or("axis", 0) == 0
+            && table().is_some_and(|table| table.ndim() == 1);
+        let mut names =
+            node.input.iter().filter(|name| !name.is_empty() && !self.reader.is_constant(name)).peekable();
+        let some = names.peek().is_some() && names.all(|name| known(name));
+        some && node.output.len() == 1 && (is_each_element(operator) || looks_up)
+    }
+
+    /// Every number that a value can be, from its least on; the last ones may be the greatest again. Its other axes are 1
+    /// until they meet a constant of each channel.
     fn numbers_of(&self, value: &LoweredValue) -> Option<ArrayD<f64>> {
-        let map = &self.maps[value.map];
-        let range = map.range.as_ref()?;
+        let range = self.maps[value.map].range.as_ref()?;
         let mut shape = vec![1; value.view.rank()];
-        (shape[0], shape[1]) = (NUMBERS, map.channels);
+        shape[0] = NUMBERS;
         let number = |i: usize| (range.low() + i as f64).min(range.high());
         let few = range.high() - range.low() < NUMBERS as f64;
         few.then(|| ArrayD::from_shape_fn(IxDyn(&shape), |i| number(i[0])))
     }
 
-    /// What a node of single elements, or one that looks up a table, makes of numbers.
-    fn computed_from(&self, node: &NodeProto, known: &HashMap<&str, ArrayD<f64>>) -> Option<ArrayD<f64>> {
-        let operator = node.operator()?;
-        let looks_up = operator == Operator::Gather
-            && node.int_or("axis", 0) == 0
-            && node
-                .input_name(0)
-                .and_then(|table| self.reader.constant(table))
-                .is_some_and(|table| table.ndim() == 1);
-        let some = node.input.iter().any(|name| known.contains_key(name.as_str()));
-        let one = node.output.len() == 1 && (is_each_element(operator) || looks_up);
-        if some && one { self.reader.computed(node, known) } else { None }
+    /// Whether what was made of numbers has one for all channels, or one for each.
+    fn by_channel(&self, numbers: &ArrayD<f64>, value: &LoweredValue) -> bool {
+        let channels = self.maps[value.map].channels;
+        let shape = numbers.shape();
+        let rest = shape.get(2..).is_some_and(|rest| rest.iter().all(|size| *size == 1));
+        shape.len() == value.view.rank()
+            && shape[0] == NUMBERS
+            && rest
+            && (shape[1] == 1 || shape[1] == channels)
     }
 
     /// The nodes that a node depends on, and itself, if nothing else reads what they make.
