@@ -7,6 +7,7 @@
 //! Group names say what is compared, ids which of them it is.
 #![allow(clippy::print_stderr)]
 
+mod backbones;
 mod embedding;
 #[cfg(feature = "tract")]
 mod lowering;
@@ -35,6 +36,7 @@ fn main() -> Done {
     let towers = towers::all()?;
     let runtimes = towers::Runtimes::find()?;
     embedding::benches(&mut criterion, &towers, &runtimes)?;
+    backbones::benches(&mut criterion, &runtimes)?;
     #[cfg(feature = "tract")]
     lowering::benches(&mut criterion, &towers)?;
     starting::benches(&mut criterion, &towers, &runtimes)?;

@@ -2,7 +2,7 @@
 
 use super::kernels::{Binary, Epilogue, Function, LayerNorm};
 use super::view::View;
-use crate::exactness::{Integer, Range};
+use crate::exactness::{Integer, Interval, Range};
 
 /// A map to be; its border grows with the padding of those that read it.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct MapDraft {
     pub range: Option<Range>,
     /// Whether the step that fills it can store uint8.
     pub narrow: bool,
+    /// What each channel is moved up by, so that bytes can stand for numbers below 0; or nothing.
+    pub lift: Vec<u8>,
     /// What it always holds, `[H, W, C]`; nothing fills it then.
     pub constant: Option<Vec<f32>>,
 }
@@ -21,7 +23,30 @@ pub struct MapDraft {
 impl MapDraft {
     /// Whether it is held as uint8.
     pub fn bytes(&self) -> bool {
-        self.narrow && self.range.as_ref().is_some_and(|r| r.fits(Integer::U8))
+        self.narrow && (!self.lift.is_empty() || self.range.as_ref().is_some_and(|r| r.fits(Integer::U8)))
+    }
+
+    /// What would move each channel up to where bytes hold it: the same for all where that is enough. None where the elements
+    /// are not known to be integers of so few values.
+    pub fn needed_lift(&self) -> Option<Vec<u8>> {
+        let range = self.range.as_ref()?;
+        let moved = |up: f64| move |c: Interval| Interval::new(c.low + up, c.high + up, c.step.min(0));
+        let same = (-range.low()).max(0.0);
+        if range.map(moved(same)).fits(Integer::U8) {
+            return Some(vec![same as u8; self.channels]);
+        }
+        let lift = |c: &Interval| (-c.low).max(0.0);
+        let each =
+            range.channels().iter().map(|c| moved(lift(c))(*c).fits(Integer::U8).then_some(lift(c) as u8));
+        each.collect::<Option<Vec<u8>>>().filter(|lift| lift.len() == self.channels)
+    }
+
+    /// The range of the bytes that it is held as.
+    pub fn byte_range(&self) -> Option<Range> {
+        let range = self.range.as_ref()?;
+        let lift = self.lift.iter().map(|up| f64::from(*up));
+        let Some(lift) = Range::of_numbers(lift) else { return Some(range.clone()) };
+        range.zip(&lift, |c, up| Interval::new(c.low + up.low, c.high + up.low, c.step.min(0)))
     }
 }
 
@@ -122,11 +147,16 @@ pub enum ActionDraft {
     Product(ProductDraft),
     Maps(MapsDraft),
     Elementwise,
+    /// What it gives for each byte: `[256]`, or `[C, 256]`.
+    Table(Vec<f32>),
     /// With the other map; that may be one pixel for all.
     Combine {
         how: Binary,
         spread: bool,
     },
+    /// Times one number a channel, which the other map of one pixel holds; perhaps scaled, shifted and cut off downwards before
+    /// the epilogue.
+    Gate(Option<[f32; 2]>),
     Pool(Pooling, Geometry),
     Copy {
         from: View,
@@ -144,14 +174,38 @@ impl ActionDraft {
     pub fn takes_bytes(&self) -> bool {
         match self {
             Self::Product(product) => product.integers_to.is_some(),
-            Self::Elementwise | Self::Pool(..) | Self::Copy { .. } | Self::Resample(_) => true,
+            Self::Elementwise
+            | Self::Table(_)
+            | Self::Gate(_)
+            | Self::Pool(..)
+            | Self::Copy { .. }
+            | Self::Resample(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether it can read maps of bytes that are moved up.
+    pub fn takes_lifted(&self) -> bool {
+        match self {
+            Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate(_) => self.takes_bytes(),
+            Self::Pool(pooling, _) => *pooling != Pooling::Max,
+            _ => false,
+        }
+    }
+
+    /// Whether it can store bytes that are moved up.
+    pub fn stores_lifted(&self) -> bool {
+        matches!(self, Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate(_))
     }
 
     /// Whether sums and other maps go through the step's epilogue.
     pub fn has_epilogue(&self) -> bool {
         matches!(self, Self::Product(_) | Self::Maps(_) | Self::Elementwise)
+    }
+
+    /// Whether it can read maps of bytes as its second operand.
+    pub fn takes_other_bytes(&self) -> bool {
+        !matches!(self, Self::Gate(_)) && self.takes_bytes()
     }
 }
 

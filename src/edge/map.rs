@@ -1,6 +1,8 @@
 //! The maps of a program, and their memory.
 
+use super::aligned::Aligned;
 use super::kernels::{Depthwise, Number, Offsets};
+use std::ops::Range;
 
 /// A map `[H, W, C]` in memory: channels innermost, with a border that stays 0, so that a padded
 /// convolution is one without padding.
@@ -14,6 +16,8 @@ pub struct Map {
     pub border: [usize; 4],
     /// Held as uint8, otherwise as float32.
     pub bytes: bool,
+    /// What the bytes of each channel are moved up by, those of the border too; or nothing.
+    pub lift: Vec<u8>,
     /// How many images' maps lie one behind the other.
     pub images: usize,
 }
@@ -76,17 +80,36 @@ impl Map {
         self.stride() * self.images + Self::SLACK
     }
 
-    /// Makes the border 0.
-    pub fn clear_border<T: Copy + Default>(&self, data: &mut [T]) {
+    /// Makes the border 0, of one image.
+    pub fn clear_border(&self, data: &mut ViewMut<'_>) {
+        match data {
+            ViewMut::Bytes(data) if !self.lift.is_empty() => {
+                self.each_border(|pixels| {
+                    let pixels = data[pixels].chunks_exact_mut(self.channels);
+                    pixels.for_each(|pixel| pixel.copy_from_slice(&self.lift));
+                });
+            }
+            ViewMut::Bytes(data) => self.each_border(|pixels| data[pixels].fill(0)),
+            ViewMut::Floats(data) => self.each_border(|pixels| data[pixels].fill(0.0)),
+        }
+    }
+
+    /// Calls `f` with the elements of each run of the border.
+    fn each_border(&self, mut f: impl FnMut(Range<usize>)) {
         let ([top, left, bottom, right], [height, width]) = (self.border, self.size);
         let row = self.row_stride();
-        data[..top * row].fill(T::default());
+        f(0..top * row);
         for y in top..top + height {
-            data[y * row..][..left * self.channels].fill(T::default());
+            f(y * row..y * row + left * self.channels);
             let end = self.at(y, left + width);
-            data[end..][..right * self.channels].fill(T::default());
+            f(end..end + right * self.channels);
         }
-        data[(top + height) * row..][..bottom * row].fill(T::default());
+        f((top + height) * row..(top + height + bottom) * row);
+    }
+
+    /// What takes back what the bytes are moved up by.
+    pub fn taken_back(&self) -> Vec<i32> {
+        self.lift.iter().map(|up| -i32::from(*up)).collect()
     }
 
     /// Numbers `[H, W, C]` → the map.
@@ -137,7 +160,9 @@ impl Map {
             let row = &data[begin..][..width * channels];
             for c in 0..channels {
                 let plane = &mut out[(c * height + y) * width..][..width];
-                row[c..].iter().step_by(channels).zip(plane).for_each(|(from, to)| *to = from.float());
+                let before = self.lift.get(c).map_or(0, |up| -i32::from(*up));
+                let pixels = row[c..].iter().step_by(channels);
+                pixels.zip(plane).for_each(|(from, to)| *to = from.float_after(before));
             }
         }
     }
@@ -147,9 +172,9 @@ impl Map {
 #[derive(Clone, Debug)]
 pub enum Data {
     /// uint8.
-    Bytes(Vec<u8>),
+    Bytes(Aligned<u8>),
     /// float32.
-    Floats(Vec<f32>),
+    Floats(Aligned<f32>),
 }
 
 /// A map's memory from some element on.
@@ -172,7 +197,7 @@ pub enum ViewMut<'a> {
 impl Data {
     /// Memory of so many elements, all 0.
     pub fn empty(bytes: bool, elements: usize) -> Self {
-        if bytes { Self::Bytes(vec![0; elements]) } else { Self::Floats(vec![0.0; elements]) }
+        if bytes { Self::Bytes(Aligned::new(elements)) } else { Self::Floats(Aligned::new(elements)) }
     }
 
     /// What lies behind `base` elements.

@@ -11,9 +11,14 @@
 //!   (`reader`), since the image's size is known.
 //! - **Integer products**: where every input and weight is an integer and [`crate::exactness`] finds that
 //!   float32 rounds no sum, sums of 8-bit integers in 32 bits are the graph's very numbers.
+//! - **Bytes for numbers below 0**: a map of integers in −127…127 is stored moved up by 127 (`lift`), and so is its border, where
+//!   0 is padded. Every sum begins with what takes that back, modulo 2³²; whatever else reads the map takes it back first.
+//! - **Functions of bytes** (`lower::table`): nodes that make one number of 8 bits of another become a table.
 //! - **Fused epilogues** ([`kernels::Epilogue`]): scale, shift, addition, limits and floor are done as in
 //!   the graph, in its order. Factors are joined only where they are powers of two or the bits are not
-//!   proven.
+//!   proven. Sums of integers become bytes by shifts where these are proven to give the same
+//!   ([`kernels::Requantise`]); sums of float32, and of bytes, are finished in their registers where the kernels
+//!   can ([`kernels::Finishing`]).
 //! - **Winograd's tiles** (`winograd`): fewer products, in another order of summation. Where the graph
 //!   itself rounds, the result stays within a few roundings; of integers, where the kernels are faster by
 //!   tiles, it is the very sum.
@@ -28,12 +33,15 @@
 //! its numbers, on every kernel that the CPU has, the portable one included; so are convolutions of every
 //! form and random backbones.
 
+mod aligned;
 #[cfg(test)]
 mod backbone_tests;
 mod choice;
 mod copy;
 mod coverage;
 mod draft;
+#[cfg(test)]
+mod exact_tests;
 mod group;
 pub mod kernels;
 mod link;

@@ -2,8 +2,8 @@
 
 use super::copy::Copying;
 use super::kernels::{
-    Binary, Depthwise, Epilogue, Extent, Function, Kernels, LayerNorm, Matrix, Offsets, Packed, Runs,
-    Sampling,
+    Binary, ByteDepthwise, Depthwise, Epilogue, Extent, Finishing, Function, Kernels, LayerNorm, Matrix,
+    Offsets, Packed, Requantise, Runs, Sampling, Table,
 };
 use super::map::Map;
 use super::memory::Memory;
@@ -25,12 +25,22 @@ pub enum Tiles {
     Int(Winograd<i16>),
 }
 
+/// A table of what all bytes become.
+pub enum Function8 {
+    /// uint8.
+    Bytes(Table<u8>),
+    /// float32.
+    Floats(Table<f32>),
+}
+
 /// The windows of a pool.
 pub struct Pool {
     /// What of each pixel's window is inside the map.
     pub extents: Vec<Extent>,
     /// Elements from a row of a window to the next, and from a column to the next.
     pub strides: [usize; 2],
+    /// Added to the bytes of each channel first; or nothing.
+    pub before: Vec<i32>,
 }
 
 /// What a step computes.
@@ -45,6 +55,12 @@ pub enum Action {
         runs: Runs,
         /// What is done to the sums.
         epilogue: Epilogue,
+        /// The same for integers that become bytes, where shifts do it.
+        requantise: Option<Requantise>,
+        /// The same for results of float32, where the kernels do it.
+        finishing: Option<Finishing<f32>>,
+        /// The same for integers, where the kernels do it.
+        finishing_bytes: Option<Finishing<u8>>,
     },
     /// A convolution of each channel by itself.
     Depthwise {
@@ -55,12 +71,21 @@ pub enum Action {
         /// What is done to the sums.
         epilogue: Epilogue,
     },
+    /// A convolution of each channel by itself, of bytes.
+    ByteDepthwise {
+        /// Packed for the kernels.
+        weights: ByteDepthwise,
+        /// What is done to the sums, if the kernels do not finish them.
+        epilogue: Epilogue,
+    },
     /// A convolution of 3×3 with fewer products; windows are its tiles, pixels in its order.
     Winograd {
         /// Transformed and packed.
         weights: Tiles,
         /// What is done to the sums.
         epilogue: Epilogue,
+        /// The same for integers that become bytes, where shifts do it.
+        requantise: Option<Requantise>,
     },
     /// Products of matrices in two maps: windows are the rows of the left ones, and the other map's places
     /// where the right ones begin.
@@ -74,12 +99,21 @@ pub enum Action {
     },
     /// An [`Epilogue`] alone, row by row; `scale` and `shift` are repeated over a row `[W, C]`.
     Elementwise(Epilogue),
+    /// A function of each byte, row by row.
+    Table(Function8),
     /// Runs of two maps, element by element.
     Combine {
         /// What is made of two elements.
         how: Binary,
         /// Elements of a run.
         width: usize,
+    },
+    /// Each pixel times one number a channel, which the other map of one pixel holds; and an epilogue.
+    Gate {
+        /// What is done before the epilogue, whose result is cut off downwards: a factor and a shift.
+        narrowed: Option<[f32; 2]>,
+        /// What is done to the products.
+        epilogue: Epilogue,
     },
     /// The greatest of each window.
     MaxPool(Pool),
@@ -108,11 +142,14 @@ impl Action {
                 _ => "float product of groups",
             },
             Self::Depthwise { .. } => "float product of each channel",
+            Self::ByteDepthwise { .. } => "integer product of each channel",
             Self::Winograd { weights: Tiles::Float(_), .. } => "float product of tiles",
             Self::Winograd { weights: Tiles::Int(_), .. } => "integer product of tiles",
             Self::Maps { .. } => "float product of two maps",
             Self::Elementwise(_) => "each element",
+            Self::Table(_) => "table of each byte",
             Self::Combine { how: Binary::Mul, .. } => "times another",
+            Self::Gate { .. } => "times one for each channel",
             Self::Combine { how: Binary::Div, .. } => "divided by another",
             Self::Combine { how: Binary::Max | Binary::Min, .. } => "greater or smaller of two",
             Self::MaxPool(_) => "greatest of windows",
@@ -127,7 +164,13 @@ impl Action {
 
     /// Whether it multiplies by weights.
     pub fn is_product(&self) -> bool {
-        matches!(self, Self::Product { .. } | Self::Depthwise { .. } | Self::Winograd { .. })
+        matches!(
+            self,
+            Self::Product { .. }
+                | Self::Depthwise { .. }
+                | Self::ByteDepthwise { .. }
+                | Self::Winograd { .. }
+        )
     }
 
     /// Whether it may take several images at once.

@@ -76,12 +76,19 @@ impl<'a> Reader<'a> {
 
     /// What a node makes of constants, in the numbers of its type.
     fn evaluated(&self, node: &NodeProto) -> Option<ArrayD<f64>> {
+        self.computed(node, &HashMap::new())
+    }
+
+    /// The same where some values are given.
+    pub fn computed(&self, node: &NodeProto, given: &HashMap<&str, ArrayD<f64>>) -> Option<ArrayD<f64>> {
         let operator = node.operator()?;
-        let constant = |name: &String| name.is_empty() || self.is_constant(name);
-        if !node.input.iter().all(constant) {
+        let known =
+            |name: &String| name.is_empty() || given.contains_key(name.as_str()) || self.is_constant(name);
+        if !node.input.iter().all(known) {
             return None;
         }
-        let read: Vec<Option<ArrayD<f64>>> = node.input.iter().map(|name| self.constant(name)).collect();
+        let number = |name: &String| given.get(name.as_str()).cloned().or_else(|| self.constant(name));
+        let read: Vec<Option<ArrayD<f64>>> = node.input.iter().map(number).collect();
         let inputs: Vec<Option<&ArrayD<f64>>> = read.iter().map(Option::as_ref).collect();
         let integers = self.types.ask(node, |call| call.integers);
         let call = Call { node, opset: self.opset, integers, inputs: &inputs };

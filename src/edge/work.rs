@@ -57,6 +57,9 @@ impl Program {
             Action::Depthwise { taps, epilogue, .. } => {
                 Work::of(Product::Float, windows * taps.len() * epilogue.shift.len())
             }
+            Action::ByteDepthwise { weights, .. } => {
+                Work::of(weights.product(), windows * weights.products())
+            }
             Action::Winograd { weights: Tiles::Float(weights), .. } => {
                 Work::of(Product::Float, windows * weights.products())
             }

@@ -1,6 +1,8 @@
 //! Kernels for x86-64 with AVX2, with and without VNNI.
 
-use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
+use super::avx2_depthwise::{DEPTHWISE_256, DEPTHWISE_BYTES, DEPTHWISE_VNNI};
+use super::avx2_elements::{look_up_256, silu_256};
+use super::{DepthwiseBytes, Element, Finish, FinishingHeights, Kernels, Layout, Level, MicroKernels, Walk};
 use std::arch::{asm, x86_64::*};
 
 /// What this CPU has, the fastest first.
@@ -10,28 +12,29 @@ pub fn available() -> Vec<&'static Kernels> {
     have.into_iter().filter_map(|(has, kernels)| has.then_some(kernels)).collect()
 }
 
-static AVX2_VNNI: Kernels =
-    Kernels { name: "avx2-vnni", int: &VNNI_256, wide: &VNNI_256, tiles: None, ..AVX2 };
+static AVX2_VNNI: Kernels = Kernels {
+    name: "avx2-vnni",
+    depthwise_bytes: Some(DepthwiseBytes { int: DEPTHWISE_VNNI, wide: DEPTHWISE_VNNI }),
+    int: &VNNI_256,
+    wide: &VNNI_256,
+    tiles: None,
+    ..AVX2
+};
 static AVX2: Kernels = Kernels {
     name: "avx2",
     level: Level::Avx2,
     float: &FLOAT_256,
+    finishing: Some(FINISH_256),
+    finishing_bytes: None,
     depthwise: &DEPTHWISE_256,
+    shifts: true,
+    silu: Some(silu_256),
+    look_up: Some(look_up_256),
+    depthwise_bytes: Some(DEPTHWISE_BYTES),
     int: &INT_256,
     wide: &WIDE_256,
     tiles: Some(&TILES_256),
 };
-
-static DEPTHWISE_256: DepthwiseKernels = DepthwiseKernels {
-    lanes: 8,
-    heights: &[(8, depthwise_256::<8>), (4, depthwise_256::<4>), (1, depthwise_256::<1>)],
-};
-
-depthwise_kernel! {
-    #[target_feature(enable = "avx2,fma")]
-    depthwise_256: lanes 8, load _mm256_loadu_ps, splat _mm256_set1_ps, add add_f32x8,
-    max _mm256_max_ps, min _mm256_min_ps, store _mm256_storeu_ps
-}
 
 // Pixels and vectors are chosen so that the sums, one line of weights and a broadcast value fill the 16
 // registers, with one to spare: four pixels by three vectors take all of them, and the compiler then moves sums
@@ -46,6 +49,11 @@ static FLOAT_256: MicroKernels<f32> = MicroKernels {
     ],
     peak: &FLOAT_PEAK,
 };
+
+static FINISH_256: &[FinishingHeights<f32>] = &[
+    &[(12, finish_256::<1, 12>), (4, finish_256::<1, 4>), (1, finish_256::<1, 1>)],
+    &[(6, finish_256::<2, 6>), (4, finish_256::<2, 4>), (1, finish_256::<2, 1>)],
+];
 
 static VNNI_256: MicroKernels<u8> = MicroKernels {
     lanes: 8,
@@ -95,6 +103,12 @@ micro_kernel! {
     #[target_feature(enable = "avx2,fma")]
     float_256: f32, lanes 8, sums _mm256_setzero_ps(), lines _mm256_setzero_ps(),
     load _mm256_loadu_ps, broadcast broadcast_f32x8, add add_f32x8, store _mm256_storeu_ps
+}
+
+finishing_kernel! {
+    #[target_feature(enable = "avx2,fma")]
+    finish_256: f32, lanes 8, sums _mm256_setzero_ps(), begin _mm256_loadu_ps, load _mm256_loadu_ps,
+    broadcast broadcast_f32x8, add add_f32x8, finish limit_and_store
 }
 
 micro_kernel! {
@@ -178,7 +192,7 @@ unsafe fn broadcast_f32x8(x: *const f32) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_f32x8(sums: __m256, x: __m256, w: __m256) -> __m256 {
+pub(super) fn add_f32x8(sums: __m256, x: __m256, w: __m256) -> __m256 {
     _mm256_fmadd_ps(x, w, sums)
 }
 
@@ -226,7 +240,7 @@ unsafe fn store_i32x8(out: *mut i32, sums: __m256i) {
 /// For inputs up to 127: pairs of products are added in 16 bits, and 2·127·128 = 32,512 fits there.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_u7x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+pub(super) fn add_u7x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
     let pairs = _mm256_maddubs_epi16(x, w);
     _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
@@ -235,9 +249,28 @@ fn add_u7x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
 /// since pairs of whole products do not fit 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_u8x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+pub(super) fn add_u8x32(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
     let low = _mm256_and_si256(x, _mm256_set1_epi8(0x7f));
     let high = _mm256_and_si256(_mm256_srli_epi16(x, 7), _mm256_set1_epi8(1));
     let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, w), _mm256_set1_epi16(128));
     add_u7x32(_mm256_add_epi32(sums, high), low, w)
+}
+
+/// The end of products of float32: another map, and limits.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn limit_and_store<const V: usize>(mut sums: [__m256; V], how: &Finish<f32>, p: usize, out: *mut f32) {
+    // SAFETY: the caller keeps the promises of `FinishingKernel`.
+    unsafe {
+        if !how.residual.is_null() {
+            let other = how.residual.add(*how.residual_at.add(p) as usize);
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm256_fmadd_ps(_mm256_loadu_ps(other.add(8 * v)), _mm256_set1_ps(how.factor), *sum);
+            }
+        }
+        for (v, sum) in sums.iter().enumerate() {
+            let limited = _mm256_max_ps(*sum, _mm256_set1_ps(how.limits[0]));
+            _mm256_storeu_ps(out.add(8 * v), _mm256_min_ps(limited, _mm256_set1_ps(how.limits[1])));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Convolutions of each channel by itself: vectors run along the channels.
 
-use super::{DepthwiseKernels, Epilogue, Kernels, SumTile};
+use super::{DepthwiseKernels, Epilogue, Kernels, Lattice, SumTile};
 
 /// Defines `unsafe fn NAME<const P>`, a [`super::DepthwiseKernel`].
 ///
@@ -62,11 +62,13 @@ pub struct Depthwise {
     limits: Option<[f32; 2]>,
     /// Where the sums of a chunk go, one after the other.
     even: Vec<u32>,
+    /// How the windows lie, where there are kernels for that.
+    lattice: Option<Lattice>,
 }
 
 impl Depthwise {
     /// Elements that are read behind the last channel of a map at the most, and thrown away.
-    pub const OVER: usize = 16;
+    pub const OVER: usize = 64;
 
     /// Packs `weight(channel, tap)`, and the epilogue too where it but shifts and limits.
     pub fn new(
@@ -90,7 +92,16 @@ impl Depthwise {
         }
         let limits = epilogue.map(|e| [e.low, e.high]);
         let even = (0..CHUNK).map(|i| (i * lanes) as u32).collect();
-        Self { kernels, channels, taps, weights, limits, even }
+        Self { kernels, channels, taps, weights, limits, even, lattice: None }
+    }
+
+    /// The same for windows of this form, with these `taps`, on maps that become rows of `width` pixels.
+    pub fn on_grid(self, window: [usize; 2], stride: [usize; 2], taps: &[u32], width: usize) -> Self {
+        Self { lattice: Lattice::new(self.kernels, window, stride, taps, width), ..self }
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.kernels.lanes
     }
 
     /// Floats that a run needs for sums.
@@ -142,21 +153,81 @@ impl Depthwise {
         mut each: impl FnMut(&mut [f32], &[u32]),
     ) {
         self.check(taps, x, pixels);
-        let lanes = self.kernels.lanes;
-        for (part, at) in pixels.chunks(CHUNK).zip(at.chunks(CHUNK)) {
-            for first in (0..self.channels).step_by(lanes) {
-                let count = lanes.min(self.channels - first);
-                if count == lanes {
-                    self.sum(taps, x, part, first, &mut out[first..], at);
-                    continue;
+        let (mut pixels, mut at) = (pixels, at);
+        if let Some(lattice) = self.lattice.as_ref().filter(|_| self.channels >= self.kernels.lanes) {
+            while let Some(count) = lattice.next(pixels) {
+                let (rows, places) = (pixels.split_at(count), at.split_at(count));
+                if count > lattice.width {
+                    self.finish_rows(lattice, (x, rows.0), (&mut *out, places.0), (taps, &mut *sums));
+                } else {
+                    self.finish_pixels(taps, (x, rows.0), sums, (&mut *out, places.0));
                 }
-                // The last lanes would lie in the next pixel.
-                self.sum(taps, x, part, first, sums, &self.even);
-                for (sums, at) in sums.chunks_exact(lanes).zip(at) {
-                    out[*at as usize + first..][..count].copy_from_slice(&sums[..count]);
-                }
+                each(out, places.0);
+                (pixels, at) = (rows.1, places.1);
             }
+        }
+        for (part, at) in pixels.chunks(CHUNK).zip(at.chunks(CHUNK)) {
+            self.finish_pixels(taps, (x, part), sums, (&mut *out, at));
             each(out, at);
+        }
+    }
+
+    /// Some pixels, vector of channels by vector.
+    fn finish_pixels(
+        &self,
+        taps: &[u32],
+        (x, pixels): (&[f32], &[u32]),
+        sums: &mut [f32],
+        (out, at): (&mut [f32], &[u32]),
+    ) {
+        let lanes = self.kernels.lanes;
+        let whole = self.channels / lanes * lanes;
+        for (part, at) in pixels.chunks(CHUNK).zip(at.chunks(CHUNK)) {
+            for first in (0..whole).step_by(lanes) {
+                self.sum(taps, x, part, first, &mut out[first..], at);
+            }
+            if whole < self.channels {
+                self.finish_last(taps, (x, part), sums, (&mut *out, at), whole);
+            }
+        }
+    }
+
+    /// Two rows: whole vectors of channels together, the rest pixel by pixel.
+    fn finish_rows(
+        &self,
+        lattice: &Lattice,
+        (x, pixels): (&[f32], &[u32]),
+        (out, at): (&mut [f32], &[u32]),
+        (taps, sums): (&[u32], &mut [f32]),
+    ) {
+        let (lanes, limits) = (self.kernels.lanes, self.limits.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]));
+        let (windows, places) = (pixels.split_at(lattice.width), at.split_at(lattice.width));
+        let whole = self.channels / lanes * lanes;
+        for first in (0..whole).step_by(lanes) {
+            let weights = &self.weights[first * (self.taps + 1)..][..(self.taps + 1) * lanes];
+            let results = (&mut out[first..], [places.0, places.1]);
+            self.two_rows(lattice, (&x[first..], [windows.0, windows.1]), (weights, limits), results);
+        }
+        if whole < self.channels {
+            for (part, at) in pixels.chunks(CHUNK).zip(at.chunks(CHUNK)) {
+                self.finish_last(taps, (x, part), sums, (&mut *out, at), whole);
+            }
+        }
+    }
+
+    /// The last channels, which fill no vector: its last lanes would lie in the next pixel.
+    fn finish_last(
+        &self,
+        taps: &[u32],
+        (x, part): (&[f32], &[u32]),
+        sums: &mut [f32],
+        (out, at): (&mut [f32], &[u32]),
+        first: usize,
+    ) {
+        let count = self.channels - first;
+        self.sum(taps, x, part, first, sums, &self.even);
+        for (sums, at) in sums.chunks_exact(self.kernels.lanes).zip(at) {
+            out[*at as usize + first..][..count].copy_from_slice(&sums[..count]);
         }
     }
 

@@ -10,17 +10,25 @@ use std::ops::Range;
 pub trait Number: Copy + Default + Send + Sync + PartialOrd + std::fmt::Debug + 'static {
     /// Exact for all that is stored here: integers below 2²⁴, or float32 itself.
     fn float(self) -> f32;
+    /// The same of an integer to which so much is added first; float32 as it is.
+    fn float_after(self, before: i32) -> f32;
 }
 
 /// An element that can be stored.
 pub trait Output: Number {
     /// Stores a number that an [`Epilogue`] limited to what fits.
     fn of(x: f32, floor: bool) -> Self;
+    /// The same of a number that is cut off and then moved up to what fits.
+    fn lifted(x: f32, lift: f32) -> Self;
 }
 
 impl Number for f32 {
     #[inline(always)]
     fn float(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn float_after(self, _: i32) -> f32 {
         self
     }
 }
@@ -30,12 +38,20 @@ impl Number for i32 {
     fn float(self) -> f32 {
         self as f32
     }
+    #[inline(always)]
+    fn float_after(self, before: i32) -> f32 {
+        self.wrapping_add(before) as f32
+    }
 }
 
 impl Number for i16 {
     #[inline(always)]
     fn float(self) -> f32 {
         f32::from(self)
+    }
+    #[inline(always)]
+    fn float_after(self, before: i32) -> f32 {
+        (i32::from(self) + before) as f32
     }
 }
 
@@ -44,12 +60,20 @@ impl Number for u8 {
     fn float(self) -> f32 {
         f32::from(self)
     }
+    #[inline(always)]
+    fn float_after(self, before: i32) -> f32 {
+        (i32::from(self) + before) as f32
+    }
 }
 
 impl Output for f32 {
     #[inline(always)]
     fn of(x: f32, floor: bool) -> f32 {
         if floor { x.floor() } else { x }
+    }
+    #[inline(always)]
+    fn lifted(x: f32, lift: f32) -> f32 {
+        x.floor() + lift
     }
 }
 
@@ -60,6 +84,11 @@ impl Output for u8 {
         // and `min` leave no NaN. Cutting off is `floor` for numbers that are not negative.
         unsafe { x.to_int_unchecked::<i32>() as u8 }
     }
+    #[inline(always)]
+    fn lifted(x: f32, lift: f32) -> u8 {
+        // It is cut off before it is moved: a fraction may not fit beside what it is moved by.
+        Self::of(limited(x.floor() + lift, 0.0, 255.0), true)
+    }
 }
 
 /// What is done to a sum before it is stored: `· scale + shift`, `+ residual · factor`, limits, floor. On
@@ -68,30 +97,47 @@ impl Output for u8 {
 /// The limits come first; that is the same as last, since they are integers wherever there is a floor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Epilogue {
+    /// Added to integer sums, and to bytes, before all else: for each channel, or nothing.
+    pub before: Vec<i32>,
     /// For each channel.
     pub scale: Vec<f32>,
     /// For each channel.
     pub shift: Vec<f32>,
     /// Times what is added from another map.
     pub residual_factor: f32,
+    /// What the bytes of that map are moved up by.
+    pub residual_lift: f32,
     /// Least value.
     pub low: f32,
     /// Greatest value.
     pub high: f32,
     /// Whether fractions are cut off downwards.
     pub floor: bool,
+    /// What bytes are moved up by at the very end, so that they can stand for numbers below 0: for each channel, or
+    /// nothing.
+    pub lift: Vec<f32>,
 }
 
 impl Epilogue {
+    /// # Panics
+    /// If numbers could come out that the type does not hold.
+    fn check<O>(&self) {
+        let limited = self.low >= 0.0 && self.high <= 255.0;
+        assert!(size_of::<O>() != 1 || limited || !self.lift.is_empty(), "limits that 8 bits do not hold");
+    }
+
     /// One that changes nothing.
     pub fn identity(channels: usize) -> Self {
         Self {
+            before: Vec::new(),
             scale: vec![1.0; channels],
             shift: vec![0.0; channels],
             residual_factor: 1.0,
+            residual_lift: 0.0,
             low: f32::NEG_INFINITY,
             high: f32::INFINITY,
             floor: false,
+            lift: Vec::new(),
         }
     }
 }
@@ -114,6 +160,17 @@ passes! {
         out: &mut [O],
         at: &[u32],
     ) = epilogue;
+
+    /// Multiplies each pixel, which begin at `from`, by the numbers of a gate, one a channel, and then does the same as
+    /// [`super::Kernels::store`]; before that the products may be scaled, shifted and cut off downwards.
+    pub fn store_gated[A: Number, O: Output](
+        how: &Epilogue,
+        x: &[A],
+        from: &[u32],
+        gate: (&[f32], Option<[f32; 2]>),
+        out: &mut [O],
+        at: &[u32],
+    ) = gated;
 }
 
 /// Calls `body!(place, width)` over a range in pieces of 16, 8 and 1.
@@ -156,36 +213,102 @@ fn epilogue<A: Number, R: Number, O: Output>(
     out: &mut [O],
     at: &[u32],
 ) {
-    if size_of::<O>() == 1 {
-        assert!(how.low >= 0.0 && how.high <= 255.0, "limits that 8 bits do not hold");
+    how.check::<O>();
+    match how.lift[..] {
+        [] => each::<false, _, _, _>(how, tile, residual, out, at),
+        _ => each::<true, _, _, _>(how, tile, residual, out, at),
     }
+}
+
+#[inline(always)]
+fn each<const LIFTED: bool, A: Number, R: Number, O: Output>(
+    how: &Epilogue,
+    tile: &SumTile<'_, A>,
+    residual: Option<Residual<'_, R>>,
+    out: &mut [O],
+    at: &[u32],
+) {
     let Range { start, end } = tile.channels;
     let (scale, shift) = (&how.scale[start..end], &how.shift[start..end]);
+    let before = if how.before.is_empty() { &[] } else { &how.before[start..end] };
     let pixels = &at[tile.pixels.clone()];
     let others = residual.map(|residual| &residual.at[tile.pixels.clone()]);
     // A piece of the channels for all pixels: its factors stay in registers.
     pieces!(end - start, |i, N| {
         let [a, b] = [piece::<N, f32>(scale, i), piece(shift, i)];
+        let before = if before.is_empty() { [0; N] } else { piece::<N, i32>(before, i) };
+        let lift = if LIFTED { piece::<N, f32>(&how.lift, start + i) } else { [0.0; N] };
         for (row, begin) in pixels.iter().enumerate() {
             let sums = piece::<N, A>(tile.sums, row * tile.width + i);
             let mut x = [0f32; N];
             for j in 0..N {
-                x[j] = sums[j].float() * a[j] + b[j];
+                x[j] = sums[j].float_after(before[j]) * a[j] + b[j];
             }
             if let (Some(residual), Some(others)) = (&residual, others) {
                 let other = piece::<N, R>(residual.data, others[row] as usize + start + i);
                 for j in 0..N {
-                    x[j] += other[j].float() * how.residual_factor;
+                    x[j] += (other[j].float() - how.residual_lift) * how.residual_factor;
                 }
             }
             let mut done = [O::default(); N];
             for j in 0..N {
-                done[j] = O::of(limited(x[j], how.low, how.high), how.floor);
+                let x = limited(x[j], how.low, how.high);
+                done[j] = if LIFTED { O::lifted(x, lift[j]) } else { O::of(x, how.floor) };
             }
             let to = *begin as usize + start + i;
             out[to..to + N].copy_from_slice(&done);
         }
     });
+}
+
+#[inline(always)]
+fn gated<A: Number, O: Output>(
+    how: &Epilogue,
+    x: &[A],
+    from: &[u32],
+    (gate, narrowed): (&[f32], Option<[f32; 2]>),
+    out: &mut [O],
+    at: &[u32],
+) {
+    how.check::<O>();
+    match (&how.lift[..], narrowed) {
+        ([], None) => each_gated::<false, false, _, _>(how, (x, from), gate, [1.0, 0.0], (out, at)),
+        ([], Some(narrowed)) => each_gated::<false, true, _, _>(how, (x, from), gate, narrowed, (out, at)),
+        (_, None) => each_gated::<true, false, _, _>(how, (x, from), gate, [1.0, 0.0], (out, at)),
+        (_, Some(narrowed)) => each_gated::<true, true, _, _>(how, (x, from), gate, narrowed, (out, at)),
+    }
+}
+
+#[inline(always)]
+fn each_gated<const LIFTED: bool, const NARROWED: bool, A: Number, O: Output>(
+    how: &Epilogue,
+    (x, from): (&[A], &[u32]),
+    gate: &[f32],
+    [factor, half]: [f32; 2],
+    (out, at): (&mut [O], &[u32]),
+) {
+    /// Pixels whose lines stay in a core's first cache while the pieces of channels go over them.
+    const TOGETHER: usize = 32;
+    for (from, at) in from.chunks(TOGETHER).zip(at.chunks(TOGETHER)) {
+        pieces!(how.scale.len(), |i, N| {
+            let [a, b, gate] = [piece::<N, f32>(&how.scale, i), piece(&how.shift, i), piece(gate, i)];
+            let before = if how.before.is_empty() { [0; N] } else { piece::<N, i32>(&how.before, i) };
+            let lift = if LIFTED { piece::<N, f32>(&how.lift, i) } else { [0.0; N] };
+            for (from, to) in from.iter().zip(at) {
+                let numbers = piece::<N, A>(x, *from as usize + i);
+                let mut done = [O::default(); N];
+                for j in 0..N {
+                    let mut x = numbers[j].float_after(before[j]) * gate[j];
+                    if NARROWED {
+                        x = (x * factor + half).floor();
+                    }
+                    let x = limited(x * a[j] + b[j], how.low, how.high);
+                    done[j] = if LIFTED { O::lifted(x, lift[j]) } else { O::of(x, how.floor) };
+                }
+                out[*to as usize + i..][..N].copy_from_slice(&done);
+            }
+        });
+    }
 }
 
 /// `x` within limits, and `low` for what is no number. Vectors of x86 and WebAssembly have instructions for

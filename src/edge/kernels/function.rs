@@ -20,11 +20,15 @@
 //!   exponential (4 u, and x² rounded: x²·e^(−x²)·u < 0.4 u) and of the difference from 1 add less than 9 u:
 //!   at most 12 u absolute. **GELU** `x/2 · (1 + erf(x/√2))`: at most |x| · 8 u.
 //!
+//! Sets of kernels that fuse products and sums have a SiLU of their own, `x / (1 + e⁻ˣ)` with the same polynomial: fused steps
+//! round less often, and the quotient is rounded once where sigmoid and product are twice.
+//!
 //! The tests compare each with float64 over its range. NaN is not kept: it becomes what the least number
 //! becomes, as in the limits of an epilogue.
 // `clamp` keeps NaN, which no integer stands for.
 #![allow(clippy::manual_clamp)]
 
+use super::Kernels;
 use std::ops::Range;
 
 /// What is done to each element after the rest of an epilogue.
@@ -83,8 +87,8 @@ impl Function {
 }
 
 passes! {
-    /// Applies a function to these `channels` of `pixels`, which begin at these elements of `x`.
-    pub fn apply[](function: &Function, channels: Range<usize>, pixels: &[u32], x: &mut [f32]) = apply;
+    /// As [`super::Kernels::apply`], by the loop that is the same for all CPUs.
+    pub fn apply_by_pass[](function: &Function, channels: Range<usize>, pixels: &[u32], x: &mut [f32]) = apply;
 
     /// `eˣ / Σ eˣ` of each row of `width` elements.
     pub fn softmax[](x: &[f32], from: &[u32], width: usize, out: &mut [f32], at: &[u32]) = softmax;
@@ -97,6 +101,20 @@ passes! {
         out: &mut [f32],
         at: &[u32],
     ) = layer_norm;
+}
+
+impl Kernels {
+    /// Applies a function to these `channels` of `pixels`, which begin at these elements of `x`.
+    pub fn apply(&self, function: &Function, channels: Range<usize>, pixels: &[u32], x: &mut [f32]) {
+        let (Function::Silu, Some(silu)) = (function, self.silu) else {
+            return self.apply_by_pass(function, channels, pixels, x);
+        };
+        for pixel in pixels {
+            let x = &mut x[*pixel as usize + channels.start..][..channels.len()];
+            // SAFETY: the kernels were chosen for this CPU.
+            unsafe { silu(x) };
+        }
+    }
 }
 
 /// Normalisation of rows by their mean and variance.
@@ -154,18 +172,28 @@ fn each(x: &mut [f32], (channels, pixels): (Range<usize>, &[u32]), function: imp
     }
 }
 
+/// The numbers of `exp`.
+pub(super) mod exponential {
+    /// Beyond this, either way, the sigmoid is taken for that of this.
+    #[cfg(target_arch = "x86_64")]
+    pub const MOST: f32 = 40.0;
+    /// ln 2 is the sum; the first has 9 bits.
+    pub const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    /// Of Taylor's polynomial, the highest power first.
+    pub const TERMS: [f32; 8] =
+        [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+}
+
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     // 1.5 · 2²³: what is added to it is rounded to an integer.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 = HIGH + LOW; HIGH has 9 bits.
-    const HIGH: f32 = 0.693_359_4;
-    const LOW: f32 = -2.121_944_4e-4;
+    let [high, low] = exponential::LN_2;
     let x = x.max(-80.0).min(88.0);
     let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = (x - n * HIGH) - n * LOW;
-    let mut sum = 1.0 / 5040.0;
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    let r = (x - n * high) - n * low;
+    let [mut sum, ..] = exponential::TERMS;
+    for c in &exponential::TERMS[1..] {
         sum = sum * r + c;
     }
     // SAFETY: the limits leave n between −126 and 127, and no NaN.

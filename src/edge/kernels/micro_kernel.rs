@@ -58,3 +58,60 @@ macro_rules! micro_kernel {
         }
     };
 }
+
+/// Defines `unsafe fn NAME<const V, const P>`, a [`super::FinishingKernel`]: the same loop, whose sums begin with something,
+/// and are finished and stored out of their registers.
+#[cfg(target_arch = "x86_64")]
+macro_rules! finishing_kernel {
+    (
+        $(#[$attribute:meta])*
+        $name:ident: $x:ty, lanes $lanes:expr, sums $zero:expr, begin $begin:path, load $load:path,
+        broadcast $broadcast:path, add $add:path, finish $finish:path
+    ) => {
+        $(#[$attribute])*
+        unsafe fn $name<const V: usize, const P: usize>(
+            x: *const $x,
+            offsets: *const u32,
+            walk: &Walk<'_>,
+            mut w: *const <$x as Element>::Weight,
+            how: &super::Finish<$x>,
+            out: *mut $x,
+            at: *const u32,
+        ) {
+            const GROUP: usize = <$x as Element>::GROUP;
+            // SAFETY: the caller keeps the promises of `FinishingKernel`, which bound every address below.
+            unsafe {
+                let mut runs = [x; P];
+                for p in 0..P {
+                    runs[p] = x.add(*offsets.add(p) as usize);
+                }
+                let mut begin = [$zero; V];
+                for v in 0..V {
+                    begin[v] = $begin(how.begin.add(v * $lanes));
+                }
+                let mut sums = [begin; P];
+                for advance in walk.advances {
+                    for k in 0..walk.steps {
+                        let mut weights = [$zero; V];
+                        for v in 0..V {
+                            weights[v] = $load(w.add(v * $lanes * GROUP));
+                        }
+                        w = w.add(V * $lanes * GROUP);
+                        for p in 0..P {
+                            let value = $broadcast(runs[p].add(k * GROUP));
+                            for v in 0..V {
+                                sums[p][v] = $add(sums[p][v], value, weights[v]);
+                            }
+                        }
+                    }
+                    for p in 0..P {
+                        runs[p] = runs[p].wrapping_add(*advance);
+                    }
+                }
+                for p in 0..P {
+                    $finish(sums[p], how, p, out.add(*at.add(p) as usize));
+                }
+            }
+        }
+    };
+}

@@ -23,35 +23,57 @@ mod peak;
 mod combine;
 #[macro_use]
 mod depthwise;
+#[macro_use]
+mod depthwise_bytes;
+#[macro_use]
+mod depthwise_grid;
 mod dynamic;
 mod epilogue;
+mod finish;
+#[cfg(test)]
+mod finish_tests;
 mod function;
 mod pack;
 mod pool;
 mod portable;
 mod product;
+mod requantise;
 mod resample;
+mod table;
 #[cfg(test)]
 mod tests;
 mod winograd;
 
 pub use combine::{Binary, Operand};
 pub use depthwise::Depthwise;
+pub use depthwise_bytes::ByteDepthwise;
+use depthwise_grid::Lattice;
 pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
+pub use finish::{Finished, Finishing};
 pub use function::{Function, LayerNorm};
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
 #[cfg(not(target_family = "wasm"))]
 pub use peak::{Loop, Peak};
 pub use pool::{Extent, Windows};
 pub use product::Product;
+pub use requantise::Requantise;
 pub use resample::{Line, Sampling};
+pub use table::Table;
 pub use winograd::Tiled;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_depthwise;
+#[cfg(target_arch = "x86_64")]
+mod avx2_elements;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_depthwise;
+#[cfg(target_arch = "x86_64")]
+mod avx512_elements;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod i8mm;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -121,6 +143,39 @@ type MicroKernel<T> = unsafe fn(
     out: *mut <T as Element>::Sum,
 );
 
+/// What is done to sums while they are in registers.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other kernels finish"))]
+struct Finish<T: Element> {
+    /// What the sums of a block's channels begin with.
+    begin: *const T::Sum,
+    /// Of integers: how far each is shifted to the right.
+    shift: *const u32,
+    /// Of float32: added at the end, times a factor; or null.
+    residual: *const f32,
+    /// Where each pixel of it begins.
+    residual_at: *const u32,
+    factor: f32,
+    limits: [T; 2],
+}
+
+/// As a [`MicroKernel`]; but the sums of P pixels are finished and stored, as what the inputs are, where these begin.
+///
+/// # Safety
+/// As for [`MicroKernel`]. `begin`, and `shift` of integers, hold V vectors; of `residual`, if it is not null, and of `out`,
+/// each of the P places plus V vectors is inside.
+type FinishingKernel<T> = unsafe fn(
+    x: *const T,
+    offsets: *const u32,
+    walk: &Walk<'_>,
+    w: *const <T as Element>::Weight,
+    how: &Finish<T>,
+    out: *mut T,
+    at: *const u32,
+);
+
+/// Finishing kernels of one number of vectors: pixels at once, the most first, 1 last.
+type FinishingHeights<T> = &'static [(usize, FinishingKernel<T>)];
+
 /// The micro-kernels of one number of vectors: pixels at once, the most first, 1 last.
 type Heights<T> = &'static [(usize, MicroKernel<T>)];
 
@@ -182,12 +237,86 @@ type DepthwiseKernel = unsafe fn(
     at: *const u32,
 );
 
+/// Computes one vector of channels of Q neighbouring pixels of two rows of a convolution of each channel by itself, within
+/// limits; `strides` are the elements from a row of a window to the next and from a column to the next, `apart` those from
+/// a pixel of the result to the next.
+///
+/// # Safety
+/// The CPU has the kernel's features. Of `x`, all that the windows of these pixels see is inside, plus a vector; `w` holds
+/// what the sums begin with and a vector for each tap; of both rows of `out`, Q pixels `apart` plus a vector are inside.
+type GridKernel = unsafe fn(
+    x: *const f32,
+    strides: [usize; 2],
+    w: *const f32,
+    limits: [f32; 2],
+    out: [*mut f32; 2],
+    apart: usize,
+);
+
+/// Kernels for square windows.
+struct Grid {
+    /// Rows or columns of a window.
+    window: usize,
+    stride: usize,
+    /// Pixels of a row at once, the most first, 1 last.
+    widths: &'static [(usize, GridKernel)],
+}
+
 /// The kernels for convolutions of each channel by itself.
 struct DepthwiseKernels {
     lanes: usize,
+    /// For the usual windows; others are done pixel by pixel.
+    grids: &'static [Grid],
     /// Pixels at once, the most first, 1 last.
     heights: &'static [(usize, DepthwiseKernel)],
 }
+
+/// Computes the channels of a [`Width`] of P pixels of a convolution of each channel by itself, of bytes.
+///
+/// # Safety
+/// The CPU has the kernel's features. Of `x`, each of the P `offsets` plus every tap plus the width is inside; `w` holds
+/// in the width's order what sums begin with, the weights of each group of taps, and, for kernels that finish, the
+/// shifts and the vectors of least and greatest bytes; of `out`, each of the P places `at` plus the width is inside, in
+/// bytes, or in sums for kernels that do not finish.
+type DepthwiseBytesKernel = unsafe fn(
+    x: *const u8,
+    offsets: *const u32,
+    taps: &[[u32; 4]],
+    w: *const u8,
+    out: *mut u8,
+    at: *const u32,
+);
+
+/// The kernels for so many channels of a convolution of each channel by itself, of bytes.
+struct Width {
+    /// Channels.
+    lanes: usize,
+    /// Pixels at once, the most first, 1 last; kernels that finish, and kernels that give sums.
+    heights: &'static [(usize, DepthwiseBytesKernel, DepthwiseBytesKernel)],
+    /// What a kernel takes for a shift by so many bits.
+    shift: fn(u32) -> [u8; 4],
+}
+
+/// The kernels for convolutions of each channel by itself, of bytes: the widest first, 16 channels last.
+#[derive(Clone, Copy)]
+struct DepthwiseBytes {
+    /// For inputs up to 127.
+    int: &'static [Width],
+    /// For inputs up to 255.
+    wide: &'static [Width],
+}
+
+/// Replaces each of some numbers by `x / (1 + e⁻ˣ)`.
+///
+/// # Safety
+/// The CPU has the features of the set.
+type Silu = unsafe fn(x: &mut [f32]);
+
+/// Looks up each byte.
+///
+/// # Safety
+/// The CPU has the features of the set.
+type LookUp = unsafe fn(table: &[u8; 256], x: &[u8], out: &mut [u8]);
 
 /// Greatest number of sums of any tile.
 const MAX_SUMS: usize = 512;
@@ -198,7 +327,19 @@ pub struct Kernels {
     pub name: &'static str,
     level: Level,
     float: &'static MicroKernels<f32>,
+    /// For as many widths as `float` has; none where there are none.
+    finishing: Option<&'static [FinishingHeights<f32>]>,
+    /// For as many widths as `int` and `wide` have, which are the same then; none where there are none.
+    finishing_bytes: Option<&'static [FinishingHeights<u8>]>,
     depthwise: &'static DepthwiseKernels,
+    /// Whether each lane can be shifted by its own number.
+    shifts: bool,
+    /// None where no vectors of instructions do better than the pass for all CPUs.
+    silu: Option<Silu>,
+    /// None where bytes are looked up one by one.
+    look_up: Option<LookUp>,
+    /// None where they are done in float32.
+    depthwise_bytes: Option<DepthwiseBytes>,
     /// For inputs up to 127.
     int: &'static MicroKernels<u8>,
     /// For inputs up to 255.
@@ -219,6 +360,16 @@ impl Kernels {
     /// The fastest for this CPU.
     pub fn best() -> &'static Self {
         Self::all().first().copied().unwrap_or(&portable::KERNELS)
+    }
+
+    /// Whether convolutions of each channel by itself have kernels for bytes.
+    pub fn has_depthwise_bytes(&self) -> bool {
+        self.depthwise_bytes.is_some()
+    }
+
+    /// Whether sums of integers become bytes faster by shifts than by float32.
+    pub fn shifts(&self) -> bool {
+        self.shifts
     }
 
     /// Whether convolutions of 3×3 in integers are faster by Winograd's tiles.

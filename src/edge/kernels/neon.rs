@@ -17,14 +17,23 @@ pub static NEON: Kernels = Kernels {
     name: "neon",
     level: Level::Portable,
     float: &FLOAT,
+    finishing: None,
+    finishing_bytes: None,
     depthwise: &DEPTHWISE,
+    shifts: true,
+    silu: None,
+    look_up: None,
+    depthwise_bytes: None,
     int: &INT,
     wide: &WIDE,
     tiles: None,
 };
 
-static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+static DEPTHWISE: DepthwiseKernels = DepthwiseKernels {
+    lanes: 4,
+    grids: &[],
+    heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)],
+};
 
 depthwise_kernel! {
     #[target_feature(enable = "neon")]

@@ -57,7 +57,14 @@ impl Offsets {
 /// 64 bytes that begin at a multiple of 64: loads of whole vectors never straddle cache lines.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+pub(super) struct Line([u8; 64]);
+
+impl Line {
+    /// All bytes of whole lines.
+    pub(super) fn all(bytes: &[u8]) -> Vec<Self> {
+        bytes.as_chunks().0.iter().map(|chunk| Self(*chunk)).collect()
+    }
+}
 
 /// Sums that wait for what is done to them: of several tiles, since each call costs time too.
 const WAITING: usize = 2 * MAX_SUMS;
@@ -66,18 +73,18 @@ const WAITING: usize = 2 * MAX_SUMS;
 struct Buffer<S>([S; WAITING]);
 
 /// Consecutive vectors of output channels that are summed together.
-struct Block<T: Element> {
+pub(super) struct Block<T: Element> {
     heights: Heights<T>,
-    channels: Range<usize>,
+    pub(super) channels: Range<usize>,
     /// Sums a pixel, with those of the last vector that are no channels.
-    width: usize,
+    pub(super) width: usize,
     /// Byte where the weights begin, a multiple of 64.
     at: usize,
 }
 
 /// The weights of a convolution for one kernel.
 pub struct Packed<T: Element> {
-    blocks: Vec<Block<T>>,
+    pub(super) blocks: Vec<Block<T>>,
     lines: Vec<Line>,
     runs: usize,
     steps: usize,
@@ -219,7 +226,7 @@ impl<T: Choice> Packed<T> {
             }
             bytes.resize(bytes.len().next_multiple_of(64), 0);
         }
-        let lines = bytes.as_chunks::<64>().0.iter().map(|chunk| Line(*chunk)).collect();
+        let lines = Line::all(&bytes);
         let products = outputs * runs * run;
         Self { blocks, lines, runs, steps: run.div_ceil(T::GROUP), product: T::product(highest), products }
     }
@@ -240,27 +247,37 @@ impl<T: Choice> Packed<T> {
     /// If a window reaches over the end of `x`.
     pub fn run(&self, runs: &Runs, x: &[T], pixels: &[u32], mut each: impl FnMut(SumTile<'_, T::Sum>)) {
         let walk = self.walk(runs, x, pixels);
-        let mut sums = Buffer([T::Sum::default(); WAITING]);
         let many = self.pixels_at_once();
         for (chunk, part) in pixels.chunks(many).enumerate() {
             for block in &self.blocks {
-                for_tiles(block.heights, part.len(), WAITING / block.width, |range, height, kernel| {
-                    let sums = &mut sums.0[..range.len() * block.width];
-                    self.sum(block, (height, kernel), &walk, x, &part[range.clone()], sums);
-                    each(SumTile {
-                        pixels: chunk * many + range.start..chunk * many + range.end,
-                        channels: block.channels.clone(),
-                        width: block.width,
-                        sums,
-                    });
+                self.run_part(block, &walk, x, part, |mut tile| {
+                    tile.pixels = tile.pixels.start + chunk * many..tile.pixels.end + chunk * many;
+                    each(tile);
                 });
             }
         }
     }
 
+    /// The sums of one block for some of the pixels, tile by tile.
+    pub(super) fn run_part(
+        &self,
+        block: &Block<T>,
+        walk: &Walk<'_>,
+        x: &[T],
+        pixels: &[u32],
+        mut each: impl FnMut(SumTile<'_, T::Sum>),
+    ) {
+        let mut sums = Buffer([T::Sum::default(); WAITING]);
+        for_tiles(block.heights, pixels.len(), WAITING / block.width, |range, height, kernel| {
+            let sums = &mut sums.0[..range.len() * block.width];
+            self.sum(block, (height, kernel), walk, x, &pixels[range.clone()], sums);
+            each(SumTile { pixels: range, channels: block.channels.clone(), width: block.width, sums });
+        });
+    }
+
     /// As many pixels as let their windows stay in a core's own cache while the blocks go over them; all,
     /// where the weights are what must stay there.
-    fn pixels_at_once(&self) -> usize {
+    pub(super) fn pixels_at_once(&self) -> usize {
         /// Bytes of windows, and of weights beside them.
         const WINDOWS: usize = 1 << 17;
         /// A multiple of all tile heights.
@@ -291,7 +308,7 @@ impl<T: Choice> Packed<T> {
     }
 
     /// The way of all windows, which are found to be inside `x`.
-    fn walk<'r>(&self, runs: &'r Runs, x: &[T], pixels: &[u32]) -> Walk<'r> {
+    pub(super) fn walk<'r>(&self, runs: &'r Runs, x: &[T], pixels: &[u32]) -> Walk<'r> {
         let last = pixels.iter().copied().max().unwrap_or(0) as usize;
         assert_eq!(runs.advances.len(), self.runs, "another number of runs than the weights have");
         assert!(
@@ -299,6 +316,11 @@ impl<T: Choice> Packed<T> {
             "a window reaches over the end of its buffer"
         );
         Walk { advances: &runs.advances, steps: self.steps }
+    }
+
+    /// Where the weights of a block begin, at a multiple of 64 bytes.
+    pub(super) fn weights(&self, block: &Block<T>) -> *const T::Weight {
+        self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast()
     }
 
     /// Calls a micro-kernel of a block for each `height` pixels of `walk`'s.
@@ -312,7 +334,7 @@ impl<T: Choice> Packed<T> {
         sums: &mut [T::Sum],
     ) {
         assert!(sums.len() == pixels.len() * block.width && pixels.len().is_multiple_of(height));
-        let weights = self.lines.as_ptr().cast::<u8>().wrapping_add(block.at).cast::<T::Weight>();
+        let weights = self.weights(block);
         let tiles = pixels.chunks_exact(height).zip(sums.chunks_exact_mut(height * block.width));
         for (pixels, sums) in tiles {
             // SAFETY: the kernels were chosen for this CPU; `walk` bounded the walk of every pixel, and

@@ -24,6 +24,8 @@ pub struct Windows<'a> {
     pub strides: [usize; 2],
     /// Channels of the map.
     pub channels: usize,
+    /// Added to the bytes of each channel first; or nothing.
+    pub before: &'a [i32],
 }
 
 passes! {
@@ -36,7 +38,7 @@ passes! {
 
 #[inline(always)]
 fn greatest<T: Number>(x: &[T], windows: Windows<'_>, out: &mut [T], at: &[u32]) {
-    let Windows { from, extents, strides: [down, across], channels } = windows;
+    let Windows { from, extents, strides: [down, across], channels, .. } = windows;
     for ((from, at), extent) in from.iter().zip(at).zip(extents.iter().cycle()) {
         let out = &mut out[*at as usize..][..channels];
         pieces!(channels, |i, N| {
@@ -57,17 +59,18 @@ fn greatest<T: Number>(x: &[T], windows: Windows<'_>, out: &mut [T], at: &[u32])
 
 #[inline(always)]
 fn quotient<T: Number>(x: &[T], windows: Windows<'_>, out: &mut [f32], at: &[u32]) {
-    let Windows { from, extents, strides: [down, across], channels } = windows;
+    let Windows { from, extents, strides: [down, across], channels, before } = windows;
     for ((from, at), extent) in from.iter().zip(at).zip(extents.iter().cycle()) {
         let out = &mut out[*at as usize..][..channels];
         pieces!(channels, |i, N| {
             let begin = *from as usize + i;
             let mut sums = [0f32; N];
+            let before = if before.is_empty() { [0; N] } else { piece::<N, i32>(before, i) };
             for y in 0..extent.rows as usize {
                 for c in 0..extent.columns as usize {
                     let values = piece::<N, T>(x, begin + y * down + c * across);
                     for j in 0..N {
-                        sums[j] += values[j].float();
+                        sums[j] += values[j].float_after(before[j]);
                     }
                 }
             }

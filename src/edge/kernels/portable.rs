@@ -129,7 +129,7 @@ depthwise_kernel! {
 }
 
 static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: LANES, heights: &[(4, depthwise::<4>), (1, depthwise::<1>)] };
+    DepthwiseKernels { lanes: LANES, grids: &[], heights: &[(4, depthwise::<4>), (1, depthwise::<1>)] };
 
 static FLOAT: MicroKernels<f32> = MicroKernels {
     lanes: LANES,
@@ -161,7 +161,13 @@ pub static KERNELS: Kernels = Kernels {
     name: "portable",
     level: Level::Portable,
     float: &FLOAT,
+    finishing: None,
+    finishing_bytes: None,
     depthwise: &DEPTHWISE,
+    shifts: false,
+    silu: None,
+    look_up: None,
+    depthwise_bytes: None,
     int: &INT,
     wide: &INT,
     tiles: None,

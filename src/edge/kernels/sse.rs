@@ -1,6 +1,6 @@
 //! Kernels for x86-64 with SSE4.1 and no AVX2: Atoms, Celerons, and whatever is older than 2013.
 
-use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
+use super::{DepthwiseBytes, DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk, Width};
 use std::arch::{asm, x86_64::*};
 
 /// What this CPU has.
@@ -12,19 +12,52 @@ static SSE: Kernels = Kernels {
     name: "sse4.1",
     level: Level::Sse,
     float: &FLOAT,
+    finishing: None,
+    finishing_bytes: None,
     depthwise: &DEPTHWISE,
+    shifts: false,
+    silu: None,
+    look_up: None,
+    depthwise_bytes: Some(DepthwiseBytes { int: DEPTHWISE_INT, wide: DEPTHWISE_WIDE }),
     int: &INT,
     wide: &WIDE,
     tiles: Some(&TILES),
 };
 
-static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+static DEPTHWISE: DepthwiseKernels = DepthwiseKernels {
+    lanes: 4,
+    grids: &[],
+    heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)],
+};
 
 depthwise_kernel! {
     #[target_feature(enable = "sse4.1")]
     depthwise: lanes 4, load _mm_loadu_ps, splat _mm_set1_ps, add add_f32x4,
     max _mm_max_ps, min _mm_min_ps, store _mm_storeu_ps
+}
+
+static DEPTHWISE_INT: &[Width] =
+    &[Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_int: 2 1), shift: factor_of }];
+
+static DEPTHWISE_WIDE: &[Width] =
+    &[Width { lanes: 16, heights: depthwise_bytes_heights!(depthwise_wide: 2 1), shift: factor_of }];
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "sse4.1")]
+    depthwise_int: bytes 16, load load_u8x16,
+    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
+    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
+    add add_u7x16, shift shifted, narrow [_mm_packs_epi32, _mm_packus_epi16],
+    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
+}
+
+depthwise_bytes_kernel! {
+    #[target_feature(enable = "sse4.1")]
+    depthwise_wide: bytes 16, load load_u8x16,
+    interleave8 [_mm_unpacklo_epi8, _mm_unpackhi_epi8],
+    interleave16 [_mm_unpacklo_epi16, _mm_unpackhi_epi16],
+    add add_u8x16, shift shifted, narrow [_mm_packs_epi32, _mm_packus_epi16],
+    max _mm_max_epu8, min _mm_min_epu8, store store_u8x16
 }
 
 // Instructions overwrite an operand: the sums, a line of weights, a broadcast value and a copy of it share
@@ -190,7 +223,7 @@ unsafe fn store_i32x4(out: *mut i32, sums: __m128i) {
 /// For inputs up to 127: pairs of products are added in 16 bits, and 2·127·128 = 32,512 fits there.
 #[inline]
 #[target_feature(enable = "sse4.1")]
-fn add_u7x16(sums: __m128i, x: __m128i, w: __m128i) -> __m128i {
+pub(super) fn add_u7x16(sums: __m128i, x: __m128i, w: __m128i) -> __m128i {
     let pairs = _mm_maddubs_epi16(x, w);
     _mm_add_epi32(sums, _mm_madd_epi16(pairs, _mm_set1_epi16(1)))
 }
@@ -199,7 +232,7 @@ fn add_u7x16(sums: __m128i, x: __m128i, w: __m128i) -> __m128i {
 /// since pairs of whole products do not fit 16 bits.
 #[inline]
 #[target_feature(enable = "sse4.1")]
-fn add_u8x16(sums: __m128i, x: __m128i, w: __m128i) -> __m128i {
+pub(super) fn add_u8x16(sums: __m128i, x: __m128i, w: __m128i) -> __m128i {
     let low = _mm_and_si128(x, _mm_set1_epi8(0x7f));
     let high = _mm_and_si128(_mm_srli_epi16(x, 7), _mm_set1_epi8(1));
     let high = _mm_madd_epi16(_mm_maddubs_epi16(high, w), _mm_set1_epi16(128));
@@ -210,4 +243,34 @@ fn add_u8x16(sums: __m128i, x: __m128i, w: __m128i) -> __m128i {
 #[target_feature(enable = "sse4.1")]
 fn add_i16x8(sums: __m128i, x: __m128i, w: __m128i) -> __m128i {
     _mm_add_epi32(sums, _mm_madd_epi16(x, w))
+}
+
+/// A shift as the factor 2⁻ᵏ: there are no shifts of each lane by its own number.
+fn factor_of(bits: u32) -> [u8; 4] {
+    2f32.powi(-(bits as i32)).to_ne_bytes()
+}
+
+/// What a shift to the right gives, by a factor: of greater sums than float32 holds both ends are beyond the limits of
+/// bytes (see [`super::Requantise::of`]).
+#[inline]
+#[target_feature(enable = "sse4.1")]
+fn shifted(sums: __m128i, factors: __m128i) -> __m128i {
+    let most = _mm_set1_epi32(1 << 24);
+    let sums = _mm_max_epi32(_mm_min_epi32(sums, most), _mm_set1_epi32(-(1 << 24)));
+    let scaled = _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_castsi128_ps(factors));
+    _mm_cvttps_epi32(_mm_floor_ps(scaled))
+}
+
+#[inline]
+#[target_feature(enable = "sse4.1")]
+pub(super) unsafe fn load_u8x16(x: *const u8) -> __m128i {
+    // SAFETY: a vector is inside; it need not be aligned.
+    unsafe { _mm_loadu_si128(x.cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "sse4.1")]
+pub(super) unsafe fn store_u8x16(out: *mut u8, x: __m128i) {
+    // SAFETY: a vector is inside; it need not be aligned.
+    unsafe { _mm_storeu_si128(out.cast(), x) }
 }

@@ -171,6 +171,7 @@ fn every_pass_gives_the_bits_of_scalar_arithmetic() {
             low: 0.0,
             high: 127.0,
             floor: true,
+            ..Epilogue::identity(channels)
         };
         let part = SumTile { pixels: 0..pixels, channels: 0..channels, width, sums: &sums };
         let other: Vec<u8> = (0..pixels * channels).map(|_| random::below(&mut rng, 256) as u8).collect();
@@ -251,4 +252,113 @@ fn the_transforms_of_tiles_give_the_same_bits_on_every_cpu() {
 #[should_panic(expected = "a tile reaches over the end")]
 fn a_tile_over_the_end_is_refused() {
     Kernels::best().transform_inputs(&[0f32; 15], 4, &[0], 1, &mut [0f32; 16]);
+}
+
+#[test]
+fn every_way_to_look_up_bytes_gives_the_entries_of_the_table() {
+    let mut rng = random::stream(3, "tables", 0, 0);
+    let entries: Vec<u8> = (0..256).map(|_| random::below(&mut rng, 256) as u8).collect();
+    let table = Table::new(1, |_, byte| entries[byte]);
+    for width in [1, 31, 64, 333] {
+        let x: Vec<u8> = (0..2 * width).map(|i| (i * 7) as u8).collect();
+        for kernels in Kernels::all() {
+            let mut out = vec![0u8; 2 * width + 1];
+            kernels.look_up(&table, (&x, &[0, width as u32]), width, (&mut out, &[0, width as u32 + 1]));
+            let truth = |x: &[u8]| x.iter().map(|x| entries[usize::from(*x)]).collect::<Vec<u8>>();
+            assert_eq!(out[..width], truth(&x[..width]), "{} kernels", kernels.name);
+            assert_eq!(out[width + 1..], truth(&x[width..]), "{} kernels", kernels.name);
+        }
+    }
+}
+
+/// Channels, taps and pixels of a convolution of each channel by itself, of bytes.
+struct EachChannel {
+    channels: usize,
+    taps: Vec<u32>,
+    pixels: Vec<u32>,
+    x: Vec<u8>,
+    weights: Vec<i8>,
+}
+
+impl EachChannel {
+    fn of(rng: &mut Stream, highest: u8, extreme: bool) -> Self {
+        let channels = [1, 3, 15, 16, 17, 40, 64, 100, 144][random::below(rng, 9)];
+        let count = [1, 3, 4, 9, 25][random::below(rng, 5)];
+        let taps: Vec<u32> = (0..count).map(|_| random::below(rng, 900) as u32).collect();
+        let pixels = (0..1 + random::below(rng, 12)).map(|_| random::below(rng, 900) as u32).collect();
+        let byte = |rng: &mut Stream| {
+            if extreme { highest } else { random::below(rng, usize::from(highest) + 1) as u8 }
+        };
+        let x = (0..1800 + channels + 64).map(|_| byte(rng)).collect();
+        let weight =
+            |rng: &mut Stream| if extreme { -128 } else { (random::below(rng, 256) as i32 - 128) as i8 };
+        let weights = (0..channels * count).map(|_| weight(rng)).collect();
+        Self { channels, taps, pixels, x, weights }
+    }
+
+    fn sum(&self, pixel: usize, channel: usize) -> i32 {
+        let of = |(i, tap): (usize, &u32)| {
+            let x = self.x[self.pixels[pixel] as usize + *tap as usize + channel];
+            i32::from(x) * i32::from(self.weights[channel * self.taps.len() + i])
+        };
+        self.taps.iter().enumerate().map(of).sum()
+    }
+
+    fn packed(
+        &self,
+        kernels: &Kernels,
+        highest: u8,
+        begin: &[i32],
+        finish: Option<&Requantise>,
+    ) -> Option<ByteDepthwise> {
+        let weight = |c: usize, tap: usize| self.weights[c * self.taps.len() + tap];
+        ByteDepthwise::new(kernels, highest, &self.taps, weight, begin, finish)
+    }
+}
+
+#[test]
+fn every_kernel_for_channels_of_bytes_gives_the_sums_and_the_bytes_of_scalar_arithmetic() {
+    let mut kinds = 0;
+    for seed in 0..80 {
+        let mut rng = random::stream(seed, "channels of bytes", 0, 0);
+        let highest = [127u8, 255][seed as usize % 2];
+        let case = EachChannel::of(&mut rng, highest, seed % 5 == 0);
+        let (channels, count) = (case.channels, case.pixels.len());
+        let begin: Vec<i32> =
+            (0..channels).map(|_| random::below(&mut rng, 60_000) as i32 - 30_000).collect();
+        let shift: Vec<u32> = (0..channels).map(|_| random::below(&mut rng, 17) as u32).collect();
+        let finish = Requantise { begin: begin.clone(), shift, low: seed as u8 % 3, high: 200 };
+        for kernels in Kernels::all() {
+            let Some(packed) = case.packed(kernels, highest, &begin, None) else { continue };
+            kinds += 1;
+            let mut sums = vec![0i32; count * channels];
+            packed.run((&case.x, &case.pixels), |tile| {
+                for (i, pixel) in tile.pixels.clone().enumerate() {
+                    let of = &tile.sums[i * tile.width..][..tile.channels.len()];
+                    sums[pixel * channels + tile.channels.start..][..of.len()].copy_from_slice(of);
+                }
+            });
+            let mut bytes = vec![7u8; count * channels + 64];
+            let at: Vec<u32> = (0..count).map(|pixel| (pixel * channels) as u32).collect();
+            let packed = case.packed(kernels, highest, &begin, Some(&finish)).unwrap();
+            packed.finish((&case.x, &case.pixels), (&mut bytes, &at));
+            for (place, sum) in sums.iter().enumerate() {
+                let (pixel, c) = (place / channels, place % channels);
+                let truth = case.sum(pixel, c) + begin[c];
+                assert_eq!(*sum, truth, "{} kernels, seed {seed}, pixel {pixel}, channel {c}", kernels.name);
+                let byte = (truth >> finish.shift[c]).clamp(i32::from(finish.low), 200) as u8;
+                assert_eq!(
+                    bytes[place], byte,
+                    "{} kernels, seed {seed}, pixel {pixel}, channel {c}",
+                    kernels.name
+                );
+            }
+            assert!(
+                bytes[count * channels..].iter().all(|x| *x == 7),
+                "{} kernels write behind the last",
+                kernels.name
+            );
+        }
+    }
+    assert!(kinds > 0 || !cfg!(target_arch = "x86_64"), "no kernels for bytes");
 }

@@ -13,14 +13,23 @@ static SIMD128: Kernels = Kernels {
     name: "simd128",
     level: Level::Portable,
     float: &FLOAT,
+    finishing: None,
+    finishing_bytes: None,
     depthwise: &DEPTHWISE,
+    shifts: false,
+    silu: None,
+    look_up: None,
+    depthwise_bytes: None,
     int: &INT,
     wide: &INT,
     tiles: None,
 };
 
-static DEPTHWISE: DepthwiseKernels =
-    DepthwiseKernels { lanes: 4, heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)] };
+static DEPTHWISE: DepthwiseKernels = DepthwiseKernels {
+    lanes: 4,
+    grids: &[],
+    heights: &[(8, depthwise::<8>), (4, depthwise::<4>), (1, depthwise::<1>)],
+};
 
 depthwise_kernel! {
     #[target_feature(enable = "simd128")]

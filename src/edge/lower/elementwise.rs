@@ -3,8 +3,8 @@
 
 use super::{Lowered, Lowering};
 use crate::edge::coverage::Why;
-use crate::edge::draft::{LoweredValue, Stage, StepDraft};
-use crate::edge::kernels::Binary;
+use crate::edge::draft::{ActionDraft, LoweredValue, Stage, StepDraft};
+use crate::edge::kernels::{Binary, Epilogue};
 use crate::edge::view::Side;
 use crate::exactness::{Interval, Range, power_of_two};
 use crate::onnx::{NodeProto, Operator};
@@ -72,8 +72,11 @@ impl<'a> Lowering<'a> {
         let rounded = self.maps[value.map].range.is_none() && !self.floored(nodes);
         let fits = |d: &StepDraft| {
             let shifted = d.epilogue.shift.iter().any(|s| *s != 0.0);
-            d.stage == Stage::Affine && (!d.strict || rounded || (powers && (shift.is_none() || !shifted)))
+            let untouched = !shifted && d.epilogue.scale.iter().all(|s| *s == 1.0);
+            let same = untouched || powers && (shift.is_none() || !shifted);
+            d.stage == Stage::Affine && (!d.strict || rounded || same)
         };
+        self.narrow_gate(nodes, value);
         let (i, made) = self.extended(nodes, value, fits);
         let mut range = self.scaled(made.map, factors);
         let epilogue = &mut self.drafts[i].epilogue;
@@ -87,6 +90,19 @@ impl<'a> Lowering<'a> {
         }
         self.maps[made.map].range = range;
         made
+    }
+
+    /// The products of a gate that are only cut off so far may be scaled and cut off once more, in the same step.
+    fn narrow_gate(&mut self, nodes: &[&NodeProto], value: &LoweredValue) {
+        let Some(draft) = self.open(nodes, value).map(|i| &mut self.drafts[i]) else { return };
+        let e = &draft.epilogue;
+        let same = |x: &[f32]| x.iter().all(|other| *other == x[0]);
+        let cut = e.floor && e.low == f32::NEG_INFINITY && e.high == f32::INFINITY;
+        if cut && same(&e.scale) && same(&e.shift) && matches!(draft.action, ActionDraft::Gate(None)) {
+            draft.action = ActionDraft::Gate(Some([e.scale[0], e.shift[0]]));
+            draft.epilogue = Epilogue::identity(e.scale.len());
+            draft.stage = Stage::Affine;
+        }
     }
 
     /// Whether a floor follows the last of some nodes.
@@ -115,7 +131,9 @@ impl<'a> Lowering<'a> {
         let (base, other, i) = if subtract || ready(&a) >= ready(&b) { (a, b, 0) } else { (b, a, 1) };
         let base = self.settled(&node.input[i], base);
         let constant = self.maps[other.map].constant.is_some();
-        let made_before = |d: &StepDraft| d.stage == Stage::Affine && (d.to > other.map || constant);
+        let made_before = |d: &StepDraft| {
+            d.stage == Stage::Affine && d.action.has_epilogue() && (d.to > other.map || constant)
+        };
         let (i, made) = self.extended(&[node], &base, made_before);
         let factor = if subtract { -other.factor } else { other.factor };
         let draft = &mut self.drafts[i];

@@ -13,12 +13,14 @@ mod pairs;
 mod pools;
 mod products;
 mod resample;
+mod steps;
+mod table;
 mod unit_length;
 mod written_out;
 
 use super::coverage::{Coverage, Refusal, Why, label};
-use super::draft::{ActionDraft, LoweredValue, MapDraft, Pooling, Stage, StepDraft};
-use super::kernels::{Epilogue, Kernels};
+use super::draft::{ActionDraft, LoweredValue, MapDraft, Pooling, StepDraft};
+use super::kernels::Kernels;
 use super::reader::{Reader, sizes};
 use super::view::View;
 use crate::exactness::{Interval, Range, power_of_two};
@@ -57,6 +59,7 @@ impl<'a> Lowering<'a> {
             border: [0; 4],
             range: Some(Range::uniform(Interval::PIXELS)),
             narrow: true,
+            lift: Vec::new(),
             constant: None,
         };
         let view = View::image(channels, [height, width]);
@@ -142,6 +145,9 @@ impl<'a> Lowering<'a> {
             return Ok(());
         }
         if operator == Operator::ReduceMean && self.normalised_by_parts(node)? {
+            return Ok(());
+        }
+        if self.tabled(i, node)? {
             return Ok(());
         }
         let value = match self.computed_by(operator, i, node)? {
@@ -324,74 +330,6 @@ impl<'a> Lowering<'a> {
     fn scaled(&self, map: usize, factors: &[f32]) -> Option<Range> {
         let exponents: Option<Vec<i32>> = factors.iter().map(|f| power_of_two(f64::from(*f))).collect();
         self.maps[map].range.as_ref()?.scaled(&exponents?).filter(Range::in_float32)
-    }
-
-    /// A step that maps each element.
-    fn each(&self, name: &str, from: usize) -> StepDraft {
-        let MapDraft { channels, range, .. } = &self.maps[from];
-        StepDraft {
-            name: name.into(),
-            action: ActionDraft::Elementwise,
-            from,
-            other: None,
-            residual: None,
-            to: 0,
-            epilogue: Epilogue::identity(*channels),
-            function: None,
-            stage: Stage::Affine,
-            strict: range.is_some(),
-        }
-    }
-
-    /// Adds a step, and the map that it fills.
-    fn push(
-        &mut self,
-        mut draft: StepDraft,
-        channels: usize,
-        size: [usize; 2],
-        range: Option<Range>,
-        view: View,
-    ) -> LoweredValue {
-        let narrow = match draft.action {
-            ActionDraft::Product(_) | ActionDraft::Elementwise => true,
-            ActionDraft::Pool(Pooling::Max, _) | ActionDraft::Copy { .. } => self.maps[draft.from].bytes(),
-            _ => false,
-        };
-        draft.to = self.maps.len();
-        let value = LoweredValue::of(draft.to, view);
-        self.maps.push(MapDraft { channels, size, border: [0; 4], range, narrow, constant: None });
-        self.drafts.push(draft);
-        value
-    }
-
-    /// The step to extend for what nodes do with `value`, which is `name` and covers its map: the one that
-    /// makes it, if these `nodes` alone read it and it `fits`, otherwise a new one.
-    fn extended(
-        &mut self,
-        nodes: &[&NodeProto],
-        value: &LoweredValue,
-        fits: impl FnOnce(&StepDraft) -> bool,
-    ) -> (usize, LoweredValue) {
-        if let Some(i) = self.open(nodes, value).filter(|i| fits(&self.drafts[*i])) {
-            return (i, LoweredValue { open: Some(i), ..value.clone() });
-        }
-        let draft = self.each(nodes.first().map_or("", |node| node.name()), value.map);
-        let MapDraft { channels, size, range, .. } = self.maps[value.map].clone();
-        let made = self.push(draft, channels, size, range, value.view.clone());
-        let i = self.drafts.len() - 1;
-        (i, LoweredValue { open: Some(i), ..made })
-    }
-
-    /// The step that makes a value, if only these nodes read it.
-    fn open(&self, nodes: &[&NodeProto], value: &LoweredValue) -> Option<usize> {
-        let of_map = |name: &&String| self.values.get(name.as_str()).is_some_and(|v| v.map == value.map);
-        let name = nodes.iter().flat_map(|node| &node.input).find(of_map)?;
-        let reader = &self.reader;
-        let one_of = |user: &Option<usize>| {
-            user.is_some_and(|i| nodes.iter().any(|node| std::ptr::eq(*node, &reader.graph.node[i])))
-        };
-        reader.users(name).iter().all(one_of).then_some(())?;
-        value.open
     }
 
     /// Which of two inputs is not constant, and which is; none where both are values.

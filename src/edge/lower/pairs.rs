@@ -5,6 +5,7 @@ use crate::edge::coverage::Why;
 use crate::edge::draft::{ActionDraft, LoweredValue, MapDraft, StepDraft};
 use crate::edge::kernels::Binary;
 use crate::edge::view::{Side, View};
+use crate::exactness::{Interval, Range};
 use crate::onnx::NodeProto;
 
 impl<'a> Lowering<'a> {
@@ -75,6 +76,7 @@ impl<'a> Lowering<'a> {
             border: [0; 4],
             range: None,
             narrow: false,
+            lift: Vec::new(),
             constant: Some(numbers),
         });
         Ok(LoweredValue::of(map, view))
@@ -128,7 +130,24 @@ impl<'a> Lowering<'a> {
             return Ok(None);
         }
         let s = self.plain(node, small)?;
-        Ok(Some(self.combine(node, how, &x, &s, true)))
+        Ok(Some(match how {
+            Binary::Mul => self.gated_by(node, &x, &s),
+            _ => self.combine(node, how, &x, &s, true),
+        }))
+    }
+
+    /// A map times one number a channel, which `gate` holds.
+    fn gated_by(&mut self, node: &NodeProto, x: &LoweredValue, gate: &LoweredValue) -> LoweredValue {
+        self.lift(x.map);
+        let MapDraft { channels, size, range, .. } = self.maps[x.map].clone();
+        let gates = self.maps[gate.map].range.as_ref();
+        let range =
+            range.zip(gates).and_then(|(x, gate)| x.zip(gate, Interval::product)).filter(Range::is_exact);
+        let strict = range.is_some();
+        let (action, other) = (ActionDraft::Gate(None), Some(gate.map));
+        let draft = StepDraft { action, other, strict, ..self.each(node.name(), x.map) };
+        let open = Some(self.drafts.len());
+        LoweredValue { open, ..self.push(draft, channels, size, range, x.view.clone()) }
     }
 
     /// `Max` or `Min`: of a constant a limit.

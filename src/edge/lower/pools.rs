@@ -57,6 +57,9 @@ impl<'a> Lowering<'a> {
         pooling: Pooling,
         geometry: Geometry,
     ) -> LoweredValue {
+        if pooling != Pooling::Max {
+            self.lift(value.map);
+        }
         let map = &self.maps[value.map];
         let (channels, count) = (map.channels, geometry.kernel[0] * geometry.kernel[1]);
         let inside = (0..2).all(|i| {

@@ -8,7 +8,7 @@ use crate::edge::draft::{
 use crate::edge::kernels::Epilogue;
 use crate::edge::view::View;
 use crate::edge::winograd;
-use crate::exactness::{Integer, Interval, Range};
+use crate::exactness::{Integer, Range};
 use crate::onnx::NodeProto;
 use ndarray::{ArrayD, ArrayView3, ArrayView4, Axis, Ix2, Ix4};
 
@@ -99,17 +99,17 @@ impl<'a> Lowering<'a> {
         view: View,
     ) -> LoweredValue {
         let range = self.range_of_sums(value, weights, bias, groups);
-        let moved = range.as_ref().and_then(|_| self.moved_up(node, value, weights, bias, groups, &windows));
-        // What is computed; the result is the same.
-        let (value, bias, sums) = moved.unwrap_or_else(|| (value.clone(), bias.to_vec(), range.clone()));
-        let map = &self.maps[value.map];
-        let inputs = map.channels;
-        let small = map.bytes() && in_bytes(&weights);
-        let integer = small && sums.as_ref().is_some_and(|r| r.sums_fit(Integer::I32));
         let (outputs, _, kh, kw) = weights.dim();
+        let inputs = self.maps[value.map].channels;
+        let each_channel = groups > 1 && groups == inputs && outputs == inputs;
+        let small = range.is_some() && in_bytes(&weights);
+        let wanted = small && (!each_channel || self.kernels.has_depthwise_bytes());
+        let value = if wanted { self.as_bytes(node, value, weights.len()) } else { value.clone() };
+        let map = &self.maps[value.map];
+        let integer = wanted && map.bytes();
         let dense = groups == 1 && windows.dilations == [1, 1];
         let tiled = dense && winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size);
-        let way = if groups > 1 && groups == inputs && outputs == inputs {
+        let way = if each_channel {
             Way::Channels
         } else if tiled && (range.is_none() || integer && self.tiles_keep_the_sums(map, weights)) {
             // Another order of summation is as good where the bits are not known.
@@ -117,8 +117,7 @@ impl<'a> Lowering<'a> {
         } else {
             Way::Products
         };
-        let integers_to =
-            map.range.as_ref().filter(|_| integer && way != Way::Channels).map(|x| x.high() as u8);
+        let integers_to = map.byte_range().filter(|_| integer).map(|bytes| bytes.high() as u8);
         if way == Way::Tiles {
             // The last tiles of an odd side reach one pixel further.
             windows.pads[2] += windows.size[0] % 2;
@@ -153,43 +152,45 @@ impl<'a> Lowering<'a> {
         LoweredValue { open, ..self.push(draft, outputs, windows.size, range, view) }
     }
 
-    /// Integers of which some are below 0, moved up to where bytes hold them, the bias that takes the move back, and the
-    /// range of the sums; none where it cannot be, or where no product of integers would come of it. Products of bytes are
-    /// several times faster than those of float32, and the map is read once more for it.
-    fn moved_up(
+    /// A value whose map holds bytes, moved up where some are below 0: products of bytes are several times faster than those
+    /// of float32. That is its own map where the step that fills it can store them; else a copy, if there are many products;
+    /// else the value as it is.
+    pub(super) fn as_bytes(
         &mut self,
         node: &NodeProto,
         value: &LoweredValue,
-        weights: ArrayView4<'_, f64>,
-        bias: &[f64],
-        groups: usize,
-        windows: &Geometry,
-    ) -> Option<(LoweredValue, Vec<f64>, Option<Range>)> {
-        let MapDraft { channels, size, range, .. } = self.maps[value.map].clone();
-        let range = range?;
-        let up = -range.low();
-        // Beside the image there would be zeros that were not moved.
-        let plain = windows.pads == [0; 4] && value.pads == [0; 4] && groups < channels;
-        let moved = range.map(|c| Interval::new(c.low + up, c.high + up, c.step.min(0)));
-        let small = moved.fits(Integer::U8) && in_bytes(&weights);
-        if up <= 0.0 || !plain || !small || weights.len() < FEWEST_PRODUCTS * channels {
-            return None;
+        weights: usize,
+    ) -> LoweredValue {
+        let map = self.maps[value.map].clone();
+        let Some(lift) = map.needed_lift().filter(|_| !map.bytes()) else { return value.clone() };
+        if self.can_be_lifted(value.map) {
+            self.lift(value.map);
+            return value.clone();
         }
-        let rows = weights.axis_iter(Axis(0)).zip(bias);
-        let bias: Vec<f64> = rows.map(|(row, bias)| bias - up * row.sum()).collect();
-        let mut draft = self.each(node.name(), value.map);
-        draft.epilogue.shift.fill(up as f32);
-        draft.stage = Stage::Done;
-        let before = (self.maps.len(), self.drafts.len());
-        let made = self.push(draft, channels, size, Some(moved), value.view.clone());
-        let sums =
-            self.range_of_sums(&made, weights, &bias, groups).filter(|sums| sums.sums_fit(Integer::I32));
-        if sums.is_none() {
-            self.maps.truncate(before.0);
-            self.drafts.truncate(before.1);
-            return None;
+        if weights < FEWEST_PRODUCTS * map.channels {
+            return value.clone();
         }
-        Some((made, bias, sums))
+        let draft = StepDraft { stage: Stage::Done, ..self.each(node.name(), value.map) };
+        let made = self.push(draft, map.channels, map.size, map.range, value.view.clone());
+        self.maps[made.map].lift = lift;
+        made
+    }
+
+    /// Has the step that fills a map store bytes, moved up, where it can: those that read it take them as well as floats.
+    pub(super) fn lift(&mut self, map: usize) {
+        let own = &self.maps[map];
+        if let Some(lift) = own.needed_lift().filter(|_| !own.bytes() && self.can_be_lifted(map)) {
+            self.maps[map].lift = lift;
+        }
+    }
+
+    /// Whether the step that fills a map, and no other does, can store bytes that are moved up.
+    fn can_be_lifted(&self, map: usize) -> bool {
+        let fills = |d: &&StepDraft| d.to == map;
+        let mut fillers = self.drafts.iter().filter(fills);
+        let one = |d: &StepDraft| d.action.stores_lifted();
+        let first = fillers.next().is_some_and(|d| one(d) && d.function.is_none());
+        self.maps[map].narrow && first && fillers.next().is_none()
     }
 
     /// Whether sums of integers are faster by tiles on these kernels, and as exact.
@@ -198,7 +199,7 @@ impl<'a> Lowering<'a> {
             |most: f64, row: ArrayView3<'_, f64>| row.iter().map(|w| w.abs()).sum::<f64>().max(most);
         let fits =
             |inputs: &Range| winograd::fits_integers(inputs, weights.axis_iter(Axis(0)).fold(0.0, greatest));
-        self.kernels.tiles_integers() && map.range.as_ref().is_some_and(fits)
+        self.kernels.tiles_integers() && map.byte_range().as_ref().is_some_and(fits)
     }
 
     /// Where these exist for all outputs, no sum is ever rounded, so its order and its type do not matter.

@@ -1,8 +1,11 @@
 //! Running a program: an image at a time, then the steps that take several together.
 
-use super::kernels::{Depthwise, Epilogue, Number, Offsets, Operand, Output, Residual, SumTile, Windows};
+mod products;
+
+use super::aligned::Aligned;
+use super::kernels::{Epilogue, Number, Offsets, Operand, Output, Residual, SumTile, Windows};
 use super::map::{Data, Map, View, ViewMut};
-use super::program::{Action, Pool, Program, Step, Tiles, Weights};
+use super::program::{Action, Function8, Pool, Program, Step, Tiles};
 use super::winograd::Workspace;
 use std::ops::Range;
 use std::time::Instant;
@@ -42,6 +45,15 @@ impl Program {
         }
         let buffers = self.memory.buffers.iter().map(|b| Data::empty(b.bytes, b.length)).collect();
         let mut scratch = Scratch { buffers, space };
+        // Borders that are never cleared again.
+        for (map, slot) in self.maps.iter().zip(&self.memory.slots) {
+            let alone =
+                self.memory.buffers.get(*slot).is_some_and(|buffer| buffer.maps == 1 && buffer.length > 0);
+            if alone && !map.lift.is_empty() {
+                (0..map.images)
+                    .for_each(|i| map.clear_border(&mut scratch.buffers[*slot].behind_mut(map.base(i))));
+            }
+        }
         for (map, numbers) in &self.constants {
             if let Data::Floats(data) = &mut scratch.buffers[self.memory.slots[*map]] {
                 self.maps[*map].fill(numbers, data);
@@ -115,12 +127,9 @@ impl Program {
 
     fn step(&self, step: &Step, scratch: &mut Scratch, images: Range<usize>) {
         let slot = self.memory.slots[step.to];
-        let mut out = std::mem::replace(&mut scratch.buffers[slot], Data::Bytes(Vec::new()));
+        let mut out = std::mem::replace(&mut scratch.buffers[slot], Data::Bytes(Aligned::default()));
         if step.clears {
-            match &mut out {
-                Data::Bytes(data) => self.maps[step.to].clear_border(data),
-                Data::Floats(data) => self.maps[step.to].clear_border(data),
-            }
+            self.maps[step.to].clear_border(&mut out.behind_mut(0));
         }
         let running = Running { program: self, step, buffers: &scratch.buffers, images };
         running.fill(&mut scratch.space, out.behind_mut(running.base(step.to)));
@@ -161,7 +170,10 @@ impl<'a> Running<'a> {
             (Action::Depthwise { weights, taps, epilogue }, x) => {
                 self.depthwise(weights, taps, epilogue, x.floats(), &mut space.sums, &mut out);
             }
-            (Action::Winograd { weights, epilogue }, x) => match (weights, x) {
+            (Action::ByteDepthwise { weights, epilogue }, x) => {
+                self.byte_depthwise(weights, epilogue, x, &mut out);
+            }
+            (Action::Winograd { weights, epilogue, requantise }, x) => match (weights, x) {
                 (Tiles::Float(weights), View::Floats(x)) => {
                     weights.run(kernels, map.row_stride(), x, windows, &mut space.tiles, |tile| {
                         self.store(epilogue, &tile, &mut out);
@@ -169,12 +181,25 @@ impl<'a> Running<'a> {
                 }
                 (Tiles::Int(weights), View::Bytes(x)) => {
                     weights.run(kernels, map.row_stride(), x, windows, &mut space.integer_tiles, |tile| {
-                        self.store(epilogue, &tile, &mut out);
+                        self.store_integers(epilogue, requantise.as_ref(), &tile, &mut out);
                     });
                 }
                 _ => unreachable!("the linker gives tiles a map of their type"),
             },
             (Action::Maps { .. }, x) => self.product_of_maps(x.floats(), &mut space.panel, &mut out),
+            (Action::Table(table), View::Bytes(x)) => {
+                let width = map.size[1] * map.channels;
+                match (table, out) {
+                    (Function8::Bytes(table), ViewMut::Bytes(out)) => {
+                        kernels.look_up(table, (x, windows), width, (out, at));
+                    }
+                    (Function8::Floats(table), ViewMut::Floats(out)) => {
+                        table.look_up((x, windows), width, (out, at))
+                    }
+                    _ => unreachable!("the linker makes a table of the type of its map"),
+                }
+            }
+            (Action::Table(_), View::Floats(_)) => unreachable!("tables are of bytes"),
             (Action::Elementwise(epilogue), View::Bytes(x)) => self.rows(epilogue, windows, x, &mut out),
             (Action::Elementwise(epilogue), View::Floats(x)) => self.rows(epilogue, windows, x, &mut out),
             (Action::Combine { how, width }, x) => {
@@ -184,6 +209,7 @@ impl<'a> Running<'a> {
                     kernels.combine(*how, left, right, *width, out.floats(), at);
                 }
             }
+            (Action::Gate { narrowed, epilogue }, x) => self.gated(*narrowed, epilogue, x, &mut out),
             (Action::MaxPool(pool), from) => match (from, out) {
                 (View::Bytes(x), ViewMut::Bytes(out)) => kernels.max_pool(x, self.pool(pool), out, at),
                 (View::Floats(x), ViewMut::Floats(out)) => kernels.max_pool(x, self.pool(pool), out, at),
@@ -218,70 +244,8 @@ impl<'a> Running<'a> {
     /// The windows of a pool of these images.
     fn pool(&self, pool: &'a Pool) -> Windows<'a> {
         let channels = self.program.maps[self.step.from].channels;
-        Windows { from: self.of(&self.step.windows), extents: &pool.extents, strides: pool.strides, channels }
-    }
-
-    fn product(&self, x: View<'_>, out: &mut ViewMut<'_>) {
-        let Action::Product { groups, channels: [inputs, outputs], runs, epilogue } = &self.step.action
-        else {
-            return;
-        };
-        let windows = self.of(&self.step.windows);
-        for (group, weights) in groups.iter().enumerate() {
-            let first = group * outputs;
-            match (weights, x) {
-                (Weights::Float(weights), View::Floats(x)) => {
-                    weights.run(runs, &x[group * inputs..], windows, |tile| {
-                        self.store(epilogue, &tile.shifted(first), out);
-                    });
-                }
-                (Weights::Int(weights), View::Bytes(x)) => {
-                    weights.run(runs, &x[group * inputs..], windows, |tile| {
-                        self.store(epilogue, &tile.shifted(first), out);
-                    });
-                }
-                _ => unreachable!("the linker gives each product a map of its type"),
-            }
-        }
-    }
-
-    fn depthwise(
-        &self,
-        weights: &Depthwise,
-        taps: &[u32],
-        epilogue: &Epilogue,
-        x: &[f32],
-        sums: &mut [f32],
-        out: &mut ViewMut<'_>,
-    ) {
-        let (windows, channels) = (self.of(&self.step.windows), epilogue.shift.len());
-        match out {
-            ViewMut::Floats(out) if weights.is_finished() => {
-                let places = (&mut **out, self.of(&self.step.at));
-                weights.finish(taps, (x, windows), sums, places, |out, at| {
-                    if let Some(function) = &self.step.function {
-                        self.program.kernels.apply(function, 0..channels, at, out);
-                    }
-                });
-            }
-            out => weights.run(taps, x, windows, sums, |tile| self.store(epilogue, &tile, out)),
-        }
-    }
-
-    fn product_of_maps(&self, x: &[f32], panel: &mut Vec<f32>, out: &mut ViewMut<'_>) {
-        let (Action::Maps { right, rows, epilogue }, Some((number, places))) =
-            (&self.step.action, &self.step.other)
-        else {
-            return;
-        };
-        let (windows, y) = (self.of(&self.step.windows), self.view(*number).floats());
-        for (matrix, (windows, at)) in windows.chunks(*rows).zip(places.all()).enumerate() {
-            let kernels = self.program.kernels;
-            kernels.product_of_maps((x, windows), (y, *at as usize, *right), panel, |mut tile| {
-                tile.pixels = tile.pixels.start + matrix * rows..tile.pixels.end + matrix * rows;
-                self.store(epilogue, &tile, out);
-            });
-        }
+        let Pool { extents, strides, before } = pool;
+        Windows { from: self.of(&self.step.windows), extents, strides: *strides, channels, before }
     }
 
     /// The epilogue of each row of a map as if it were one pixel with many channels.

@@ -1,17 +1,17 @@
 //! From drafts to a program: borders, types and places are settled, weights packed.
 
+mod products;
+
 use super::copy::{Copying, begin, units};
 use super::coverage::Why;
-use super::draft::{
-    ActionDraft, Geometry, MapDraft, MapsDraft, Pooling, ProductDraft, Samples, StepDraft, Way,
-};
+use super::draft::{ActionDraft, Geometry, MapDraft, MapsDraft, Pooling, Samples, StepDraft, Way};
 use super::group::grouped;
-use super::kernels::{Depthwise, Epilogue, Extent, Kernels, Line, Matrix, Offsets, Packed, Runs, Sampling};
+use super::kernels::{Epilogue, Extent, Kernels, Line, Matrix, Offsets, Sampling, Table};
 use super::map::Map;
 use super::memory::{Memory, assigned};
-use super::program::{Action, Pool, Program, Step, Tiles, Weights};
+use super::program::{Action, Function8, Pool, Program, Step};
 use super::view::View;
-use super::winograd::{self, Winograd};
+use super::winograd;
 
 /// Makes a program that fills the maps of its outputs; none if it would have no product, or be too large.
 pub fn link(
@@ -39,7 +39,8 @@ pub fn link(
 }
 
 fn map(m: &MapDraft) -> Map {
-    Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes(), images: 1 }
+    let lift = m.lift.clone();
+    Map { channels: m.channels, size: m.size, border: m.border, bytes: m.bytes(), lift, images: 1 }
 }
 
 /// Which maps the outputs depend on.
@@ -62,6 +63,9 @@ fn read_as_floats(map: usize, drafts: &[StepDraft]) -> bool {
     filled && readers.peek().is_some() && readers.all(|d| !d.action.takes_bytes())
 }
 
+/// How many bytes there are.
+const BYTES: usize = 256;
+
 /// In which order a step fills its map.
 #[derive(Clone, Copy)]
 enum Order {
@@ -78,17 +82,35 @@ struct Linker {
 impl Linker {
     /// The step of a draft, after those that change the type of its inputs where they must.
     fn step(&mut self, draft: StepDraft) -> Option<Vec<Step>> {
-        let StepDraft { name, action, mut from, mut other, residual, to, epilogue, function, strict, .. } =
-            draft;
+        let StepDraft {
+            name,
+            action,
+            mut from,
+            mut other,
+            mut residual,
+            to,
+            mut epilogue,
+            function,
+            strict,
+            ..
+        } = draft;
         let mut steps = Vec::new();
-        if !action.takes_bytes() {
-            for map in [Some(&mut from), other.as_mut()].into_iter().flatten() {
-                if self.maps[*map].bytes {
-                    let widened = self.widened(&name, *map)?;
-                    *map = widened.to;
-                    steps.push(widened);
-                }
+        let operands =
+            [(Some(&mut from), action.takes_bytes()), (other.as_mut(), action.takes_other_bytes())];
+        for (map, takes) in operands.into_iter().filter_map(|(map, takes)| Some((map?, takes))) {
+            let own = &self.maps[*map];
+            let taken = takes && (own.lift.is_empty() || action.takes_lifted());
+            if own.bytes && !taken {
+                steps.push(self.widened(&name, map)?);
             }
+        }
+        if let Some(map) = &mut residual {
+            let lift = &self.maps[*map].lift;
+            if lift.windows(2).any(|pair| pair[0] != pair[1]) {
+                // What is added is moved back by one number for all channels.
+                steps.push(self.widened(&name, map)?);
+            }
+            epilogue.residual_lift = self.maps[*map].lift.first().map_or(0.0, |up| f32::from(*up));
         }
         let order = order(&action);
         let places = |map: usize| match order {
@@ -128,7 +150,7 @@ impl Linker {
     fn operand(&self, action: &ActionDraft, map: usize, at: &Offsets) -> Option<Offsets> {
         let own = &self.maps[map];
         match action {
-            ActionDraft::Combine { spread: true, .. } => {
+            ActionDraft::Combine { spread: true, .. } | ActionDraft::Gate(_) => {
                 Offsets::new(&vec![own.at(own.border[0], own.border[1]); at.all().len()])
             }
             ActionDraft::Maps(MapsDraft { right, .. }) => {
@@ -150,7 +172,7 @@ impl Linker {
         residual: bool,
         epilogue: Epilogue,
     ) -> Option<Action> {
-        let epilogue = self.limited(epilogue, to);
+        let mut epilogue = self.limited(epilogue, to);
         let map = &self.maps[from];
         Some(match action {
             ActionDraft::Product(product) => {
@@ -159,7 +181,15 @@ impl Linker {
             ActionDraft::Maps(MapsDraft { left, right }) => {
                 return self.maps((&left, &right), &self.maps[other?], epilogue);
             }
-            ActionDraft::Elementwise => Action::Elementwise(self.repeated(&epilogue, from)),
+            ActionDraft::Elementwise => {
+                epilogue.before = map.taken_back();
+                Action::Elementwise(self.repeated(&epilogue, from))
+            }
+            ActionDraft::Gate(narrowed) => {
+                epilogue.before = map.taken_back();
+                Action::Gate { narrowed, epilogue }
+            }
+            ActionDraft::Table(numbers) => Action::Table(self.table(&numbers, to)),
             ActionDraft::Combine { how, spread } => {
                 Action::Combine { how, width: if spread { map.channels } else { map.channels * map.size[1] } }
             }
@@ -167,6 +197,7 @@ impl Linker {
                 let pool = Pool {
                     extents: extents(pooling, &windows, map.size)?,
                     strides: [map.at(windows.dilations[0], 0), map.at(0, windows.dilations[1])],
+                    before: map.taken_back(),
                 };
                 match pooling {
                     Pooling::Max => Action::MaxPool(pool),
@@ -186,12 +217,27 @@ impl Linker {
         })
     }
 
-    /// The limits that the type of the map sets; what is known of its elements keeps within them.
+    /// A table of the type of the map that it fills, moved up as that is.
+    fn table(&self, numbers: &[f32], to: usize) -> Function8 {
+        let Map { bytes, lift, channels, .. } = &self.maps[to];
+        let same = lift.windows(2).all(|pair| pair[0] == pair[1]);
+        let tables = if same { numbers.len() / BYTES } else { *channels };
+        let number = |c: usize, byte: usize| numbers[c * BYTES % numbers.len() + byte];
+        let up = |c: usize| lift.get(c).map_or(0.0, |up| f32::from(*up));
+        match bytes {
+            true => Function8::Bytes(Table::new(tables, |c, byte| (number(c, byte) + up(c)) as u8)),
+            false => Function8::Floats(Table::new(tables, number)),
+        }
+    }
+
+    /// What the type of the map asks for: limits, within which what is known of its elements keeps, or to be moved up.
     fn limited(&self, mut epilogue: Epilogue, to: usize) -> Epilogue {
-        if self.maps[to].bytes {
+        let Map { bytes, lift, .. } = &self.maps[to];
+        if *bytes && lift.is_empty() {
             epilogue.low = epilogue.low.max(0.0);
             epilogue.high = epilogue.high.min(255.0);
         }
+        epilogue.lift = lift.iter().map(|up| f32::from(*up)).collect();
         epilogue
     }
 
@@ -199,18 +245,22 @@ impl Linker {
     fn repeated(&self, epilogue: &Epilogue, map: usize) -> Epilogue {
         let width = self.maps[map].size[1];
         Epilogue {
+            before: epilogue.before.repeat(width),
             scale: epilogue.scale.repeat(width),
             shift: epilogue.shift.repeat(width),
+            lift: epilogue.lift.repeat(width),
             ..epilogue.clone()
         }
     }
 
-    /// A step that turns uint8 into float32, with the same border.
-    fn widened(&mut self, name: &str, from: usize) -> Option<Step> {
-        let map = Map { bytes: false, ..self.maps[from].clone() };
-        let to = self.maps.len();
-        let epilogue = self.repeated(&Epilogue::identity(map.channels), from);
-        self.maps.push(map);
+    /// A step that turns a map of uint8 into one of float32, with the same border, that takes its place.
+    fn widened(&mut self, name: &str, map: &mut usize) -> Option<Step> {
+        let from = std::mem::replace(map, self.maps.len());
+        let to = *map;
+        let own = &self.maps[from];
+        let identity = Epilogue { before: own.taken_back(), ..Epilogue::identity(own.channels) };
+        let epilogue = self.repeated(&identity, from);
+        self.maps.push(Map { bytes: false, lift: Vec::new(), ..self.maps[from].clone() });
         let (windows, at) = (self.maps[from].rows()?, self.maps[to].rows()?);
         let name = format!("{name} (to float32)");
         Some(Step {
@@ -253,12 +303,16 @@ impl Linker {
                 let begins = seen(0).flat_map(|(y, _)| seen(1).map(move |(x, _)| [y, x]));
                 map.places(begins)
             }
-            ActionDraft::Combine { spread: true, .. } | ActionDraft::Softmax | ActionDraft::LayerNorm(_) => {
-                map.pixels()
-            }
+            ActionDraft::Combine { spread: true, .. }
+            | ActionDraft::Gate(_)
+            | ActionDraft::Softmax
+            | ActionDraft::LayerNorm(_) => map.pixels(),
             ActionDraft::Copy { from, .. } => Offsets::new(&[begin((map, from))]),
             ActionDraft::Resample(_) => Offsets::new(&[map.at(top, left)]),
-            ActionDraft::Elementwise | ActionDraft::Combine { .. } | ActionDraft::UnitLength(_) => map.rows(),
+            ActionDraft::Elementwise
+            | ActionDraft::Table(_)
+            | ActionDraft::Combine { .. }
+            | ActionDraft::UnitLength(_) => map.rows(),
         }
     }
 
@@ -274,62 +328,6 @@ impl Linker {
             epilogue,
         })
     }
-
-    fn product(
-        &self,
-        p: &ProductDraft,
-        [from, to]: [usize; 2],
-        strict: bool,
-        residual: bool,
-        mut epilogue: Epilogue,
-    ) -> Option<Action> {
-        let Map { channels, size, .. } = self.maps[to];
-        let map = &self.maps[from];
-        let Geometry { kernel: [kh, kw], dilations, .. } = p.windows;
-        let inputs = p.inputs / p.groups;
-        let outputs = channels / p.groups;
-        let scale = if strict { None } else { folded(&mut epilogue) };
-        let window = kh * kw * inputs;
-        // Of an output, by the place among its own.
-        let weight =
-            |o: usize, at: usize| p.weights[o * window + at] * scale.as_ref().map_or(1.0, |scale| scale[o]);
-        let tap = |(y, x): (usize, usize)| map.at(y * dilations[0], x * dilations[1]);
-        let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
-        if p.way == Way::Tiles {
-            let (kernels, of) = (self.kernels, [p.inputs, channels]);
-            let weights = match p.integers_to {
-                Some(_) => Tiles::Int(Winograd::new(kernels, of, size, weight)),
-                None => Tiles::Float(Winograd::new(kernels, of, size, weight)),
-            };
-            return Some(Action::Winograd { weights, epilogue });
-        }
-        if p.way == Way::Channels {
-            let taps: Option<Vec<u32>> = taps.map(|place| u32::try_from(tap(place)).ok()).collect();
-            let plain = !epilogue.floor && !residual && epilogue.scale.iter().all(|s| *s == 1.0);
-            let packed = (plain && !self.maps[to].bytes).then_some(&epilogue);
-            let weights = Depthwise::new(self.kernels, channels, kh * kw, weight, packed);
-            return Some(Action::Depthwise { weights, taps: taps?, epilogue });
-        }
-        // Neighbouring pixels of a window are one run of memory where no channel is left out between them.
-        let joined = p.groups == 1 && dilations[1] == 1;
-        let (runs, run) = match joined {
-            true => (Runs::even(kh, map.at(dilations[0], 0)), kw * inputs),
-            false => (Runs::new(&taps.map(tap).collect::<Vec<_>>()), inputs),
-        };
-        let count = if joined { kh } else { kh * kw };
-        let pack = |group: usize| {
-            let at = |o: usize, r: usize, i: usize| weight(group * outputs + o, r * run + i);
-            match p.integers_to {
-                Some(highest) => {
-                    let integer = |o, r, i| at(o, r, i) as i8;
-                    Weights::Int(Packed::new(self.kernels, highest, outputs, [count, run], integer))
-                }
-                None => Weights::Float(Packed::new(self.kernels, 0, outputs, [count, run], at)),
-            }
-        };
-        let groups = (0..p.groups).map(pack).collect();
-        Some(Action::Product { groups, channels: [inputs, outputs], runs, epilogue })
-    }
 }
 
 /// Where the places of samples lie in memory.
@@ -338,15 +336,10 @@ fn line(samples: Samples, at: impl Fn(usize) -> usize) -> Option<Line> {
     samples.into_iter().map(|terms| terms.into_iter().map(placed).collect()).collect()
 }
 
-/// Takes the factors out of an epilogue, to multiply the weights by them instead.
-fn folded(epilogue: &mut Epilogue) -> Option<Vec<f32>> {
-    let some = epilogue.scale.iter().any(|s| *s != 1.0);
-    some.then(|| std::mem::replace(&mut epilogue.scale, vec![1.0; epilogue.shift.len()]))
-}
-
 fn order(action: &ActionDraft) -> Order {
     match action {
         ActionDraft::Elementwise
+        | ActionDraft::Table(_)
         | ActionDraft::UnitLength(_)
         | ActionDraft::Combine { spread: false, .. } => Order::Rows,
         ActionDraft::Product(product) if product.way == Way::Tiles => Order::Tiles,
