@@ -28,7 +28,7 @@ pub fn classify(at: &Path, known: &Path, new: &Path) -> siamese::Result<Vec<Answ
     let question = Question { shots: Shots::Best, top: 3, rule, exact: false, with_ink: false };
     let mut embedder = gallery.embedder(None, |tower| runner.load(tower))?;
     let mut answers = Vec::new();
-    gallery::classify(&gallery, question, pictures(new), embedder.as_mut(), &triage, |batch| {
+    gallery::classify(&gallery, question, pictures(new), embedder.as_mut(), None, &triage, |batch| {
         answers.extend(batch);
         Ok(())
     })?;

@@ -63,6 +63,9 @@ pub mod report;
 pub mod embed;
 
 #[cfg(not(target_family = "wasm"))]
+pub mod second_look;
+
+#[cfg(not(target_family = "wasm"))]
 pub mod eval;
 
 #[cfg(all(feature = "ort", not(target_family = "wasm")))]

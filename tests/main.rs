@@ -30,6 +30,7 @@ mod published;
 mod real_data;
 mod rooms;
 mod runtime;
+mod second_look;
 mod serve;
 mod towers;
 #[cfg(feature = "ort")]

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::error::one_line;
 use crate::eval::bootstrap::Share;
 use crate::gallery::{self, Answered, Gallery, Limit, Location, Question, Rule, Shots, page};
+use crate::second_look::SecondLook;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -26,6 +27,10 @@ pub struct Arguments {
     /// The nearest classes to tell.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
+    /// Have the five nearest classes looked at again, by distorted copies of the pictures; the gallery must have kept its
+    /// own (`enroll --keep-pictures`).
+    #[arg(long)]
+    second_look: bool,
     /// When a picture is unknown: `auto` (as calibrated), `none`, or beyond this distance to the nearest class
     /// [default: as calibrated, where it was].
     #[arg(long, allow_hyphen_values = true)]
@@ -56,6 +61,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let rule = rule(arguments, &gallery)?;
     let (shots, top, with_ink) = (arguments.shots, arguments.top as usize, arguments.report.is_some());
     let mut embedder = shared::asker(context, &arguments.runtime, &gallery, arguments.tower.as_deref())?;
+    let mut second = match arguments.second_look {
+        true => Some(second_look(context, arguments, &gallery)?),
+        false => None,
+    };
     let pictures = shared::inputs(&arguments.images)?;
     let labels: Vec<String> = gallery.classes()?.into_iter().map(|e| e.label).collect();
     if !context.json {
@@ -64,26 +73,35 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (bar, mut answers, mut summary) =
         (shared::bar_of(&arguments.images), Vec::new(), Summary::of(&labels, rule));
     summary.tower_sha256.clone_from(&embedder.spec().sha256);
+    summary.changed = arguments.second_look.then_some(0);
     summary.gallery_sha256.clone_from(&gallery.facts().tower_sha256);
     summary.recall_at_1 = gallery.index_of(shots, arguments.exact).map(|index| index.recall_at_1);
     let triage = arguments.pictures.triage_above(&bar);
     let question = Question { shots, top, rule, exact: arguments.exact, with_ink };
-    gallery::classify(&gallery, question, pictures, embedder.as_mut(), &triage, |answered| {
-        bar.set_position(triage.tally().pictures);
-        bar.suspend(|| {
-            answered.iter().for_each(|a| summary.count(a));
-            let told = if context.json {
-                answered.iter().map(|a| Ok(json_line(a)? + "\n")).collect::<Result<String>>()?
-            } else {
-                answered.iter().map(line).collect()
-            };
-            print(&told)?;
-            if with_ink {
-                answers.extend(answered);
-            }
-            Ok(())
-        })
-    })?;
+    gallery::classify(
+        &gallery,
+        question,
+        pictures,
+        embedder.as_mut(),
+        second.as_mut(),
+        &triage,
+        |answered| {
+            bar.set_position(triage.tally().pictures);
+            bar.suspend(|| {
+                answered.iter().for_each(|a| summary.count(a));
+                let told = if context.json {
+                    answered.iter().map(|a| Ok(json_line(a)? + "\n")).collect::<Result<String>>()?
+                } else {
+                    answered.iter().map(line).collect()
+                };
+                print(&told)?;
+                if with_ink {
+                    answers.extend(answered);
+                }
+                Ok(())
+            })
+        },
+    )?;
     bar.finish_and_clear();
     summary.broken = triage.tally().broken;
     if context.json {
@@ -96,6 +114,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     triage.end()?;
     Ok(if summary.unknown > 0 { Outcome::No } else { Outcome::Yes })
+}
+
+/// What looks again: the tower that asks, loaded once more, since it embeds copies between batches.
+fn second_look(context: &Context, arguments: &Arguments, gallery: &Gallery) -> Result<SecondLook> {
+    SecondLook::by(gallery.asker(arguments.tower.as_deref(), |path| arguments.runtime.load(context, path))?)
 }
 
 fn rule(arguments: &Arguments, gallery: &Gallery) -> Result<Option<Rule>> {
@@ -137,6 +160,9 @@ struct Summary {
     /// SHA-256 of the tower that asked, and of the gallery's own.
     tower_sha256: String,
     gallery_sha256: String,
+    /// Answers that a second look changed, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<u64>,
     /// Pictures whose folder is named after a class of the gallery.
     of_known_classes: u64,
     /// Those of them that were given this class.
@@ -154,7 +180,7 @@ impl Summary {
     fn of(labels: &[String], rule: Option<Rule>) -> Self {
         let labels = labels.iter().cloned().collect();
         let (pictures, unknown, broken, of_known_classes, right, others_unknown) = (0, 0, 0, 0, 0, 0);
-        let (recall_at_1, tower_sha256, gallery_sha256) = (None, String::new(), String::new());
+        let (recall_at_1, changed, tower_sha256, gallery_sha256) = (None, None, String::new(), String::new());
         Self {
             pictures,
             unknown,
@@ -162,6 +188,7 @@ impl Summary {
             rule,
             tower_sha256,
             gallery_sha256,
+            changed,
             of_known_classes,
             right,
             others_unknown,
@@ -174,6 +201,9 @@ impl Summary {
         let is_unknown = answered.answer.label.is_none();
         self.pictures += 1;
         self.unknown += u64::from(is_unknown);
+        if let (Some(changed), Some(looked)) = (&mut self.changed, &answered.second_look) {
+            *changed += u64::from(looked.changed);
+        }
         if self.labels.contains(&answered.place) {
             self.of_known_classes += 1;
             self.right += u64::from(answered.answer.label.as_ref() == Some(&answered.place));
@@ -197,6 +227,9 @@ impl Summary {
         if let Some(recall) = &self.recall_at_1 {
             let found = interval(recall);
             text += &format!("; the index finds the nearest example of {found} %, and --exact looks at all");
+        }
+        if let Some(changed) = self.changed {
+            text += &format!("; a second look changed {changed} answers");
         }
         if self.rule.is_none() {
             text + "; without a threshold nothing is unknown (`siamese calibrate` chooses one)"

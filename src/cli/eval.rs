@@ -7,10 +7,12 @@ use super::{Context, Outcome};
 use crate::data::{self, Makers};
 use crate::eval::identification::Galleries;
 use crate::eval::{
-    EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, Towers, evaluate, page,
+    EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, SecondLookResult, Towers,
+    evaluate, page,
 };
 use crate::runtime::{Embedder, Runtime};
 use crate::sample::EpisodeSpec;
+use crate::second_look::SecondLook;
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -46,6 +48,10 @@ pub struct Arguments {
     /// and digits): how well it answers from galleries of the older one.
     #[arg(long, value_name = "TOWER")]
     known_by: Option<PathBuf>,
+    /// Have the five nearest classes of each question looked at again, by distorted copies of the pictures, and tell
+    /// what that gains and costs (lake, episodes, vinyals and digits).
+    #[arg(long, conflicts_with = "known_by")]
+    second_look: bool,
     /// Episodes, or galleries; for lake those of the figure beside the 400 trials (0 for none)
     /// [default: 1000; galleries 200].
     #[arg(long)]
@@ -94,6 +100,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if let Some(older) = &older {
         compatible(embedder.spec(), older.spec())?;
     }
+    let mut second = match arguments.second_look {
+        true => Some(SecondLook::by(arguments.runtime.load(context, &arguments.tower)?)?),
+        false => None,
+    };
     let (bar, triage) = (bar(0, "image"), arguments.pictures.triage());
     let mut progress = |done, all| {
         bar.set_length(all);
@@ -102,6 +112,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let towers = Towers {
         asked: embedder.as_mut(),
         known: older.as_mut().map(|old| old.as_mut() as &mut dyn Embedder),
+        second: second.as_mut(),
     };
     let (evaluation, evidence) =
         evaluate(arguments.protocol, &options, towers, &dir, &triage, &mut progress)?;
@@ -140,6 +151,14 @@ fn options(arguments: &Arguments) -> Result<EvalOptions> {
     if !matches!(protocol, Protocol::Episodes | Protocol::Digits) && arguments.known_by.is_some() {
         return Err(Error::invalid("--known-by", "is of the protocols episodes and digits"));
     }
+    let looks_again =
+        matches!(protocol, Protocol::Lake | Protocol::Episodes | Protocol::Vinyals | Protocol::Digits);
+    if arguments.second_look && !looks_again {
+        return Err(Error::invalid(
+            "--second-look",
+            "is of the protocols lake, episodes, vinyals and digits",
+        ));
+    }
     let makers = arguments.makers.as_deref().map(Makers::read).transpose()?;
     let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within || makers.is_some() };
     let classifier = arguments.run.as_deref().map(LinearClassifier::of_run).transpose()?;
@@ -175,6 +194,9 @@ fn text(evaluation: &EvaluationResult) -> String {
             figure.what
         );
     }
+    if let Some(told) = &evaluation.second_look {
+        text += &second_look(told);
+    }
     if let Some(told) = &evaluation.identification {
         text += &identification(told);
     }
@@ -198,6 +220,34 @@ fn text(evaluation: &EvaluationResult) -> String {
         "{} images embedded in {:.1} s ({rate:.0} /s)\n",
         evaluation.images, evaluation.embedding_s
     )
+}
+
+/// A row for each figure after a second look, with what was gained.
+fn second_look(told: &SecondLookResult) -> String {
+    let mut text =
+        format!("after a second look at the nearest classes, by {} copies of each picture:\n", told.copies);
+    for figure in &told.figures {
+        let score = &figure.score;
+        let [low, high] = score.interval_95.map(percent);
+        let (gain, [least, most]) = (signed(figure.gain.difference), figure.gain.interval_95.map(signed));
+        text += &format!(
+            "{:>7} % ({low}–{high})  {gain} ({least} to {most})  {} of {}, {} ties  {}\n",
+            percent(score.accuracy),
+            score.correct,
+            score.trials,
+            score.ties,
+            figure.what
+        );
+    }
+    text + &format!(
+        "{} pictures in {:.1} s, {:.0} µs each\n",
+        told.pictures, told.seconds, told.us_per_picture
+    )
+}
+
+/// A difference of shares in percentage points, with its sign.
+fn signed(difference: f64) -> String {
+    format!("{:+.2}", 100.0 * difference)
 }
 
 /// A row for each rate that was asked for.

@@ -111,7 +111,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     ("index", &[("siamese index postgres://me@db.example/signs", "from some ten thousand examples on")]),
-    ("classify", &[("siamese classify mine new/*.png", "the nearest class of each picture")]),
+    (
+        "classify",
+        &[
+            ("siamese classify mine new/*.png", "the nearest class of each picture"),
+            (
+                "siamese classify mine new --second-look",
+                "the nearest five looked at again, by distorted copies",
+            ),
+        ],
+    ),
     ("serve", &[("siamese serve mine --edit", "then open http://127.0.0.1:8080")]),
     (
         "page",

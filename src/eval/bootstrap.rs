@@ -50,26 +50,77 @@ pub struct Share {
     pub interval_95: [f64; 2],
 }
 
+/// A difference of two shares of the same trials, and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Difference {
+    /// The second share less the first.
+    pub difference: f64,
+    /// Its interval over classes and drawers.
+    pub interval_95: [f64; 2],
+}
+
+/// What stands in a cell: the sum of what was counted, and of the weights.
+type Cells = BTreeMap<Unit, [f64; 2]>;
+
 /// The share of trials that succeeded, each `(unit, success, weight)`, and its interval; where all trials
 /// are alike, Wilson's over the units, which is never a point.
 pub fn share(trials: impl IntoIterator<Item = (Unit, bool, f64)>) -> Share {
-    let mut cells = BTreeMap::<Unit, [f64; 2]>::new();
-    for (unit, success, weight) in trials {
+    let counted =
+        trials.into_iter().map(|(unit, success, weight)| (unit, if success { weight } else { 0.0 }, weight));
+    let cells = cells(counted);
+    let whole = whole(&cells);
+    let share = ratio(whole).clamp(0.0, 1.0);
+    let interval_95 = match interval(&cells) {
+        Ok([low, high]) => [low.min(share), high.max(share)],
+        Err(units) => {
+            let units = if cells.is_empty() { 0 } else { units };
+            wilson((share * units as f64).round() as u64, units as u64)
+        }
+    };
+    Share { share, interval_95 }
+}
+
+/// By how much the share of right answers differs, each trial `(unit, right before, right after)`: the trials are the
+/// same, so what both have in common falls out. Where no trial tells it another difference than the whole, it is known
+/// to the point.
+pub fn difference(trials: impl IntoIterator<Item = (Unit, bool, bool)>) -> Difference {
+    let counted = trials.into_iter();
+    let cells =
+        cells(counted.map(|(unit, a, b)| (unit, f64::from(u8::from(b)) - f64::from(u8::from(a)), 1.0)));
+    let difference = ratio(whole(&cells));
+    let [low, high] = interval(&cells).unwrap_or([difference; 2]);
+    Difference { difference, interval_95: [low.min(difference), high.max(difference)] }
+}
+
+fn cells(counted: impl Iterator<Item = (Unit, f64, f64)>) -> Cells {
+    let mut cells = Cells::new();
+    for (unit, value, weight) in counted {
         let cell = cells.entry(unit).or_default();
-        cell[0] += if success { weight } else { 0.0 };
+        cell[0] += value;
         cell[1] += weight;
     }
-    let whole: [f64; 2] = cells.values().fold([0.0; 2], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]]);
-    let share = if whole[1] > 0.0 { (whole[0] / whole[1]).clamp(0.0, 1.0) } else { 0.0 };
-    let (classes, drawers) = (places(&cells, |u| u.class), places(&cells, |u| u.drawer));
+    cells
+}
+
+fn whole(cells: &Cells) -> [f64; 2] {
+    cells.values().fold([0.0; 2], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]])
+}
+
+fn ratio([value, weight]: [f64; 2]) -> f64 {
+    if weight > 0.0 { value / weight } else { 0.0 }
+}
+
+/// The interval of what the cells come to; the number of units where all are alike, or there are too few of them.
+fn interval(cells: &Cells) -> Result<[f64; 2], usize> {
+    let whole = whole(cells);
+    let (classes, drawers) = (places(cells, |u| u.class), places(cells, |u| u.drawer));
     let units = [classes.len(), drawers.len()].into_iter().filter(|&n| n > 1).min().unwrap_or(1);
     let same = cells.values().all(|cell| cell[0] * whole[1] == whole[0] * cell[1]);
     if cells.is_empty() || units < 2 || same {
-        let units = if cells.is_empty() { 0 } else { units };
-        return Share { share, interval_95: wilson((share * units as f64).round() as u64, units as u64) };
+        return Err(units);
     }
     let cells: Vec<(usize, usize, [f64; 2])> =
-        cells.into_iter().map(|(u, cell)| (classes[&u.class], drawers[&u.drawer], cell)).collect();
+        cells.iter().map(|(u, cell)| (classes[&u.class], drawers[&u.drawer], *cell)).collect();
     let mut drawn: Vec<f64> = (0..REPLICATES)
         .into_par_iter()
         .filter_map(|replicate| redrawn(&cells, [classes.len(), drawers.len()], replicate))
@@ -77,17 +128,16 @@ pub fn share(trials: impl IntoIterator<Item = (Unit, bool, f64)>) -> Share {
     drawn.sort_unstable_by(f64::total_cmp);
     let tail = normal_below(-(units as f64 / (units as f64 - 1.0)).sqrt() * student_95(units - 1));
     let at = |p: f64| drawn.get(((p * drawn.len() as f64) as usize).min(drawn.len().max(1) - 1));
-    let [low, high] = [tail, 1.0 - tail].map(|p| at(p).copied().unwrap_or(share));
-    Share { share, interval_95: [low.min(share), high.max(share)] }
+    Ok([tail, 1.0 - tail].map(|p| at(p).copied().unwrap_or_else(|| ratio(whole))))
 }
 
 /// The values of a part of the units, numbered.
-fn places(cells: &BTreeMap<Unit, [f64; 2]>, part: fn(&Unit) -> u32) -> BTreeMap<u32, usize> {
+fn places(cells: &Cells, part: fn(&Unit) -> u32) -> BTreeMap<u32, usize> {
     let values: std::collections::BTreeSet<u32> = cells.keys().map(part).collect();
     values.into_iter().zip(0..).collect()
 }
 
-/// The share after one draw of classes and drawers; none where no trial was drawn.
+/// What the cells come to after one draw of classes and drawers; none where no trial was drawn.
 fn redrawn(cells: &[(usize, usize, [f64; 2])], counts: [usize; 2], replicate: u64) -> Option<f64> {
     let [classes, drawers] = [0, 1].map(|part| {
         let mut times = vec![0.0; counts[part]];
@@ -169,6 +219,24 @@ mod tests {
         let all = share((0..50).map(|i| (Unit::class(i / 5), true, 1.0)));
         assert_eq!((all.share, all.interval_95), (1.0, wilson(10, 10)));
         assert_eq!(share([]).interval_95, [0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_difference_is_known_better_than_either_share() {
+        // Every class is right or wrong by chance; a tenth of its trials are gained, whatever it is.
+        let trials = (0..2000_u32).map(|i| {
+            let (class, before) = (i / 20, (i / 20) % 3 > 0 && i % 10 > 0);
+            (Unit::class(class), before, before || i % 10 == 0)
+        });
+        let told = difference(trials.clone());
+        assert_abs_diff_eq!(told.difference, 0.1, epsilon = 1e-12);
+        let [low, high] = told.interval_95;
+        let [lowest, highest] = share(trials.map(|(unit, before, _)| (unit, before, 1.0))).interval_95;
+        assert!(low <= 0.1 && high >= 0.1 && high - low < (highest - lowest) / 4.0, "{low} {high}");
+        assert_eq!(
+            difference([(Unit::class(0), true, true), (Unit::class(1), false, false)]).interval_95,
+            [0.0; 2]
+        );
     }
 
     /// Over many data sets of the same kind, nearly 95 % of the intervals hold the truth.

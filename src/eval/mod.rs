@@ -11,7 +11,9 @@ mod open_set;
 pub mod page;
 mod protocol;
 mod result;
+mod rounds;
 mod score;
+mod second_look;
 mod vinyals;
 
 pub use crate::recognise::prototypes;
@@ -24,3 +26,4 @@ pub use result::{
     Decision, EvalOptions, EvaluationResult, Evidence, Figure, LAKE_EPISODES, Protocol, RunErrors,
 };
 pub use score::{Score, Trial, wilson};
+pub use second_look::{SecondFigure, SecondLookResult};

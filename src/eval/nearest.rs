@@ -46,6 +46,19 @@ fn trial(
     told
 }
 
+/// The places of the `most` nearest of prototypes `[N, D]`, nearest first; of equally near ones the lowest.
+pub(super) fn nearest(
+    prototypes: ArrayView2<'_, f32>,
+    embedding: ArrayView1<'_, f32>,
+    distance: &Distance,
+    most: usize,
+) -> Vec<usize> {
+    let distances = prototypes.outer_iter().map(|prototype| between(distance, embedding, prototype));
+    let mut all: Vec<(usize, f32)> = distances.enumerate().collect();
+    all.sort_by(|a, b| a.1.total_cmp(&b.1));
+    all.into_iter().take(most).map(|(place, _)| place).collect()
+}
+
 /// [`Distance::between`] of two rows, copied only where they are not contiguous.
 pub(crate) fn between(distance: &Distance, a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f32 {
     match (a.as_slice(), b.as_slice()) {

@@ -7,12 +7,14 @@ use super::nearest::{episode_trials, trials};
 use super::open_set::OpenSet;
 use super::result::{Decision, EvalOptions, EvaluationResult, Evidence, Figure, Protocol, RunErrors};
 use super::score::{Score, Trial};
+use super::second_look::{Looking, Question};
 use super::vinyals;
 use crate::data::{self, Choice, Dataset, Set, class_folders, mnist, omniglot};
 use crate::embed;
 use crate::image::{Preprocessing, Triage};
 use crate::runtime::Embedder;
 use crate::sample::{EpisodeSpec, episodes};
+use crate::second_look::SecondLook;
 use crate::tower::{Distance, collapsed};
 use crate::{Error, Result};
 use ndarray::{Array2, Array4, Axis, concatenate, s};
@@ -35,8 +37,9 @@ pub fn evaluate(
     triage: &Triage<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(EvaluationResult, Evidence)> {
-    let Towers { asked, known } = towers;
-    let mut course = Course { embedder: asked, known, progress, images: 0, seconds: 0.0 };
+    let Towers { asked, known, second } = towers;
+    let second = second.map(Looking::with);
+    let mut course = Course { embedder: asked, known, second, progress, images: 0, seconds: 0.0 };
     let how = course.embedder.spec().preprocessing.clone();
     let &EvalOptions { ref spec, episodes, seed, ref classifier, ref rates, ref makers } = options;
     let mut found = match protocol {
@@ -93,6 +96,7 @@ pub fn evaluate(
         run_errors: found.run_errors,
         open_set: OpenSet::of(found.evidence.decisions.iter().map(|d| &d.trial)),
         identification: found.identification,
+        second_look: course.second.map(Looking::result),
         collapsed,
         images: course.images,
         embedding_s: course.seconds,
@@ -101,12 +105,12 @@ pub fn evaluate(
 }
 
 /// What a protocol found, but for what all tell alike.
-struct Findings {
-    data: String,
-    figures: Vec<Figure>,
-    run_errors: Vec<RunErrors>,
-    identification: Option<Galleries>,
-    evidence: Evidence,
+pub(super) struct Findings {
+    pub data: String,
+    pub figures: Vec<Figure>,
+    pub run_errors: Vec<RunErrors>,
+    pub identification: Option<Galleries>,
+    pub evidence: Evidence,
 }
 
 /// The towers of an evaluation.
@@ -115,19 +119,22 @@ pub struct Towers<'a> {
     pub asked: &'a mut dyn Embedder,
     /// Embeds what is known in its place: an older tower, which the other one is compatible with (episodes and digits).
     pub known: Option<&'a mut dyn Embedder>,
+    /// Looks again at the nearest classes (lake, episodes, vinyals and digits).
+    pub second: Option<&'a mut SecondLook>,
 }
 
 /// A protocol under way: the towers, and what embedding took.
-struct Course<'a, 'p> {
-    embedder: &'a mut dyn Embedder,
+pub(super) struct Course<'a, 'p> {
+    pub embedder: &'a mut dyn Embedder,
     known: Option<&'a mut dyn Embedder>,
-    progress: &'p mut dyn FnMut(u64, u64),
+    pub second: Option<Looking<'a>>,
+    pub progress: &'p mut dyn FnMut(u64, u64),
     images: u64,
     seconds: f64,
 }
 
 impl Course<'_, '_> {
-    fn embed(&mut self, images: &Array4<u8>) -> Result<Array2<f32>> {
+    pub(super) fn embed(&mut self, images: &Array4<u8>) -> Result<Array2<f32>> {
         let (start, count) = (Instant::now(), images.shape()[0] as u64);
         let progress = &mut *self.progress;
         let embeddings = embed::images(images.view(), self.embedder, |done| progress(done as u64, count))?;
@@ -137,30 +144,10 @@ impl Course<'_, '_> {
     }
 
     /// The tower's own distance, then L1 and L2 where they are others.
-    fn distances(&self) -> Vec<Distance> {
+    pub(super) fn distances(&self) -> Vec<Distance> {
         let own = self.embedder.spec().distance.clone();
         let others = [Distance::L1, Distance::L2].into_iter().filter(|d| *d != own);
         std::iter::once(own.clone()).chain(others).collect()
-    }
-
-    /// The first images are meant in the order of the files at hand; some copies of MNIST are not in the
-    /// published order (labels in rounds 0 … 9), so figures of two copies need not agree.
-    fn nearest_truth(&mut self, dir: &Path) -> Result<Findings> {
-        let how = self.embedder.spec().preprocessing.clone();
-        let train = mnist(dir, mnist::Part::Train, &how)?;
-        let mut known = train.subset(&firsts(&train)?);
-        let test = mnist(dir, mnist::Part::Test, &how)?;
-        let queries: Vec<(usize, usize)> =
-            test.labels.iter().enumerate().map(|(i, &label)| (10 + i, label as usize)).collect();
-        known.images.append(Axis(0), test.images.view()).map_err(|e| {
-            Error::invalid_because("MNIST", "its two parts have images of different shapes", e)
-        })?;
-        known.labels.extend(&test.labels);
-        known.drawers.extend(&test.drawers);
-        let mut found =
-            self.one_round(known, &(0..10).collect::<Vec<_>>(), &queries, "MNIST test images:")?;
-        found.data = format!("MNIST: first training image of each digit, {} test images", queries.len());
-        Ok(found)
     }
 
     fn classified(&mut self, dir: &Path, classifier: &LinearClassifier) -> Result<Findings> {
@@ -175,65 +162,6 @@ impl Course<'_, '_> {
         Ok(Findings { data: data.name, figures, run_errors: Vec::new(), identification: None, evidence })
     }
 
-    fn angelic(&mut self, dir: &Path) -> Result<Findings> {
-        let how = self.embedder.spec().preprocessing.clone();
-        let all = omniglot(dir, omniglot::Part::Evaluation, &how)?;
-        let (_, data) = all.split_alphabets(&["Angelic".into()])?;
-        let known = firsts(&data)?;
-        let (way, asked) = (known.len(), data.len() - known.len());
-        let queries: Vec<(usize, usize)> =
-            (0..data.len()).filter(|i| !known.contains(i)).map(|i| (i, data.labels[i] as usize)).collect();
-        let units = Unit::of(&data);
-        let mut found = self.one_round(data, &known, &queries, "strict: supports are not asked;")?;
-        // The seed's README counts the supports themselves among the queries.
-        let evidence = &found.evidence;
-        let supports = evidence.embeddings.select(Axis(0), &known);
-        let answers: Vec<usize> = (0..evidence.classes.len())
-            .map(|i| queries.iter().find(|q| q.0 == i).map_or_else(|| place(&known, i), |q| q.1))
-            .collect();
-        for distance in self.distances() {
-            let trials = trials(supports.view(), evidence.embeddings.view(), &answers, &distance);
-            let what = format!("the README's way: supports among the {} queries", trials.len());
-            found.figures.push(figure(
-                what,
-                &distance,
-                Score::of(trials.iter().map(|t| (t, units[t.query])), way),
-            ));
-        }
-        found.data = format!("Angelic: first drawing of {way} characters, {asked} others");
-        Ok(found)
-    }
-
-    /// Every query against the same known images, by every distance.
-    fn one_round(
-        &mut self,
-        data: Dataset,
-        known: &[usize],
-        queries: &[(usize, usize)],
-        what: &str,
-    ) -> Result<Findings> {
-        let units = Unit::of(&data);
-        let embeddings = self.embed(&data.images)?;
-        let supports = embeddings.select(Axis(0), known);
-        let asked: Vec<usize> = queries.iter().map(|q| q.0).collect();
-        let truths: Vec<usize> = queries.iter().map(|q| q.1).collect();
-        let rows = embeddings.select(Axis(0), &asked);
-        let mut figures = Vec::new();
-        let mut decisions = Vec::new();
-        for distance in self.distances() {
-            let trials = trials(supports.view(), rows.view(), &truths, &distance);
-            let what = format!("{what} {} queries", trials.len());
-            let score = Score::of(trials.iter().map(|t| (t, units[asked[t.query]])), known.len());
-            figures.push(figure(what, &distance, score));
-            if decisions.is_empty() {
-                decisions = trials.iter().map(|t| decision(t, asked[t.query], known)).collect();
-            }
-        }
-        let classes = data.labels.iter().map(|&label| data.classes[label as usize].name.clone()).collect();
-        let evidence = Evidence { images: data.images, embeddings, classes, decisions };
-        Ok(Findings { data: String::new(), figures, run_errors: Vec::new(), identification: None, evidence })
-    }
-
     fn lake(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
         let runs = data::lake(dir, &how)?.runs;
@@ -243,6 +171,7 @@ impl Course<'_, '_> {
         let embeddings = self.embed(&images)?;
         let (mut first, mut classes) = (0, Vec::new());
         let (mut decisions, mut run_errors, mut run_units) = (Vec::new(), Vec::new(), Vec::new());
+        let mut questions = Vec::new();
         let own = self.embedder.spec().distance.clone();
         for run in &runs {
             let (way, asked) = (run.training.shape()[0], run.test.shape()[0]);
@@ -255,6 +184,11 @@ impl Course<'_, '_> {
             );
             decisions.extend(trials.iter().map(|t| decision(t, first + way + t.query, &known)));
             run_units.extend(vec![Unit::class(run_errors.len() as u32); trials.len()]);
+            questions.extend(queries.outer_iter().zip(&run.answers).enumerate().map(
+                |(i, (row, &answer))| {
+                    Question::of(supports, row, (first + way + i, answer), &own, |place| vec![first + place])
+                },
+            ));
             let errors = trials.iter().filter(|t| !t.correct()).count() as u64;
             run_errors.push(RunErrors { run: run.name.clone(), errors, trials: asked as u64 });
             first += way + asked;
@@ -262,16 +196,18 @@ impl Course<'_, '_> {
         let way = runs.iter().map(|r| r.training.shape()[0]).max().unwrap_or(0);
         let what = format!("{} runs of {way}-way one-shot within an alphabet", runs.len());
         // A run is one pair of drawers and one alphabet: its trials stand together.
-        let score = Score::of(decisions.iter().map(|d| &d.trial).zip(run_units), way);
-        let mut figures = vec![figure(what, &own, score)];
+        let trials: Vec<(&Trial, Unit)> =
+            decisions.iter().map(|d: &Decision| &d.trial).zip(run_units).collect();
+        self.look_again(&what, way, images.view(), || questions, &trials)?;
+        let mut figures = vec![figure(what, &own, Score::of(trials, way))];
         if count > 0 && omniglot::has(dir, omniglot::Part::Evaluation) {
             let data = omniglot(dir, omniglot::Part::Evaluation, &how)?;
             let spec = EpisodeSpec { way: 20, shot: 1, queries: 1, within: true, different_drawers: true };
             let sampler = episodes(&data, &spec, seed)?;
             let embeddings = self.embed(&data.images)?;
-            let score = super::one_shot(embeddings.view(), &Unit::of(&data), &own, &sampler, count);
-            let what = format!("{} random trials of the same kind (two drawers, one alphabet)", score.trials);
-            figures.push(figure(what, &own, score));
+            let what = "random trials of the same kind (two drawers, one alphabet)";
+            let score = self.sampled(what, &data, embeddings.view(), &sampler, count)?;
+            figures.push(figure(format!("{} {what}", score.trials), &own, score));
         }
         let evidence = Evidence { images, embeddings, classes, decisions };
         Ok(Findings {
@@ -304,9 +240,12 @@ impl Course<'_, '_> {
         let own = self.embedder.spec().distance.clone();
         let rounds = episode_trials([known.view(), embeddings.view()], &own, &sampler, count);
         let units = Unit::of(&data);
-        let score = Score::of(rounds.iter().flatten().map(|t| (t, units[t.query])), spec.way);
+        let trials: Vec<(&Trial, Unit)> = rounds.iter().flatten().map(|t| (t, units[t.query])).collect();
         let place = if spec.within { "within an alphabet" } else { "across all classes" };
         let what = format!("{}-way {}-shot {place}, {count} episodes", spec.way, spec.shot);
+        let questions = || Question::of_episodes(embeddings.view(), &own, &sampler, count);
+        self.look_again(&what, spec.way, data.images.view(), questions, &trials)?;
+        let score = Score::of(trials, spec.way);
         let mut decisions = Vec::new();
         for (k, round) in (0..count).zip(&rounds) {
             if decisions.len() + round.len() > KEPT.max(round.len()) {
@@ -336,11 +275,11 @@ impl Course<'_, '_> {
             |(way, shot)| EpisodeSpec { way, shot, queries: 1, within: false, different_drawers: false };
         let [usual, others @ ..] = vinyals::KINDS;
         let mut found = self.episodes(&read, &spec(usual), count, seed)?;
-        let (own, units) = (self.embedder.spec().distance.clone(), Unit::of(&data));
+        let own = self.embedder.spec().distance.clone();
         for kind in others {
             let sampler = episodes(&data, &spec(kind), seed)?;
-            let score = super::one_shot(found.evidence.embeddings.view(), &units, &own, &sampler, count);
             let what = format!("{}-way {}-shot across all classes, {count} episodes", kind.0, kind.1);
+            let score = self.sampled(&what, &data, found.evidence.embeddings.view(), &sampler, count)?;
             found.figures.push(figure(what, &own, score));
         }
         Ok(found)
@@ -370,24 +309,10 @@ impl Course<'_, '_> {
     }
 }
 
-/// The first image of each class.
-fn firsts(data: &Dataset) -> Result<Vec<usize>> {
-    let first = |(class, members): (usize, &Vec<usize>)| {
-        members.first().copied().ok_or_else(|| {
-            Error::invalid(&data.name, format!("class {} has no image", data.classes[class].name))
-        })
-    };
-    data.by_class().iter().enumerate().map(first).collect()
-}
-
-fn place(known: &[usize], image: usize) -> usize {
-    known.iter().position(|&k| k == image).unwrap_or(0)
-}
-
-fn decision(trial: &Trial, query: usize, known: &[usize]) -> Decision {
+pub(super) fn decision(trial: &Trial, query: usize, known: &[usize]) -> Decision {
     Decision { query, truth: known[trial.truth], nearest: known[trial.nearest], trial: *trial }
 }
 
-fn figure(what: String, distance: &Distance, score: Score) -> Figure {
+pub(super) fn figure(what: String, distance: &Distance, score: Score) -> Figure {
     Figure { what, distance: distance.name().into(), score }
 }

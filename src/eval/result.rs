@@ -4,6 +4,7 @@ use super::LinearClassifier;
 use super::identification::Galleries;
 use super::open_set::OpenSet;
 use super::score::{Score, Trial};
+use super::second_look::SecondLookResult;
 use crate::data::Makers;
 use crate::sample::EpisodeSpec;
 use crate::tower::TowerKind;
@@ -87,6 +88,9 @@ pub struct EvaluationResult {
     /// How galleries tell the unknown (identification only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identification: Option<Galleries>,
+    /// What a second look at the nearest classes made of the figures, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_look: Option<SecondLookResult>,
     /// Whether the tower maps everything to nearly one point.
     pub collapsed: bool,
     /// Images that were embedded.

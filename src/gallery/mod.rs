@@ -12,6 +12,7 @@ mod kept;
 mod migrate;
 pub mod page;
 mod pictures;
+mod second_look;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,6 +28,7 @@ pub use migrate::{Migration, calibrate_as, migrate};
 pub use pictures::{
     Answered, Enrolling, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
 };
+pub use second_look::{Compared, Looked};
 pub use store::Location;
 pub use threshold::{Calibrated, Limit, PairThreshold, State, recalibrate};
 

@@ -1,14 +1,17 @@
 //! Pictures → galleries and answers: what `siamese enroll`, `classify` and `verify` do, batch by batch as
 //! pictures are embedded.
 
+use super::second_look::Again;
 use super::{
-    Answer, Classifier, Enrolled, Example, Gallery, Loading, Location, Picture, Rule, Shots, check_label,
+    Answer, Classifier, Enrolled, Example, Gallery, Loading, Location, Looked, Picture, Rule, Shots,
+    check_label,
 };
 use crate::data::Dataset;
 use crate::embed::{self, Embedded, EmbeddedBatch, PictureFile, PictureFiles};
 use crate::eval::between;
 use crate::image::Triage;
 use crate::runtime::Embedder;
+use crate::second_look::{REACH, SecondLook};
 use crate::tower;
 use crate::{Error, Result};
 use ndarray::{Array1, Array3};
@@ -70,6 +73,9 @@ pub struct Answered {
     /// The answer.
     #[serde(flatten)]
     pub answer: Answer,
+    /// What a second look at the nearest classes saw, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_look: Option<Looked>,
     /// Its ink `[C, S, S]`, where it was asked for.
     #[serde(skip)]
     pub ink: Option<Array3<u8>>,
@@ -207,29 +213,42 @@ fn examples(
     Ok((examples, kept))
 }
 
-/// Recognises pictures by a gallery and its tower; of the pictures that the triage
-/// keeps `each` is given the answers, batch by batch, in the order of the pictures.
+/// Recognises pictures by a gallery and its tower, with a second look at the nearest classes, where one is given; of the pictures that the triage keeps `each` is given the answers, batch by batch, in the order of the
+/// pictures.
 ///
 /// # Errors
-/// Those of the triage; an empty gallery, or one that cannot be asked so; those of [`embed::batches`] and of `each`.
+/// Those of the triage; an empty gallery, or one that cannot be asked so; of a second look, pictures that were not kept;
+/// those of [`embed::batches`] and of `each`.
 pub fn classify(
     gallery: &Gallery,
     how: Question,
     pictures: impl Iterator<Item = Result<PictureFile>> + Send,
     embedder: &mut dyn Embedder,
+    second: Option<&mut SecondLook>,
     triage: &Triage<'_>,
     mut each: impl FnMut(Vec<Answered>) -> Result<()>,
 ) -> Result<()> {
     let distance = gallery.facts().distance.clone();
     let (known, at) = (gallery.known(how.shots, how.exact)?, gallery.location().to_string());
     let classifier = Classifier::new(known, distance, how.shots, &at)?;
+    let mut second = second.map(|second| Again::new(gallery, second)).transpose()?;
+    let top = if second.is_some() { how.top.max(REACH) } else { how.top };
     embed::batches(pictures, embedder, |EmbeddedBatch { pictures, embeddings }| {
-        let answers = classifier.classify(embeddings.view(), how.top, how.rule.as_ref())?;
-        let answered = |(input, embedded): (PictureFile, Embedded)| Answered {
-            source: input.source(),
-            place: input.label,
-            answer: answers[embedded.row].clone(),
-            ink: how.with_ink.then_some(embedded.ink),
+        let answers = classifier.classify(embeddings.view(), top, how.rule.as_ref())?;
+        let answers: Vec<(Answer, Option<Looked>)> = match &mut second {
+            None => answers.into_iter().map(|answer| (answer, None)).collect(),
+            Some(second) => {
+                let usable = pictures.iter().filter_map(|(_, embedded)| embedded.as_ref().ok());
+                let inks: Vec<_> = usable.map(|embedded| embedded.ink.view()).collect();
+                let looked = second.look(&inks, embeddings.view(), answers)?.into_iter();
+                looked.map(|(answer, looked)| (answer, Some(looked))).collect()
+            }
+        };
+        let answered = |(input, embedded): (PictureFile, Embedded)| {
+            let (mut answer, second_look) = answers[embedded.row].clone();
+            answer.nearest.truncate(how.top);
+            let ink = how.with_ink.then_some(embedded.ink);
+            Answered { source: input.source(), place: input.label, answer, second_look, ink }
         };
         each(kept(pictures, triage)?.into_iter().map(answered).collect())
     })
