@@ -1,6 +1,8 @@
 //! A small network of each kind with weights of a formula, for the tests of this room and of those below.
 #![allow(clippy::unwrap_used)]
 
+// The builds without ONNX Runtime have nobody who reads it.
+#[cfg_attr(not(feature = "ort"), allow(unused_imports))]
 pub use super::torch::tests::file;
 
 use super::*;
