@@ -1,5 +1,5 @@
 //! tract: one plan for one image, run on as many threads as asked for. A tower that is one lowered
-//! program needs no plan ([`super::lowered`]).
+//! program needs no plan.
 
 mod anew;
 mod engine;
