@@ -27,9 +27,9 @@ impl MapDraft {
     }
 
     /// What would move each channel up to where bytes hold it: the same for all where that is enough. None where the elements
-    /// are not known to be integers of so few values.
+    /// are not known to be integers of so few values. The border's 0 is moved too.
     pub fn needed_lift(&self) -> Option<Vec<u8>> {
-        let range = self.range.as_ref()?;
+        let range = self.range.as_ref()?.map(Interval::or_zero);
         let moved = |up: f64| move |c: Interval| Interval::new(c.low + up, c.high + up, c.step.min(0));
         let same = (-range.low()).max(0.0);
         if range.map(moved(same)).fits(Integer::U8) {
@@ -41,12 +41,14 @@ impl MapDraft {
         each.collect::<Option<Vec<u8>>>().filter(|lift| lift.len() == self.channels)
     }
 
-    /// The range of the bytes that it is held as.
+    /// The range of the bytes that it is held as, with its border.
     pub fn byte_range(&self) -> Option<Range> {
         let range = self.range.as_ref()?;
         let lift = self.lift.iter().map(|up| f64::from(*up));
         let Some(lift) = Range::of_numbers(lift) else { return Some(range.clone()) };
-        range.zip(&lift, |c, up| Interval::new(c.low + up.low, c.high + up.low, c.step.min(0)))
+        range
+            .map(Interval::or_zero)
+            .zip(&lift, |c, up| Interval::new(c.low + up.low, c.high + up.low, c.step.min(0)))
     }
 }
 
