@@ -102,3 +102,21 @@ fn a_padded_image_less_its_levels_is_multiplied_as_bytes() {
     let program = program(&model, size(&images), Kernels::best()).unwrap();
     assert!(program.steps.iter().any(|step| step.action.name() == "integer product"), "{program:#?}");
 }
+
+#[test]
+fn a_border_that_is_moved_above_all_of_its_map_is_multiplied_as_it_is() {
+    // Of -250 to -200 the bytes are 0 to 50, and the 0 of the padding is 250: kernels for less than 128 would not do.
+    let g = Graph::new("border");
+    let constant = |name: &str, shape: &[usize], value: f32| {
+        g.initializer(name, Constant::F32(ArrayD::from_elem(IxDyn(shape), value)))
+    };
+    let x = g.input(INPUT, DType::U8, &[1, 1, 6, 7]).cast(DType::F32);
+    let x = x.conv(constant("v", &[2, 1, 1, 1], -1.0), None, ConvAttrs::default()).clip(-250.0, -200.0);
+    let attrs = ConvAttrs { pads: [1; 4], ..ConvAttrs::default() };
+    g.output(OUTPUT, x.conv(constant("w", &[20, 2, 3, 3], 127.0), None, attrs).flatten(1));
+    let model = g.to_model_batched("N").unwrap();
+    let images = images(7, 2, [1, 6, 7]);
+    assert_exact(&model, &images, "border");
+    let program = program(&model, size(&images), Kernels::best()).unwrap();
+    assert!(program.steps.iter().any(|step| step.action.name() == "integer product"), "{program:#?}");
+}
