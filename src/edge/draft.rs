@@ -1,6 +1,6 @@
 //! The steps of a program while the graph is still being read: what is fused can still change.
 
-use super::kernels::{Binary, Epilogue, Function, LayerNorm};
+use super::kernels::{Binary, Epilogue, Function, Gating, LayerNorm};
 use super::view::View;
 use crate::exactness::{Integer, Interval, Range};
 
@@ -156,9 +156,13 @@ pub enum ActionDraft {
         how: Binary,
         spread: bool,
     },
-    /// Times one number a channel, which the other map of one pixel holds; perhaps scaled, shifted and cut off downwards before
-    /// the epilogue.
-    Gate(Option<[f32; 2]>),
+    /// Times a gate; perhaps scaled, shifted and cut off downwards before the epilogue.
+    Gate {
+        by: Gating,
+        narrowed: Option<[f32; 2]>,
+        /// No product is of greater magnitude, and no gate; none where they may be no integers.
+        most: Option<f64>,
+    },
     Pool(Pooling, Geometry),
     Copy {
         from: View,
@@ -178,7 +182,7 @@ impl ActionDraft {
             Self::Product(product) => product.integers_to.is_some(),
             Self::Elementwise
             | Self::Table(_)
-            | Self::Gate(_)
+            | Self::Gate { .. }
             | Self::Pool(..)
             | Self::Copy { .. }
             | Self::Resample(_) => true,
@@ -189,7 +193,7 @@ impl ActionDraft {
     /// Whether it can read maps of bytes that are moved up.
     pub fn takes_lifted(&self) -> bool {
         match self {
-            Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate(_) => self.takes_bytes(),
+            Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate { .. } => self.takes_bytes(),
             Self::Pool(pooling, _) => *pooling != Pooling::Max,
             _ => false,
         }
@@ -197,7 +201,7 @@ impl ActionDraft {
 
     /// Whether it can store bytes that are moved up.
     pub fn stores_lifted(&self) -> bool {
-        matches!(self, Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate(_))
+        matches!(self, Self::Product(_) | Self::Elementwise | Self::Table(_) | Self::Gate { .. })
     }
 
     /// Whether sums and other maps go through the step's epilogue.
@@ -207,7 +211,7 @@ impl ActionDraft {
 
     /// Whether it can read maps of bytes as its second operand.
     pub fn takes_other_bytes(&self) -> bool {
-        !matches!(self, Self::Gate(_)) && self.takes_bytes()
+        !matches!(self, Self::Gate { .. }) && self.takes_bytes()
     }
 }
 

@@ -120,3 +120,44 @@ fn a_border_that_is_moved_above_all_of_its_map_is_multiplied_as_it_is() {
     let program = program(&model, size(&images), Kernels::best()).unwrap();
     assert!(program.steps.iter().any(|step| step.action.name() == "integer product"), "{program:#?}");
 }
+
+/// Hard swish of integers, as exact towers have it, with a factor for each channel.
+fn hard_swish(rng: &mut Stream, narrowed: bool) -> (ModelProto, [usize; 3]) {
+    let mut pick = |of: &[usize]| of[random::below(rng, of.len())];
+    let channels = pick(&[5, 16, 24, 33, 72]);
+    let size = [1, pick(&[1, 2, 7]), pick(&[1, 3, 8])];
+    let (three, low) = (pick(&[40, 99, 127]) as f32, if pick(&[0, 1]) == 0 { -127.0 } else { -9.0 });
+    let g = Graph::new("hard swish");
+    let mut weights = |name: &str, shape: &[usize], of: &dyn Fn(usize) -> f32| {
+        let w = ArrayD::from_shape_simple_fn(IxDyn(shape), || of(random::below(rng, 255)));
+        g.initializer(name, Constant::F32(w))
+    };
+    let level = |x: usize| x as f32 - 127.0;
+    let x = g.input(INPUT, DType::U8, &size_of(size)).cast(DType::F32);
+    let v = weights("v", &[channels, 1, 1, 1], &level);
+    let x = x.conv(v, Some(weights("a", &[channels], &level)), ConvAttrs::default());
+    let x = (x * g.scalar(2f32.powi(-7))).floor().clip(low, 127.0);
+    let mut y = x * (x + g.scalar(three)).clip(0.0, 2.0 * three);
+    if narrowed {
+        y = (y * g.scalar(2f32.powi(-3)) + g.scalar(0.5)).floor();
+    }
+    // Of few bits, as exporters choose them.
+    let factors = weights("f", &[1, channels, 1, 1], &|x| (x % 16 + 8) as f32 / 16384.0);
+    let y = (y * factors + g.scalar(0.5)).floor().clip(-20.0, 127.0);
+    let z = y.conv(weights("u", &[9, channels, 1, 1], &level), None, ConvAttrs::default());
+    g.output(OUTPUT, z.flatten(1));
+    (g.to_model_batched("N").unwrap(), size)
+}
+
+#[test]
+fn hard_swish_of_each_channel_keeps_its_bits_without_tables() {
+    for seed in 0..40 {
+        let mut rng = random::stream(seed, "hard swish", 0, 0);
+        let (model, size) = hard_swish(&mut rng, seed % 2 == 0);
+        assert_exact(&model, &images(seed, 2, size), &format!("graph {seed}"));
+        let program = program(&model, size, Kernels::best()).unwrap();
+        let steps: Vec<&str> = program.steps.iter().map(|step| step.action.name()).collect();
+        assert!(steps.contains(&"times itself within limits"), "graph {seed}: {steps:?}");
+        assert!(program.maps.iter().skip(1).rev().skip(1).all(|map| map.bytes), "graph {seed}: {program:#?}");
+    }
+}

@@ -14,6 +14,9 @@
 //! - **Bytes for numbers below 0**: a map of integers in −127…127 is stored moved up by 127 (`lift`), and so is its border, where
 //!   0 is padded. Every sum begins with what takes that back, modulo 2³²; whatever else reads the map takes it back first.
 //! - **Functions of bytes** (`lower::table`): nodes that make one number of 8 bits of another become a table.
+//! - **Gates** ([`kernels::Gating`]): a map times one number a channel (squeeze and excitation), or times itself within limits
+//!   (`lower::itself`: hard swish of exact towers), is one step with all that follows; from bytes to bytes in integers
+//!   ([`kernels::IntegerGate`]).
 //! - **Fused epilogues** ([`kernels::Epilogue`]): scale, shift, addition, limits and floor are done as in
 //!   the graph, in its order. Factors are joined only where they are powers of two or the bits are not
 //!   proven. Sums of integers become bytes by shifts where these are proven to give the same

@@ -2,8 +2,8 @@
 
 use super::copy::Copying;
 use super::kernels::{
-    Binary, ByteDepthwise, Depthwise, Epilogue, Extent, Finishing, Function, Kernels, LayerNorm, Matrix,
-    Offsets, Packed, Requantise, Runs, Sampling, Table,
+    Binary, ByteDepthwise, Depthwise, Epilogue, Extent, Finishing, Function, Gating, IntegerGate, Kernels,
+    LayerNorm, Matrix, Offsets, Packed, Requantise, Runs, Sampling, Table,
 };
 use super::map::Map;
 use super::memory::Memory;
@@ -108,12 +108,16 @@ pub enum Action {
         /// Elements of a run.
         width: usize,
     },
-    /// Each pixel times one number a channel, which the other map of one pixel holds; and an epilogue.
+    /// Each element times a gate, and an epilogue.
     Gate {
+        /// What it is multiplied by.
+        by: Gating,
         /// What is done before the epilogue, whose result is cut off downwards: a factor and a shift.
         narrowed: Option<[f32; 2]>,
         /// What is done to the products.
         epilogue: Epilogue,
+        /// The same in integers, from bytes to bytes.
+        integers: Option<IntegerGate>,
     },
     /// The greatest of each window.
     MaxPool(Pool),
@@ -149,7 +153,8 @@ impl Action {
             Self::Elementwise(_) => "each element",
             Self::Table(_) => "table of each byte",
             Self::Combine { how: Binary::Mul, .. } => "times another",
-            Self::Gate { .. } => "times one for each channel",
+            Self::Gate { by: Gating::Channels, .. } => "times one for each channel",
+            Self::Gate { by: Gating::Itself(_), .. } => "times itself within limits",
             Self::Combine { how: Binary::Div, .. } => "divided by another",
             Self::Combine { how: Binary::Max | Binary::Min, .. } => "greater or smaller of two",
             Self::MaxPool(_) => "greatest of windows",

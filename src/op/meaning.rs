@@ -174,8 +174,13 @@ pub(super) fn combine<E: Element>(
 ) -> Outcome<ArrayD<E>> {
     let mut result = call.spread(0, out)?.into_owned();
     for i in 1..call.inputs.len() {
+        let elements = result.as_slice_mut().unwrap_or_default();
+        if let [b] = call.input(i)?.as_slice().unwrap_or_default() {
+            elements.iter_mut().for_each(|a| *a = f(a, b));
+            continue;
+        }
         let other = call.spread(i, out)?;
-        let both = result.as_slice_mut().into_iter().flatten().zip(other.as_slice().into_iter().flatten());
+        let both = elements.iter_mut().zip(other.as_slice().unwrap_or_default());
         both.for_each(|(a, b)| *a = f(a, b));
     }
     Ok(result)

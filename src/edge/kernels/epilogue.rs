@@ -121,7 +121,7 @@ pub struct Epilogue {
 impl Epilogue {
     /// # Panics
     /// If numbers could come out that the type does not hold.
-    fn check<O>(&self) {
+    pub(super) fn check<O>(&self) {
         let limited = self.low >= 0.0 && self.high <= 255.0;
         assert!(size_of::<O>() != 1 || limited || !self.lift.is_empty(), "limits that 8 bits do not hold");
     }
@@ -160,17 +160,6 @@ passes! {
         out: &mut [O],
         at: &[u32],
     ) = epilogue;
-
-    /// Multiplies each pixel, which begin at `from`, by the numbers of a gate, one a channel, and then does the same as
-    /// [`super::Kernels::store`]; before that the products may be scaled, shifted and cut off downwards.
-    pub fn store_gated[A: Number, O: Output](
-        how: &Epilogue,
-        x: &[A],
-        from: &[u32],
-        gate: (&[f32], Option<[f32; 2]>),
-        out: &mut [O],
-        at: &[u32],
-    ) = gated;
 }
 
 /// Calls `body!(place, width)` over a range in pieces of 16, 8 and 1.
@@ -261,60 +250,10 @@ fn each<const LIFTED: bool, A: Number, R: Number, O: Output>(
     });
 }
 
-#[inline(always)]
-fn gated<A: Number, O: Output>(
-    how: &Epilogue,
-    x: &[A],
-    from: &[u32],
-    (gate, narrowed): (&[f32], Option<[f32; 2]>),
-    out: &mut [O],
-    at: &[u32],
-) {
-    how.check::<O>();
-    match (&how.lift[..], narrowed) {
-        ([], None) => each_gated::<false, false, _, _>(how, (x, from), gate, [1.0, 0.0], (out, at)),
-        ([], Some(narrowed)) => each_gated::<false, true, _, _>(how, (x, from), gate, narrowed, (out, at)),
-        (_, None) => each_gated::<true, false, _, _>(how, (x, from), gate, [1.0, 0.0], (out, at)),
-        (_, Some(narrowed)) => each_gated::<true, true, _, _>(how, (x, from), gate, narrowed, (out, at)),
-    }
-}
-
-#[inline(always)]
-fn each_gated<const LIFTED: bool, const NARROWED: bool, A: Number, O: Output>(
-    how: &Epilogue,
-    (x, from): (&[A], &[u32]),
-    gate: &[f32],
-    [factor, half]: [f32; 2],
-    (out, at): (&mut [O], &[u32]),
-) {
-    /// Pixels whose lines stay in a core's first cache while the pieces of channels go over them.
-    const TOGETHER: usize = 32;
-    for (from, at) in from.chunks(TOGETHER).zip(at.chunks(TOGETHER)) {
-        pieces!(how.scale.len(), |i, N| {
-            let [a, b, gate] = [piece::<N, f32>(&how.scale, i), piece(&how.shift, i), piece(gate, i)];
-            let before = if how.before.is_empty() { [0; N] } else { piece::<N, i32>(&how.before, i) };
-            let lift = if LIFTED { piece::<N, f32>(&how.lift, i) } else { [0.0; N] };
-            for (from, to) in from.iter().zip(at) {
-                let numbers = piece::<N, A>(x, *from as usize + i);
-                let mut done = [O::default(); N];
-                for j in 0..N {
-                    let mut x = numbers[j].float_after(before[j]) * gate[j];
-                    if NARROWED {
-                        x = (x * factor + half).floor();
-                    }
-                    let x = limited(x * a[j] + b[j], how.low, how.high);
-                    done[j] = if LIFTED { O::lifted(x, lift[j]) } else { O::of(x, how.floor) };
-                }
-                out[*to as usize + i..][..N].copy_from_slice(&done);
-            }
-        });
-    }
-}
-
 /// `x` within limits, and `low` for what is no number. Vectors of x86 and WebAssembly have instructions for
 /// just these comparisons, those of ARM64 for `max` and `min` of IEEE 754.
 #[inline(always)]
-fn limited(x: f32, low: f32, high: f32) -> f32 {
+pub(super) fn limited(x: f32, low: f32, high: f32) -> f32 {
     if cfg!(target_arch = "aarch64") {
         return x.max(low).min(high);
     }

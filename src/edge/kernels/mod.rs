@@ -33,6 +33,8 @@ mod finish;
 #[cfg(test)]
 mod finish_tests;
 mod function;
+mod gate;
+mod gate_bytes;
 mod pack;
 mod pool;
 mod portable;
@@ -52,6 +54,8 @@ pub use dynamic::Matrix;
 pub use epilogue::{Epilogue, Number, Output, Residual};
 pub use finish::{Finished, Finishing};
 pub use function::{Function, LayerNorm};
+pub use gate::{Gate, Gating, Ramp};
+pub use gate_bytes::IntegerGate;
 pub use pack::{Choice, Offsets, Packed, Runs, SumTile, Walk};
 #[cfg(not(target_family = "wasm"))]
 pub use peak::{Loop, Peak};

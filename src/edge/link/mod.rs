@@ -6,7 +6,7 @@ use super::copy::{Copying, begin, units};
 use super::coverage::Why;
 use super::draft::{ActionDraft, Geometry, MapDraft, MapsDraft, Pooling, Samples, StepDraft, Way};
 use super::group::grouped;
-use super::kernels::{Epilogue, Extent, Kernels, Line, Matrix, Offsets, Sampling, Table};
+use super::kernels::{Epilogue, Extent, IntegerGate, Kernels, Line, Matrix, Offsets, Sampling, Table};
 use super::map::Map;
 use super::memory::{Memory, assigned};
 use super::program::{Action, Function8, Pool, Program, Step};
@@ -150,7 +150,7 @@ impl Linker {
     fn operand(&self, action: &ActionDraft, map: usize, at: &Offsets) -> Option<Offsets> {
         let own = &self.maps[map];
         match action {
-            ActionDraft::Combine { spread: true, .. } | ActionDraft::Gate(_) => {
+            ActionDraft::Combine { spread: true, .. } | ActionDraft::Gate { .. } => {
                 Offsets::new(&vec![own.at(own.border[0], own.border[1]); at.all().len()])
             }
             ActionDraft::Maps(MapsDraft { right, .. }) => {
@@ -183,11 +183,16 @@ impl Linker {
             }
             ActionDraft::Elementwise => {
                 epilogue.before = map.taken_back();
-                Action::Elementwise(self.repeated(&epilogue, from))
+                match self.copied_bytes(&epilogue, [from, to], residual) {
+                    Some(copying) => Action::Copy(copying),
+                    None => Action::Elementwise(self.repeated(&epilogue, from)),
+                }
             }
-            ActionDraft::Gate(narrowed) => {
+            ActionDraft::Gate { by, narrowed, most } => {
                 epilogue.before = map.taken_back();
-                Action::Gate { narrowed, epilogue }
+                let most = most.filter(|_| map.bytes && self.maps[to].bytes);
+                let integers = most.and_then(|most| IntegerGate::of(&epilogue, narrowed, most));
+                Action::Gate { by, narrowed, epilogue, integers }
             }
             ActionDraft::Table(numbers) => Action::Table(self.table(&numbers, to)),
             ActionDraft::Combine { how, spread } => {
@@ -215,6 +220,23 @@ impl Linker {
             ActionDraft::Softmax => Action::Softmax,
             ActionDraft::LayerNorm(how) => Action::LayerNorm(how),
         })
+    }
+
+    /// The copy that an epilogue of bytes comes to where it changes none: an image less its levels is moved up by just these.
+    fn copied_bytes(&self, how: &Epilogue, [from, to]: [usize; 2], residual: bool) -> Option<Copying> {
+        let [from, to] = [&self.maps[from], &self.maps[to]];
+        let of = |x: &[f32], c: usize| x.get(c).copied().unwrap_or(0.0);
+        let same = |c: usize| {
+            let (up, before) = (of(&how.lift, c), how.before.get(c).copied().unwrap_or(0) as f32);
+            let inside = how.low <= -up && how.high >= 255.0 - up;
+            how.scale[c] == 1.0 && before + how.shift[c] + up == 0.0 && inside
+        };
+        let bytes = from.bytes && to.bytes && !residual;
+        if !bytes || !(0..from.channels).all(same) {
+            return None;
+        }
+        let view = View::image(from.channels, from.size);
+        Copying::new((from, &view), (to, &view))
     }
 
     /// A table of the type of the map that it fills, moved up as that is.
@@ -304,7 +326,7 @@ impl Linker {
                 map.places(begins)
             }
             ActionDraft::Combine { spread: true, .. }
-            | ActionDraft::Gate(_)
+            | ActionDraft::Gate { .. }
             | ActionDraft::Softmax
             | ActionDraft::LayerNorm(_) => map.pixels(),
             ActionDraft::Copy { from, .. } => Offsets::new(&[begin((map, from))]),

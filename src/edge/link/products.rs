@@ -6,6 +6,7 @@ use crate::edge::kernels::{ByteDepthwise, Depthwise, Epilogue, Finishing, Packed
 use crate::edge::map::Map;
 use crate::edge::program::{Action, Tiles, Weights};
 use crate::edge::winograd::Winograd;
+use std::borrow::Cow;
 
 impl Linker {
     pub(super) fn product(
@@ -23,9 +24,12 @@ impl Linker {
         let outputs = channels / p.groups;
         let scale = if strict { None } else { folded(&mut epilogue) };
         let window = kh * kw * inputs;
+        let weights = match &scale {
+            Some(scale) => Cow::Owned(scaled(&p.weights, scale)),
+            None => Cow::Borrowed(&p.weights[..]),
+        };
         // Of an output, by the place among its own.
-        let weight =
-            |o: usize, at: usize| p.weights[o * window + at] * scale.as_ref().map_or(1.0, |scale| scale[o]);
+        let weight = |o: usize, at: usize| weights[o * window + at];
         let tap = |(y, x): (usize, usize)| map.at(y * dilations[0], x * dilations[1]);
         let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
         epilogue.before = self.taken_back(p, map, outputs);
@@ -113,6 +117,12 @@ impl Linker {
         let weights = p.weights[o * row..][..row].iter().enumerate();
         weights.map(|(i, w)| f64::from(w.abs()) * greatest(i)).sum()
     }
+}
+
+/// Weights times the factor of their output.
+fn scaled(weights: &[f32], factors: &[f32]) -> Vec<f32> {
+    let rows = weights.chunks_exact(weights.len() / factors.len());
+    rows.zip(factors).flat_map(|(row, factor)| row.iter().map(move |w| w * factor)).collect()
 }
 
 /// Takes the factors out of an epilogue, to multiply the weights by them instead.

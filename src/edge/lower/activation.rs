@@ -139,7 +139,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// A constant input that is one number.
-    fn single(&self, node: &NodeProto, i: usize) -> Option<f64> {
+    pub(super) fn single(&self, node: &NodeProto, i: usize) -> Option<f64> {
         self.constant(node, i).ok().filter(|c| c.len() == 1).and_then(|c| c.first().copied())
     }
 }

@@ -98,8 +98,9 @@ impl<'a> Lowering<'a> {
         let e = &draft.epilogue;
         let same = |x: &[f32]| x.iter().all(|other| *other == x[0]);
         let cut = e.floor && e.low == f32::NEG_INFINITY && e.high == f32::INFINITY;
-        if cut && same(&e.scale) && same(&e.shift) && matches!(draft.action, ActionDraft::Gate(None)) {
-            draft.action = ActionDraft::Gate(Some([e.scale[0], e.shift[0]]));
+        let ActionDraft::Gate { narrowed: narrowed @ None, .. } = &mut draft.action else { return };
+        if cut && same(&e.scale) && same(&e.shift) {
+            *narrowed = Some([e.scale[0], e.shift[0]]);
             draft.epilogue = Epilogue::identity(e.scale.len());
             draft.stage = Stage::Affine;
         }
@@ -190,14 +191,19 @@ impl<'a> Lowering<'a> {
         Ok(self.affine(&[node], &value, &factors, Some(&shifts)))
     }
 
-    /// Edges are inputs, or attributes before opset 11.
     pub(super) fn clip(&mut self, node: &'a NodeProto) -> Lowered {
+        let [low, high] = self.edges(node)?;
+        self.limit(node, low, high)
+    }
+
+    /// The limits of a `Clip`: inputs, or attributes before opset 11.
+    pub(super) fn edges(&self, node: &NodeProto) -> Lowered<[f32; 2]> {
         let edge = |i: usize, attribute: &str, default: f32| match node.input_name(i) {
             None => Ok(node.float_or(attribute, default)),
             Some(_) => self.constant(node, i)?.first().map(|x| *x as f32).ok_or(Why::Shape),
         };
         let (low, high) = (edge(1, "min", f32::NEG_INFINITY)?, edge(2, "max", f32::INFINITY)?);
-        if low <= high { self.limit(node, low, high) } else { Err(Why::Limits) }
+        if low <= high { Ok([low, high]) } else { Err(Why::Limits) }
     }
 
     /// `max(low).min(high)`.

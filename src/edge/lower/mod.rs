@@ -6,6 +6,7 @@
 
 mod activation;
 mod elementwise;
+mod itself;
 mod maps;
 mod movement;
 mod normalise;

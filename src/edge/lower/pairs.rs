@@ -3,7 +3,7 @@
 use super::{Lowered, Lowering};
 use crate::edge::coverage::Why;
 use crate::edge::draft::{ActionDraft, LoweredValue, MapDraft, StepDraft};
-use crate::edge::kernels::Binary;
+use crate::edge::kernels::{Binary, Gating};
 use crate::edge::view::{Side, View};
 use crate::exactness::{Interval, Range};
 use crate::onnx::NodeProto;
@@ -138,13 +138,25 @@ impl<'a> Lowering<'a> {
 
     /// A map times one number a channel, which `gate` holds.
     fn gated_by(&mut self, node: &NodeProto, x: &LoweredValue, gate: &LoweredValue) -> LoweredValue {
+        let gates = self.maps[gate.map].range.clone();
+        self.multiplied(node, x, Gating::Channels, Some(gate.map), gates.as_ref())
+    }
+
+    /// A map times a gate whose numbers are known to be in a range.
+    pub(super) fn multiplied(
+        &mut self,
+        node: &NodeProto,
+        x: &LoweredValue,
+        by: Gating,
+        other: Option<usize>,
+        gates: Option<&Range>,
+    ) -> LoweredValue {
         self.lift(x.map);
         let MapDraft { channels, size, range, .. } = self.maps[x.map].clone();
-        let gates = self.maps[gate.map].range.as_ref();
+        let most = range.as_ref().zip(gates).and_then(|(x, gate)| greatest(x, gate));
         let range =
             range.zip(gates).and_then(|(x, gate)| x.zip(gate, Interval::product)).filter(Range::is_exact);
-        let strict = range.is_some();
-        let (action, other) = (ActionDraft::Gate(None), Some(gate.map));
+        let (action, strict) = (ActionDraft::Gate { by, narrowed: None, most }, range.is_some());
         let draft = StepDraft { action, other, strict, ..self.each(node.name(), x.map) };
         let open = Some(self.drafts.len());
         LoweredValue { open, ..self.push(draft, channels, size, range, x.view.clone()) }
@@ -166,4 +178,11 @@ impl<'a> Lowering<'a> {
         }
         self.combined(node, if max { Binary::Max } else { Binary::Min })
     }
+}
+
+/// The greatest magnitude of a gate and of what it multiplies, if all are integers.
+fn greatest(x: &Range, gate: &Range) -> Option<f64> {
+    let whole = [x, gate].iter().all(|range| range.channels().iter().all(|c| c.step >= 0));
+    let [x, gate] = [x, gate].map(|range| range.high().max(-range.low()));
+    whole.then_some(gate * x.max(1.0))
 }

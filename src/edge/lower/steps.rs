@@ -38,7 +38,7 @@ impl Lowering<'_> {
             ActionDraft::Product(_)
             | ActionDraft::Elementwise
             | ActionDraft::Table(_)
-            | ActionDraft::Gate(_) => true,
+            | ActionDraft::Gate { .. } => true,
             ActionDraft::Pool(Pooling::Max, _) | ActionDraft::Copy { .. } => self.maps[draft.from].bytes(),
             _ => false,
         };

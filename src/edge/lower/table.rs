@@ -1,7 +1,7 @@
 //! Functions of bytes: nodes that together make one number of another, which is of 8 bits, become a table.
 //!
 //! Exact towers have their activations so: as a `Gather` from a table, or as sums and products of one value with itself
-//! (hard swish, leaky ReLU). Whatever the nodes are, they are computed once for each number that can go in, as the graph does
+//! (leaky ReLU; hard swish where all channels have the same). Whatever the nodes are, they are computed once for each number that can go in, as the graph does
 //! it in float32, and if nothing but integers of 8 bits comes out, that is the step.
 
 use super::{Lowered, Lowering};
@@ -18,7 +18,7 @@ const FURTHEST: usize = 32;
 const NUMBERS: usize = 256;
 
 /// Whether each element of the result is made of the same element of the inputs.
-fn is_each_element(operator: Operator) -> bool {
+pub(super) fn is_each_element(operator: Operator) -> bool {
     use Operator::*;
     matches!(operator, Abs | Add | Cast | Clip | Div | Floor | Identity | Max | Min | Mul | Neg | Relu | Sub)
 }
@@ -43,6 +43,9 @@ impl<'a> Lowering<'a> {
         {
             // It belongs to the step before.
             return Ok(false);
+        }
+        if self.times_itself(i, (root, &value))? {
+            return Ok(true);
         }
         let Some(function) = self.function_of(i, root, &value) else { return Ok(false) };
         let Some(range) = range(&function.numbers) else { return Ok(false) };

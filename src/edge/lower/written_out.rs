@@ -76,12 +76,12 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn is(&self, i: usize, operator: Operator) -> bool {
+    pub(super) fn is(&self, i: usize, operator: Operator) -> bool {
         self.reader.graph.node[i].operator() == Some(operator)
     }
 
     /// The only node that reads what a node makes.
-    fn next(&self, i: usize) -> Option<usize> {
+    pub(super) fn next(&self, i: usize) -> Option<usize> {
         self.reader.only_user(self.reader.graph.node[i].output.first()?)
     }
 }

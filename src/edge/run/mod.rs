@@ -209,7 +209,7 @@ impl<'a> Running<'a> {
                     kernels.combine(*how, left, right, *width, out.floats(), at);
                 }
             }
-            (Action::Gate { narrowed, epilogue }, x) => self.gated(*narrowed, epilogue, x, &mut out),
+            (Action::Gate { by, .. }, x) => self.gated(*by, x, &mut out),
             (Action::MaxPool(pool), from) => match (from, out) {
                 (View::Bytes(x), ViewMut::Bytes(out)) => kernels.max_pool(x, self.pool(pool), out, at),
                 (View::Floats(x), ViewMut::Floats(out)) => kernels.max_pool(x, self.pool(pool), out, at),

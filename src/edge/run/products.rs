@@ -2,7 +2,8 @@
 
 use super::Running;
 use crate::edge::kernels::{
-    ByteDepthwise, Depthwise, Epilogue, Finished, Finishing, Packed, Requantise, Residual, Runs, SumTile,
+    ByteDepthwise, Depthwise, Epilogue, Finished, Finishing, Gate, Gating, Packed, Requantise, Residual,
+    Runs, SumTile,
 };
 use crate::edge::map::{View, ViewMut};
 use crate::edge::program::{Action, Weights};
@@ -134,38 +135,39 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// The gates of several images lie one map apart.
-    pub(super) fn gated(
-        &self,
-        narrowed: Option<[f32; 2]>,
-        epilogue: &Epilogue,
-        x: View<'_>,
-        out: &mut ViewMut<'_>,
-    ) {
-        let Some((number, places)) = &self.step.other else { return };
-        let (windows, places, gates) =
-            (self.of(&self.step.windows), self.of(places), self.view(*number).floats());
-        let (kernels, all, each) =
-            (self.program.kernels, self.of(&self.step.at), windows.len() / self.images.len());
-        for ((from, at), place) in windows.chunks(each).zip(all.chunks(each)).zip(places.chunks(each)) {
-            let gate = (&gates[place[0] as usize..], narrowed);
-            match (x, &mut *out) {
-                (View::Bytes(x), ViewMut::Bytes(out)) => {
-                    kernels.store_gated(epilogue, x, from, gate, out, at)
-                }
-                (View::Bytes(x), ViewMut::Floats(out)) => {
-                    kernels.store_gated(epilogue, x, from, gate, out, at)
-                }
-                (View::Floats(x), ViewMut::Bytes(out)) => {
-                    kernels.store_gated(epilogue, x, from, gate, out, at)
-                }
-                (View::Floats(x), ViewMut::Floats(out)) => {
-                    kernels.store_gated(epilogue, x, from, gate, out, at)
+    pub(super) fn gated(&self, by: Gating, x: View<'_>, out: &mut ViewMut<'_>) {
+        let (windows, all) = (self.of(&self.step.windows), self.of(&self.step.at));
+        match (by, &self.step.other) {
+            (Gating::Itself(ramp), _) => self.gated_by(Gate::Itself(ramp), (x, windows), (out, all)),
+            (Gating::Channels, Some((number, places))) => {
+                let (places, gates) = (self.of(places), self.view(*number).floats());
+                // The gates of several images lie one map apart.
+                let each = windows.len() / self.images.len();
+                let images = windows.chunks(each).zip(all.chunks(each)).zip(places.chunks(each));
+                for ((from, at), place) in images {
+                    self.gated_by(Gate::Channels(&gates[place[0] as usize..]), (x, from), (out, at));
                 }
             }
+            (Gating::Channels, None) => unreachable!("the linker gives a gate its map"),
         }
         if let (Some(function), ViewMut::Floats(out)) = (&self.step.function, out) {
-            kernels.apply(function, 0..epilogue.scale.len(), all, out);
+            let channels = self.program.maps[self.step.to].channels;
+            self.program.kernels.apply(function, 0..channels, all, out);
+        }
+    }
+
+    /// One gate for all of these pixels.
+    fn gated_by(&self, gate: Gate<'_>, (x, from): (View<'_>, &[u32]), (out, at): (&mut ViewMut<'_>, &[u32])) {
+        let Action::Gate { narrowed, epilogue: how, integers, .. } = &self.step.action else { return };
+        let (kernels, by) = (self.program.kernels, (gate, *narrowed));
+        match (x, out) {
+            (View::Bytes(x), ViewMut::Bytes(out)) => match integers {
+                Some(how) => kernels.store_gated_bytes(how, x, from, gate, out, at),
+                None => kernels.store_gated(how, x, from, by, out, at),
+            },
+            (View::Bytes(x), ViewMut::Floats(out)) => kernels.store_gated(how, x, from, by, out, at),
+            (View::Floats(x), ViewMut::Bytes(out)) => kernels.store_gated(how, x, from, by, out, at),
+            (View::Floats(x), ViewMut::Floats(out)) => kernels.store_gated(how, x, from, by, out, at),
         }
     }
 
