@@ -205,7 +205,7 @@ fn a_tower_that_was_changed_is_refused_by_inspect() {
     let mut model = TowerSpec::read(&path).unwrap().1;
     let tensors = &mut model.graph.as_mut().unwrap().initializer;
     let bias = tensors.iter_mut().find(|t| t.name() == "conv1.bias").unwrap();
-    bias.raw_data.as_mut().unwrap()[..4].copy_from_slice(&2e7f32.to_le_bytes());
+    bias.edit_raw(|raw| raw[..4].copy_from_slice(&2e7f32.to_le_bytes()));
     fs::write(&path, prost::Message::encode_to_vec(&model)).unwrap();
     let said = refused(&["inspect", text(&path)]);
     assert!(said.contains("conv1/Conv") && said.contains("2^24"), "{said}");

@@ -136,7 +136,7 @@ fn a_planted_weight_is_located_and_cut_out() {
     let mut planted = model.clone();
     let weight = &mut planted.graph.as_mut().unwrap().initializer;
     let weight = weight.iter_mut().find(|t| t.name.as_deref() == Some("conv1.weight")).unwrap();
-    weight.raw_data.as_mut().unwrap()[0] += 9;
+    weight.edit_raw(|raw| raw[0] += 9);
     let (one, two) = (written(folder.path(), &model, "t.onnx"), written(folder.path(), &planted, "p.onnx"));
     let cut = folder.path().join("cut");
     let (result, _) = said(&one, Some(&two), Interpreted::sound("b"), Some(&cut));

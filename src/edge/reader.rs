@@ -110,6 +110,14 @@ impl<'a> Reader<'a> {
         self.folded.get(name).cloned().or_else(|| self.constants.get(name).ok().flatten())
     }
 
+    /// The same in float32, as products read them.
+    pub fn floats(&self, name: &str) -> Option<ArrayD<f32>> {
+        match self.folded.get(name) {
+            Some(folded) => Some(folded.mapv(|x| x as f32)),
+            None => self.constants.floats(name).ok().flatten(),
+        }
+    }
+
     /// The shape of a value for one image.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.types.get(name)?.sizes()

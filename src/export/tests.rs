@@ -315,7 +315,7 @@ fn a_changed_weight_that_breaks_the_bound_is_refused() {
     // The same weight as a float32, large enough that sums leave the integers that float32 holds.
     let mut values: Vec<f32> = weight.raw_data().iter().map(|b| f32::from(*b as i8)).collect();
     values[3] = 140_000.0;
-    weight.raw_data = Some(values.iter().flat_map(|x| x.to_le_bytes()).collect());
+    weight.raw_data = Some(values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into());
     weight.data_type = Some(data_type::FLOAT);
     let said = prove(&broken).unwrap_err().to_string();
     assert!(said.contains("channel 0") && said.contains("2^24") && said.contains("fc1/Gemm"), "{said}");

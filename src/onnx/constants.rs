@@ -1,6 +1,6 @@
 //! What a graph knows before it runs.
 
-use super::{GraphProto, NodeProto, Operator, TensorProto, data_type, numbers};
+use super::{GraphProto, NodeProto, Operator, TensorProto, data_type, floats, numbers};
 use crate::Result;
 use ndarray::ArrayD;
 use std::collections::HashMap;
@@ -55,5 +55,13 @@ impl<'a> Constants<'a> {
             read.mapv_inplace(|x| f64::from(x as f32));
         }
         Ok(Some(read))
+    }
+
+    /// The same rounded to float32.
+    ///
+    /// # Errors
+    /// As [`Constants::get`].
+    pub fn floats(&self, name: &str) -> Result<Option<ArrayD<f32>>> {
+        self.0.get(name).map(|constant| floats(constant.tensor)).transpose()
     }
 }

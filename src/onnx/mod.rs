@@ -12,7 +12,7 @@ pub use constants::Constants;
 pub use kind::other_than_onnx;
 pub use messages::*;
 pub use operator::Operator;
-pub use tensor::{DType, Tensor, numbers};
+pub use tensor::{DType, Tensor, floats, numbers};
 
 /// Whether a domain's name is one of the two spellings of the standard domain.
 pub fn is_standard(domain: &str) -> bool {

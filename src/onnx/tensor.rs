@@ -199,7 +199,7 @@ impl Tensor {
             dims: self.shape().iter().map(|&d| d as i64).collect(),
             data_type: Some(self.dtype().onnx()),
             name: Some(name.into()),
-            raw_data: Some(self.to_bytes()),
+            raw_data: Some(self.to_bytes().into()),
             ..TensorProto::default()
         }
     }
@@ -226,12 +226,40 @@ impl Tensor {
     }
 }
 
+impl TensorProto {
+    /// Changes its bytes, which it may share with others, in a copy of its own.
+    pub fn edit_raw(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut raw = self.raw_data().to_vec();
+        change(&mut raw);
+        self.raw_data = Some(raw.into());
+    }
+}
+
 /// The numbers of an ONNX tensor of any numeric type, in float64 (int64 beyond 2⁵³ is rounded).
 ///
 /// # Errors
 /// Data that is kept outside the file, of a type without numbers, or not of the length that the
 /// shape tells.
 pub fn numbers(tensor: &TensorProto) -> Result<ArrayD<f64>> {
+    shaped(tensor, |kind| match &tensor.raw_data {
+        Some(raw) if !raw.is_empty() => raw_numbers(kind, raw),
+        _ => typed_numbers(kind, tensor),
+    })
+}
+
+/// The same rounded to float32; weights in float32 are read as they are.
+///
+/// # Errors
+/// As [`numbers`].
+pub fn floats(tensor: &TensorProto) -> Result<ArrayD<f32>> {
+    if tensor.data_type != Some(data_type::FLOAT) || tensor.raw_data().is_empty() {
+        return Ok(numbers(tensor)?.mapv(|x| x as f32));
+    }
+    shaped(tensor, |_| Some(tensor.raw_data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()))
+}
+
+/// What is read of a tensor's elements, by their type, in its shape.
+fn shaped<T>(tensor: &TensorProto, read: impl FnOnce(i32) -> Option<Vec<T>>) -> Result<ArrayD<T>> {
     let name = tensor.name.as_deref().unwrap_or("");
     let fail = |why: String| Error::invalid(format!("tensor {name:?}"), why);
     if tensor.data_location == Some(1) {
@@ -244,11 +272,8 @@ pub fn numbers(tensor: &TensorProto) -> Result<ArrayD<f64>> {
         .map(|&d| usize::try_from(d))
         .collect::<std::result::Result<_, _>>()
         .map_err(|_| fail(format!("has a negative dimension: {:?}", tensor.dims)))?;
-    let values = match &tensor.raw_data {
-        Some(raw) if !raw.is_empty() => raw_numbers(kind, raw),
-        _ => typed_numbers(kind, tensor),
-    }
-    .ok_or_else(|| fail(format!("element type {kind} is not a number that is known here")))?;
+    let values =
+        read(kind).ok_or_else(|| fail(format!("element type {kind} is not a number that is known here")))?;
     let count = values.len();
     ArrayD::from_shape_vec(IxDyn(&shape), values)
         .map_err(|_| fail(format!("holds {count} numbers, which do not fill the shape {shape:?}")))

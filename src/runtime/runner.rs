@@ -4,6 +4,7 @@ use super::{Device, Embedder, Engine, Lookup, OptLevel, Options, Runtime, suppor
 use crate::onnx::ModelProto;
 use crate::tower::{self, TowerSpec};
 use crate::{Result, walk};
+use bytes::Bytes;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +121,7 @@ impl Runner {
     /// As [`TowerSpec::read`]; and when the runtime is not there, or cannot run the tower: then all
     /// operators that it lacks are named at once.
     pub fn load(&self, path: &Path) -> Result<Box<dyn Embedder>> {
-        self.load_bytes(&tower::read_bytes(path)?, &path.display().to_string())
+        self.load_shared(&tower::read_bytes(path)?.into(), &path.display().to_string())
     }
 
     /// As [`Runner::load`], of a file's bytes; `name` stands in messages.
@@ -128,7 +129,11 @@ impl Runner {
     /// # Errors
     /// As [`Runner::load`].
     pub fn load_bytes(&self, bytes: &[u8], name: &str) -> Result<Box<dyn Embedder>> {
-        let (spec, model) = TowerSpec::from_bytes(bytes, name)?;
+        self.load_shared(&Bytes::copy_from_slice(bytes), name)
+    }
+
+    fn load_shared(&self, bytes: &Bytes, name: &str) -> Result<Box<dyn Embedder>> {
+        let (spec, model) = TowerSpec::shared(bytes, name)?;
         self.open(ReadTower { spec, model: &model, bytes, name })
     }
 

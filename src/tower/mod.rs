@@ -32,6 +32,7 @@ pub use weights::finite;
 use crate::image::Preprocessing;
 use crate::onnx::{ModelProto, other_than_onnx};
 use crate::{Error, Result};
+use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -104,7 +105,7 @@ impl TowerSpec {
     #[cfg(not(target_family = "wasm"))]
     pub fn read(path: impl AsRef<Path>) -> Result<(Self, ModelProto)> {
         let path = path.as_ref();
-        Self::from_bytes(&read_bytes(path)?, &path.display().to_string())
+        Self::shared(&read_bytes(path)?.into(), &path.display().to_string())
     }
 
     /// As [`TowerSpec::read`], of a file's bytes; `name` stands in messages.
@@ -112,15 +113,22 @@ impl TowerSpec {
     /// # Errors
     /// As [`TowerSpec::read`].
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<(Self, ModelProto)> {
-        let model = decode(bytes, name)?;
-        let spec = Self::of(&model, sha256(bytes)).map_err(|e| e.at(name))?;
-        Ok((spec, model))
+        Self::shared(&Bytes::copy_from_slice(bytes), name)
     }
 
-    /// The facts of a model in memory, checked; `sha256` is that of its file.
-    fn of(model: &ModelProto, sha256: String) -> Result<Self> {
+    /// The same without a copy: the model's weights stay where they are.
+    pub(crate) fn shared(bytes: &Bytes, name: &str) -> Result<(Self, ModelProto)> {
+        let (sha256, read) = hashed_beside(bytes, || {
+            let model = decode_shared(bytes, name)?;
+            Ok::<_, Error>((Self::of(&model).map_err(|e| e.at(name))?, model))
+        });
+        let (spec, model) = read?;
+        Ok((Self { sha256, ..spec }, model))
+    }
+
+    /// The facts of a model in memory, checked; all but the SHA-256.
+    fn of(model: &ModelProto) -> Result<Self> {
         let mut spec = metadata::read(model)?;
-        spec.sha256 = sha256;
         spec.dim = contract::check(model, &spec)?;
         spec.distance.fits(spec.dim)?;
         let graph = model.graph.as_ref().ok_or_else(|| Error::invalid("the model", "holds no graph"))?;
@@ -149,10 +157,15 @@ impl TowerSpec {
 /// # Errors
 /// Bytes that are no ONNX model, or a model that is cut off.
 pub fn decode(bytes: &[u8], name: &str) -> Result<ModelProto> {
+    decode_shared(&Bytes::copy_from_slice(bytes), name)
+}
+
+/// The same, whose weights stay where they are.
+fn decode_shared(bytes: &Bytes, name: &str) -> Result<ModelProto> {
     // Field 1 of a model, its IR version, is written first by every exporter.
     let looks_like_onnx = bytes.first() == Some(&0x08);
     let other = || if looks_like_onnx { None } else { other_than_onnx(bytes) };
-    let model = ModelProto::decode(bytes).map_err(|e| {
+    let model = ModelProto::decode(bytes.clone()).map_err(|e| {
         let why = if looks_like_onnx {
             format!(
                 "is an ONNX model that is cut off or damaged ({} bytes); fetch or export it again",
@@ -169,6 +182,25 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<ModelProto> {
         return Err(Error::invalid(name, other().unwrap_or_else(|| unknown.into())));
     }
     Ok(model)
+}
+
+/// The SHA-256 of a file, and what else is made of it meanwhile: of a big one the hash takes as long as the reading.
+#[cfg(not(target_family = "wasm"))]
+fn hashed_beside<T>(bytes: &[u8], other: impl FnOnce() -> T) -> (String, T) {
+    /// Fewer bytes are hashed before a thread has begun.
+    const MANY: usize = 1 << 20;
+    std::thread::scope(|scope| {
+        let hash = || std::thread::Builder::new().spawn_scoped(scope, || sha256(bytes)).ok();
+        let hash = if bytes.len() < MANY { None } else { hash() };
+        let made = other();
+        let hash = hash.and_then(|thread| thread.join().ok());
+        (hash.unwrap_or_else(|| sha256(bytes)), made)
+    })
+}
+
+#[cfg(target_family = "wasm")]
+fn hashed_beside<T>(bytes: &[u8], other: impl FnOnce() -> T) -> (String, T) {
+    (sha256(bytes), other())
 }
 
 /// SHA-256 in lower-case hexadecimal.

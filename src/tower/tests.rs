@@ -160,7 +160,7 @@ fn outside(model: &mut ModelProto, place: &str) {
 fn bias(model: &mut ModelProto, value: f32) {
     let weights = &mut model.graph.as_mut().unwrap().initializer;
     let bias = weights.iter_mut().find(|t| t.name() == "conv1.bias").unwrap();
-    bias.raw_data.as_mut().unwrap()[..4].copy_from_slice(&value.to_le_bytes());
+    bias.edit_raw(|raw| raw[..4].copy_from_slice(&value.to_le_bytes()));
 }
 
 #[test]
@@ -209,6 +209,6 @@ fn what_cannot_be_proven_is_refused() {
     let mut model = exact_model();
     let scale = &mut model.graph.as_mut().unwrap().initializer;
     let scale = scale.iter_mut().find(|t| t.name() == "conv1.scale").unwrap();
-    scale.raw_data.as_mut().unwrap()[..4].copy_from_slice(&0.3f32.to_le_bytes());
+    scale.edit_raw(|raw| raw[..4].copy_from_slice(&0.3f32.to_le_bytes()));
     assert!(prove(&model).unwrap_err().to_string().contains("more than 24 bits"));
 }

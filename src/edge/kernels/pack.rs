@@ -66,6 +66,41 @@ impl Line {
     }
 }
 
+/// Lines as they are written: each byte once, since big towers are packed as fast as memory takes them.
+#[derive(Default)]
+struct Lines {
+    lines: Vec<Line>,
+    /// What does not fill a line yet.
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// Bytes so far.
+    fn end(&self) -> usize {
+        self.lines.len() * size_of::<Line>() + self.rest.len()
+    }
+
+    fn reserve(&mut self, bytes: usize) {
+        self.lines.reserve(bytes.div_ceil(size_of::<Line>()) + 1);
+    }
+
+    fn write(&mut self, bytes: impl FnOnce(&mut Vec<u8>)) {
+        bytes(&mut self.rest);
+        if self.rest.len() >= size_of::<Line>() {
+            let (whole, _) = self.rest.as_chunks();
+            self.lines.extend(whole.iter().map(|line| Line(*line)));
+            let written = size_of_val(whole);
+            self.rest.drain(..written);
+        }
+    }
+
+    /// Fills the last line with zeros.
+    fn fill(&mut self) {
+        let whole = self.rest.len().next_multiple_of(size_of::<Line>());
+        self.write(|bytes| bytes.resize(whole, 0));
+    }
+}
+
 /// Sums that wait for what is done to them: of several tiles, since each call costs time too.
 const WAITING: usize = 2 * MAX_SUMS;
 
@@ -132,7 +167,7 @@ pub trait Choice: Element {
     fn write(weights: &[Self::Weight], bytes: &mut Vec<u8>);
     /// The bytes of a sum's beginning, where so much is taken from each input.
     #[doc(hidden)]
-    fn beginning(weights: impl Iterator<Item = Self::Weight>, offset: i32) -> impl AsRef<[u8]>;
+    fn beginning(weights: &[Self::Weight], offset: i32) -> impl AsRef<[u8]>;
 }
 
 /// Hides the set from the trait's callers.
@@ -148,8 +183,8 @@ impl Choice for f32 {
     fn write(weights: &[f32], bytes: &mut Vec<u8>) {
         bytes.extend(weights.iter().flat_map(|w| w.to_ne_bytes()));
     }
-    fn beginning(weights: impl Iterator<Item = f32>, offset: i32) -> impl AsRef<[u8]> {
-        (weights.sum::<f32>() * offset as f32).to_ne_bytes()
+    fn beginning(weights: &[f32], offset: i32) -> impl AsRef<[u8]> {
+        (weights.iter().sum::<f32>() * offset as f32).to_ne_bytes()
     }
 }
 
@@ -163,8 +198,8 @@ impl Choice for u8 {
     fn write(weights: &[i8], bytes: &mut Vec<u8>) {
         bytes.extend(weights.iter().map(|w| w.cast_unsigned()));
     }
-    fn beginning(weights: impl Iterator<Item = i8>, offset: i32) -> impl AsRef<[u8]> {
-        weights.fold(0i32, |sum, w| sum.wrapping_add(i32::from(w) * offset)).to_ne_bytes()
+    fn beginning(weights: &[i8], offset: i32) -> impl AsRef<[u8]> {
+        weights.iter().fold(0i32, |sum, w| sum.wrapping_add(i32::from(*w) * offset)).to_ne_bytes()
     }
 }
 
@@ -178,8 +213,8 @@ impl Choice for i16 {
     fn write(weights: &[i16], bytes: &mut Vec<u8>) {
         bytes.extend(weights.iter().flat_map(|w| w.to_ne_bytes()));
     }
-    fn beginning(weights: impl Iterator<Item = i16>, offset: i32) -> impl AsRef<[u8]> {
-        weights.fold(0i32, |sum, w| sum.wrapping_add(i32::from(w) * offset)).to_ne_bytes()
+    fn beginning(weights: &[i16], offset: i32) -> impl AsRef<[u8]> {
+        weights.iter().fold(0i32, |sum, w| sum.wrapping_add(i32::from(*w) * offset)).to_ne_bytes()
     }
 }
 
@@ -196,37 +231,40 @@ impl<T: Choice> Packed<T> {
         let set = T::micro_kernels(kernels, highest).0;
         let Layout { neighbours, offset, .. } = set.layout;
         let (outputs, lines) = (channels, run.div_ceil(neighbours));
-        let order: Vec<(usize, usize)> = set.layout.order(set.lanes).collect();
-        let mut of_line = Vec::with_capacity(order.len());
-        let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
+        // The weights of a block in the order of its channels; what a line reaches beyond its run or the last channel, it
+        // multiplies by nothing.
+        let (stride, mut in_order) = (lines * neighbours, Vec::new());
+        let order: Vec<usize> =
+            set.layout.order(set.lanes).map(|(lane, i)| lane * runs * stride + i).collect();
+        let mut vector_of = Vec::with_capacity(order.len());
+        let (mut blocks, mut packed) = (Vec::new(), Lines::default());
         for (channels, width, heights) in blocks_of(set, channels) {
             let first = channels.start;
-            blocks.push(Block { heights, channels: channels.clone(), width, at: bytes.len() });
-            // What a line reaches beyond its run or the last channel, it multiplies by nothing.
-            let each = |channel: usize, row: usize, place: usize| {
-                let inside = channel < channels.end && place < run;
-                if inside { weight(channel, row, place) } else { T::Weight::default() }
-            };
+            blocks.push(Block { heights, channels: channels.clone(), width, at: packed.end() });
+            in_order.clear();
+            in_order.resize(width * runs * stride, T::Weight::default());
+            let rows = in_order.chunks_exact_mut(stride).take(channels.len() * runs).enumerate();
+            for (row, to) in rows {
+                let (channel, row) = (first + row / runs, row % runs);
+                to[..run].iter_mut().enumerate().for_each(|(place, to)| *to = weight(channel, row, place));
+            }
             if offset != 0 {
-                let places = (0..runs).flat_map(|row| (0..run).map(move |place| (row, place)));
-                for channel in first..first + width {
-                    let all = places.clone().map(|(row, place)| each(channel, row, place));
-                    bytes.extend_from_slice(T::beginning(all, offset).as_ref());
+                for all in in_order.chunks_exact(runs * stride) {
+                    packed.write(|bytes| bytes.extend_from_slice(T::beginning(all, offset).as_ref()));
                 }
             }
-            bytes.reserve(runs * lines * neighbours * width * size_of::<T::Weight>() + size_of::<Line>());
-            for (row, line) in (0..runs).flat_map(|row| (0..lines).map(move |line| (row, line))) {
-                for vector in (first..first + width).step_by(set.lanes) {
-                    let weights =
-                        order.iter().map(|(lane, i)| each(vector + lane, row, line * neighbours + i));
-                    of_line.clear();
-                    of_line.extend(weights);
-                    T::write(&of_line, &mut bytes);
+            packed.reserve(in_order.len() * size_of::<T::Weight>());
+            for line in (0..runs * stride).step_by(neighbours) {
+                for vector in (0..width).step_by(set.lanes) {
+                    let begin = &in_order[vector * runs * stride + line..];
+                    vector_of.clear();
+                    vector_of.extend(order.iter().map(|place| begin[*place]));
+                    packed.write(|bytes| T::write(&vector_of, bytes));
                 }
             }
-            bytes.resize(bytes.len().next_multiple_of(64), 0);
+            packed.fill();
         }
-        let lines = Line::all(&bytes);
+        let lines = packed.lines;
         let products = outputs * runs * run;
         Self { blocks, lines, runs, steps: run.div_ceil(T::GROUP), product: T::product(highest), products }
     }

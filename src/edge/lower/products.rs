@@ -10,14 +10,14 @@ use crate::edge::view::View;
 use crate::edge::winograd;
 use crate::exactness::{Integer, Range};
 use crate::onnx::NodeProto;
-use ndarray::{ArrayD, ArrayView3, ArrayView4, Axis, Ix2, Ix4};
+use ndarray::{Array4, ArrayD, ArrayView4, Axis, Ix2, Ix4};
 
 /// Weights for each number of a pixel, below which moving a map costs more than products of bytes save.
 const FEWEST_PRODUCTS: usize = 8;
 
 impl<'a> Lowering<'a> {
     pub(super) fn conv(&mut self, node: &'a NodeProto) -> Lowered {
-        let weights = self.constant(node, 1)?.into_dimensionality::<Ix4>().map_err(|_| Why::Axes)?;
+        let weights = self.weights(node)?.into_dimensionality::<Ix4>().map_err(|_| Why::Axes)?;
         let (outputs, inputs, kh, kw) = weights.dim();
         let bias = self.bias(node, outputs)?;
         let value = self.image(node, 0)?;
@@ -34,7 +34,7 @@ impl<'a> Lowering<'a> {
             }
         }
         let view = View::image(outputs, geometry.size);
-        Ok(self.product(node, &value, weights.view(), &bias, groups, geometry, view))
+        Ok(self.product(node, &value, weights, &bias, groups, geometry, view))
     }
 
     /// A row of numbers times a matrix: a convolution with a window as large as the map.
@@ -52,8 +52,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn matrix(&mut self, node: &'a NodeProto, columns: bool) -> Lowered {
-        let weights: ArrayD<f64> = self.constant(node, 1)?;
-        let mut weights = weights.into_dimensionality::<Ix2>().map_err(|_| Why::Axes)?;
+        let mut weights = self.weights(node)?.into_dimensionality::<Ix2>().map_err(|_| Why::Axes)?;
         if columns {
             weights = weights.reversed_axes();
         }
@@ -73,7 +72,12 @@ impl<'a> Lowering<'a> {
         let weights = weights.map_err(|_| Why::Shape)?;
         let geometry = Geometry { kernel, strides: [1, 1], dilations: [1, 1], pads: [0; 4], size };
         let view = if flat { View::row(outputs) } else { value.view.clone().with_channels(outputs) };
-        Ok(self.product(node, &value, weights.view(), &bias, 1, geometry, view))
+        Ok(self.product(node, &value, weights, &bias, 1, geometry, view))
+    }
+
+    /// The second input.
+    fn weights(&self, node: &NodeProto) -> Lowered<ArrayD<f32>> {
+        node.input_name(1).and_then(|name| self.reader.floats(name)).ok_or(Why::Variable)
     }
 
     /// The third input, one number an output or one for all.
@@ -92,17 +96,17 @@ impl<'a> Lowering<'a> {
         &mut self,
         node: &NodeProto,
         value: &LoweredValue,
-        weights: ArrayView4<'_, f64>,
+        weights: Array4<f32>,
         bias: &[f64],
         groups: usize,
         mut windows: Geometry,
         view: View,
     ) -> LoweredValue {
-        let range = self.range_of_sums(value, weights, bias, groups);
+        let range = self.range_of_sums(value, weights.view(), bias, groups);
         let (outputs, _, kh, kw) = weights.dim();
         let inputs = self.maps[value.map].channels;
         let each_channel = groups > 1 && groups == inputs && outputs == inputs;
-        let small = range.is_some() && in_bytes(&weights);
+        let small = range.is_some() && in_bytes(weights.view());
         let wanted = small && (!each_channel || self.kernels.has_depthwise_bytes());
         let value = if wanted { self.as_bytes(node, value, weights.len()) } else { value.clone() };
         let map = &self.maps[value.map];
@@ -111,7 +115,7 @@ impl<'a> Lowering<'a> {
         let tiled = dense && winograd::pays([kh, kw], windows.strides, [inputs, outputs], windows.size);
         let way = if each_channel {
             Way::Channels
-        } else if tiled && (range.is_none() || integer && self.tiles_keep_the_sums(map, weights)) {
+        } else if tiled && (range.is_none() || integer && self.tiles_keep_the_sums(map, weights.view())) {
             // Another order of summation is as good where the bits are not known.
             Way::Tiles
         } else {
@@ -127,14 +131,12 @@ impl<'a> Lowering<'a> {
             *border = (*border).max(pad);
         }
         let innermost = weights.permuted_axes([0, 2, 3, 1]);
-        let product = ProductDraft {
-            weights: innermost.as_standard_layout().iter().map(|w| *w as f32).collect(),
-            inputs,
-            groups,
-            windows,
-            integers_to,
-            way,
+        let in_order = if innermost.is_standard_layout() {
+            innermost.into_raw_vec_and_offset().0
+        } else {
+            innermost.iter().copied().collect()
         };
+        let product = ProductDraft { weights: in_order, inputs, groups, windows, integers_to, way };
         let shift = bias.iter().map(|b| *b as f32).collect();
         let draft = StepDraft {
             name: node.name().into(),
@@ -194,11 +196,10 @@ impl<'a> Lowering<'a> {
     }
 
     /// Whether sums of integers are faster by tiles on these kernels, and as exact.
-    fn tiles_keep_the_sums(&self, map: &MapDraft, weights: ArrayView4<'_, f64>) -> bool {
-        let greatest =
-            |most: f64, row: ArrayView3<'_, f64>| row.iter().map(|w| w.abs()).sum::<f64>().max(most);
+    fn tiles_keep_the_sums(&self, map: &MapDraft, weights: ArrayView4<'_, f32>) -> bool {
+        let of_row = |row: Vec<f64>| row.iter().map(|w| w.abs()).sum::<f64>();
         let fits =
-            |inputs: &Range| winograd::fits_integers(inputs, weights.axis_iter(Axis(0)).fold(0.0, greatest));
+            |inputs: &Range| winograd::fits_integers(inputs, rows(weights).map(of_row).fold(0.0, f64::max));
         self.kernels.tiles_integers() && map.byte_range().as_ref().is_some_and(fits)
     }
 
@@ -206,7 +207,7 @@ impl<'a> Lowering<'a> {
     fn range_of_sums(
         &self,
         value: &LoweredValue,
-        weights: ArrayView4<'_, f64>,
+        weights: ArrayView4<'_, f32>,
         bias: &[f64],
         groups: usize,
     ) -> Option<Range> {
@@ -219,15 +220,18 @@ impl<'a> Lowering<'a> {
         };
         let ranges: Option<Vec<Range>> = (0..groups).map(of_group).collect();
         let ranges = ranges?;
-        let weights = weights.as_standard_layout();
-        let rows = weights.axis_iter(Axis(0)).zip(bias).enumerate();
-        let sums: Option<Vec<_>> =
-            rows.map(|(o, (row, b))| ranges[o / each].product(row.as_slice()?, *b)).collect();
+        let rows = rows(weights).zip(bias).enumerate();
+        let sums: Option<Vec<_>> = rows.map(|(o, (row, b))| ranges[o / each].product(&row, *b)).collect();
         Range::of(sums?).filter(Range::is_exact)
     }
 }
 
 /// Whether a signed byte holds each weight.
-fn in_bytes(weights: &ArrayView4<'_, f64>) -> bool {
-    weights.as_standard_layout().as_slice().is_some_and(|all| Integer::I8.holds_all(all))
+fn in_bytes(weights: ArrayView4<'_, f32>) -> bool {
+    rows(weights).all(|row| Integer::I8.holds_all(&row))
+}
+
+/// The weights of each output.
+fn rows(weights: ArrayView4<'_, f32>) -> impl Iterator<Item = Vec<f64>> {
+    weights.into_outer_iter().map(|row| row.iter().map(|w| f64::from(*w)).collect())
 }

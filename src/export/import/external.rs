@@ -9,6 +9,7 @@
 
 use crate::onnx::{GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto};
 use crate::{Error, Result};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -83,7 +84,7 @@ fn read_one(
     let part = end.and_then(|end| file.get(start..end)).ok_or_else(|| {
         Error::invalid(&at, format!("lies beyond the end of {} ({} bytes)", path.display(), file.len()))
     })?;
-    tensor.raw_data = Some(part.to_vec());
+    tensor.raw_data = Some(Bytes::copy_from_slice(part));
     tensor.external_data.clear();
     tensor.data_location = None;
     Ok(())

@@ -220,7 +220,7 @@ fn models_that_were_made_small_are_refused() {
     let half = TensorProto {
         data_type: Some(crate::onnx::data_type::FLOAT16),
         dims: vec![4, 4],
-        raw_data: Some(vec![0; 32]),
+        raw_data: Some(vec![0; 32].into()),
         name: Some("w".into()),
         ..TensorProto::default()
     };

@@ -217,7 +217,7 @@ fn models_and_options_that_do_not_fit_are_refused() {
 
 fn nan(model: &mut ModelProto) {
     let weights = &mut model.graph.as_mut().unwrap().initializer[0];
-    weights.raw_data.as_mut().unwrap()[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    weights.edit_raw(|raw| raw[..4].copy_from_slice(&f32::NAN.to_le_bytes()));
 }
 
 fn two_inputs(model: &mut ModelProto) {

@@ -314,7 +314,7 @@ mod links {
         tensor.data_location = Some(1);
         let entry = StringStringEntryProto { key: Some("location".into()), value: Some("head.bin".into()) };
         tensor.external_data = vec![entry];
-        (model.encode_to_vec(), raw)
+        (model.encode_to_vec(), raw.to_vec())
     }
 
     fn read(path: &Path) -> Result<Option<usize>, String> {
