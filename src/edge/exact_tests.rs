@@ -3,6 +3,7 @@
 
 use super::kernels::Kernels;
 use super::program;
+use super::program::{Action, Step};
 use super::tests::{assert_exact, images, size};
 use crate::export::{self, nets};
 use crate::graph::{ConvAttrs, DType, Graph, Tensor as Constant};
@@ -158,6 +159,8 @@ fn hard_swish_of_each_channel_keeps_its_bits_without_tables() {
         let program = program(&model, size, Kernels::best()).unwrap();
         let steps: Vec<&str> = program.steps.iter().map(|step| step.action.name()).collect();
         assert!(steps.contains(&"times itself within limits"), "graph {seed}: {steps:?}");
+        let gate = |step: &Step| matches!(&step.action, Action::Gate { integers: Some(_), .. });
+        assert!(program.steps.iter().any(gate), "graph {seed}: {program:#?}");
         assert!(program.maps.iter().skip(1).rev().skip(1).all(|map| map.bytes), "graph {seed}: {program:#?}");
     }
 }
