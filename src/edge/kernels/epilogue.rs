@@ -126,6 +126,12 @@ impl Epilogue {
         assert!(size_of::<O>() != 1 || limited || !self.lift.is_empty(), "limits that 8 bits do not hold");
     }
 
+    /// Whether what is stored is moved up: bytes alone are, so for float32 there is no code for it.
+    #[inline(always)]
+    pub(super) fn lifts<O>(&self) -> bool {
+        size_of::<O>() == 1 && !self.lift.is_empty()
+    }
+
     /// One that changes nothing.
     pub fn identity(channels: usize) -> Self {
         Self {
@@ -203,9 +209,9 @@ fn epilogue<A: Number, R: Number, O: Output>(
     at: &[u32],
 ) {
     how.check::<O>();
-    match how.lift[..] {
-        [] => each::<false, _, _, _>(how, tile, residual, out, at),
-        _ => each::<true, _, _, _>(how, tile, residual, out, at),
+    match how.lifts::<O>() {
+        false => each::<false, _, _, _>(how, tile, residual, out, at),
+        true => each::<true, _, _, _>(how, tile, residual, out, at),
     }
 }
 

@@ -71,11 +71,11 @@ fn by<const ITSELF: bool, A: Number, O: Output>(
     narrowed: Option<[f32; 2]>,
     to: (&mut [O], &[u32]),
 ) {
-    match (&how.lift[..], narrowed) {
-        ([], None) => each::<ITSELF, false, false, _, _>(how, from, gate, [1.0, 0.0], to),
-        ([], Some(narrowed)) => each::<ITSELF, false, true, _, _>(how, from, gate, narrowed, to),
-        (_, None) => each::<ITSELF, true, false, _, _>(how, from, gate, [1.0, 0.0], to),
-        (_, Some(narrowed)) => each::<ITSELF, true, true, _, _>(how, from, gate, narrowed, to),
+    match (how.lifts::<O>(), narrowed) {
+        (false, None) => each::<ITSELF, false, false, _, _>(how, from, gate, [1.0, 0.0], to),
+        (false, Some(narrowed)) => each::<ITSELF, false, true, _, _>(how, from, gate, narrowed, to),
+        (true, None) => each::<ITSELF, true, false, _, _>(how, from, gate, [1.0, 0.0], to),
+        (true, Some(narrowed)) => each::<ITSELF, true, true, _, _>(how, from, gate, narrowed, to),
     }
 }
 
