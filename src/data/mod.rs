@@ -264,8 +264,11 @@ pub fn load(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Dataset>
 pub fn load_as(recipe: &Recipe, how: &Preprocessing, dir: &Path, triage: &Triage<'_>) -> Result<Dataset> {
     match recipe.data {
         recipe::Data::Mnist => mnist(dir, mnist::Part::Train, how),
-        recipe::Data::Omniglot { glyph_alphabets, .. } => {
-            let mut set = omniglot(dir, omniglot::Part::Background, how)?;
+        recipe::Data::Omniglot { glyph_alphabets, split, .. } => {
+            let mut set = match split {
+                recipe::Split::Lake => omniglot(dir, omniglot::Part::Background, how)?,
+                recipe::Split::Vinyals => vinyals::training(dir, how)?,
+            };
             if glyph_alphabets > 0 {
                 let (characters, drawers) = omniglot::USUAL;
                 let spec = GlyphSpec { alphabets: glyph_alphabets, characters, drawers, seed: 0 };
@@ -290,7 +293,12 @@ pub fn load_as(recipe: &Recipe, how: &Preprocessing, dir: &Path, triage: &Triage
 pub fn has(recipe: &Recipe, dir: &Path) -> bool {
     match recipe.data {
         recipe::Data::Mnist => mnist::has(dir, mnist::Part::Train),
-        recipe::Data::Omniglot { .. } => omniglot::has(dir, omniglot::Part::Background),
+        recipe::Data::Omniglot { split: recipe::Split::Lake, .. } => {
+            omniglot::has(dir, omniglot::Part::Background)
+        }
+        recipe::Data::Omniglot { split: recipe::Split::Vinyals, .. } => {
+            omniglot::Part::ALL.iter().all(|&part| omniglot::has(dir, part))
+        }
         recipe::Data::Folder { .. } => true,
         // They are made, and stand in for what a folder holds.
         recipe::Data::Glyphs { .. } => false,
