@@ -21,7 +21,7 @@ impl Drop for Served {
 }
 
 impl Served {
-    fn new(bench: &Bench, arguments: &[&str]) -> Self {
+    pub fn new(bench: &Bench, arguments: &[&str]) -> Self {
         Self::on("127.0.0.1:0", bench, arguments)
     }
 
@@ -89,7 +89,7 @@ impl Served {
     }
 
     /// Expects a status and these words in the error.
-    fn refused(&self, status: u16, words: &str, method: &str, path: &str, body: &[u8]) {
+    pub fn refused(&self, status: u16, words: &str, method: &str, path: &str, body: &[u8]) {
         let (found, _, json) = self.ask(method, path, &[], body);
         let said = json["error"].as_str().unwrap_or_default();
         assert!(found == status && said.contains(words), "{method} {path}: {found} {json}");

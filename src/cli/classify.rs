@@ -1,16 +1,15 @@
 //! `siamese classify`: what is on these pictures, or is it unknown?
 
 use super::output::{json_line, note, print};
-use super::shared::{self, PictureArgs, RuntimeArgs, interval, percent, rounded};
+use super::shared::{self, PictureArgs, RuntimeArgs, SecondLookArgs, interval, percent, rounded};
 use super::{Context, Outcome};
 use crate::Result;
 use crate::error::one_line;
 use crate::eval::bootstrap::Share;
 use crate::gallery::{self, Answered, Gallery, Limit, Location, Question, Rule, Shots, page};
-use crate::second_look::SecondLook;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `classify`.
 #[derive(Debug, clap::Args)]
@@ -27,10 +26,8 @@ pub struct Arguments {
     /// The nearest classes to tell.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// Have the five nearest classes looked at again, by distorted copies of the pictures; the gallery must have kept its
-    /// own (`enroll --keep-pictures`).
-    #[arg(long)]
-    second_look: bool,
+    #[command(flatten)]
+    second_look: SecondLookArgs,
     /// When a picture is unknown: `auto` (as calibrated), `none`, or beyond this distance to the nearest class
     /// [default: as calibrated, where it was].
     #[arg(long, allow_hyphen_values = true)]
@@ -61,10 +58,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let rule = rule(arguments, &gallery)?;
     let (shots, top, with_ink) = (arguments.shots, arguments.top as usize, arguments.report.is_some());
     let mut embedder = shared::asker(context, &arguments.runtime, &gallery, arguments.tower.as_deref())?;
-    let mut second = match arguments.second_look {
-        true => Some(second_look(context, arguments, &gallery)?),
-        false => None,
-    };
+    let load = |path: &Path| arguments.runtime.load(context, path);
+    let own = || gallery.asker(arguments.tower.as_deref(), load);
+    let mut second = arguments.second_look.load(context, &arguments.runtime, own)?;
     let pictures = shared::inputs(&arguments.images)?;
     let labels: Vec<String> = gallery.classes()?.into_iter().map(|e| e.label).collect();
     if !context.json {
@@ -73,7 +69,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (bar, mut answers, mut summary) =
         (shared::bar_of(&arguments.images), Vec::new(), Summary::of(&labels, rule));
     summary.tower_sha256.clone_from(&embedder.spec().sha256);
-    summary.changed = arguments.second_look.then_some(0);
+    summary.changed = second.as_ref().map(|_| 0);
+    summary.other_tower_sha256 = second.as_ref().and_then(|s| Some(s.other()?.sha256.clone()));
     summary.gallery_sha256.clone_from(&gallery.facts().tower_sha256);
     summary.recall_at_1 = gallery.index_of(shots, arguments.exact).map(|index| index.recall_at_1);
     let triage = arguments.pictures.triage_above(&bar);
@@ -114,11 +111,6 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     triage.end()?;
     Ok(if summary.unknown > 0 { Outcome::No } else { Outcome::Yes })
-}
-
-/// What looks again: the tower that asks, loaded once more, since it embeds copies between batches.
-fn second_look(context: &Context, arguments: &Arguments, gallery: &Gallery) -> Result<SecondLook> {
-    SecondLook::by(gallery.asker(arguments.tower.as_deref(), |path| arguments.runtime.load(context, path))?)
 }
 
 fn rule(arguments: &Arguments, gallery: &Gallery) -> Result<Option<Rule>> {
@@ -163,6 +155,9 @@ struct Summary {
     /// Answers that a second look changed, where there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<u64>,
+    /// SHA-256 of the other tower that looked, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_tower_sha256: Option<String>,
     /// Pictures whose folder is named after a class of the gallery.
     of_known_classes: u64,
     /// Those of them that were given this class.
@@ -180,7 +175,8 @@ impl Summary {
     fn of(labels: &[String], rule: Option<Rule>) -> Self {
         let labels = labels.iter().cloned().collect();
         let (pictures, unknown, broken, of_known_classes, right, others_unknown) = (0, 0, 0, 0, 0, 0);
-        let (recall_at_1, changed, tower_sha256, gallery_sha256) = (None, None, String::new(), String::new());
+        let (recall_at_1, changed, other_tower_sha256) = (None, None, None);
+        let (tower_sha256, gallery_sha256) = (String::new(), String::new());
         Self {
             pictures,
             unknown,
@@ -189,6 +185,7 @@ impl Summary {
             tower_sha256,
             gallery_sha256,
             changed,
+            other_tower_sha256,
             of_known_classes,
             right,
             others_unknown,

@@ -2,9 +2,10 @@
 
 use super::output::show;
 use super::progress::bar;
-use super::shared::{self, PictureArgs, RuntimeArgs, interval, percent};
+use super::shared::{self, PictureArgs, RuntimeArgs, SecondLookArgs, interval, percent};
 use super::{Context, Outcome};
 use crate::data::{self, Makers};
+use crate::eval::bootstrap::Difference;
 use crate::eval::identification::Galleries;
 use crate::eval::{
     EvalOptions, EvaluationResult, LAKE_EPISODES, LinearClassifier, Protocol, SecondLookResult, Towers,
@@ -12,7 +13,6 @@ use crate::eval::{
 };
 use crate::runtime::{Embedder, Runtime};
 use crate::sample::EpisodeSpec;
-use crate::second_look::SecondLook;
 use crate::tower::TowerSpec;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -46,12 +46,10 @@ pub struct Arguments {
     across: bool,
     /// What is known is embedded by this older tower, which the other one was trained to be compatible with (episodes
     /// and digits): how well it answers from galleries of the older one.
-    #[arg(long, value_name = "TOWER")]
+    #[arg(long, value_name = "TOWER", conflicts_with = "second_look")]
     known_by: Option<PathBuf>,
-    /// Have the five nearest classes of each question looked at again, by distorted copies of the pictures, and tell
-    /// what that gains and costs (lake, episodes, vinyals and digits).
-    #[arg(long, conflicts_with = "known_by")]
-    second_look: bool,
+    #[command(flatten)]
+    second_look: SecondLookArgs,
     /// Episodes, or galleries; for lake those of the figure beside the 400 trials (0 for none)
     /// [default: 1000; galleries 200].
     #[arg(long)]
@@ -100,10 +98,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if let Some(older) = &older {
         compatible(embedder.spec(), older.spec())?;
     }
-    let mut second = match arguments.second_look {
-        true => Some(SecondLook::by(arguments.runtime.load(context, &arguments.tower)?)?),
-        false => None,
-    };
+    let own = || arguments.runtime.load(context, &arguments.tower);
+    let mut second = arguments.second_look.load(context, &arguments.runtime, own)?;
     let (bar, triage) = (bar(0, "image"), arguments.pictures.triage());
     let mut progress = |done, all| {
         bar.set_length(all);
@@ -153,7 +149,7 @@ fn options(arguments: &Arguments) -> Result<EvalOptions> {
     }
     let looks_again =
         matches!(protocol, Protocol::Lake | Protocol::Episodes | Protocol::Vinyals | Protocol::Digits);
-    if arguments.second_look && !looks_again {
+    if arguments.second_look.wanted() && !looks_again {
         return Err(Error::invalid(
             "--second-look",
             "is of the protocols lake, episodes, vinyals and digits",
@@ -224,15 +220,20 @@ fn text(evaluation: &EvaluationResult) -> String {
 
 /// A row for each figure after a second look, with what was gained.
 fn second_look(told: &SecondLookResult) -> String {
+    let also = told.other_tower.as_ref().map_or(String::new(), |other| format!(", by {other} too"));
+    let copies = told.copies;
     let mut text =
-        format!("after a second look at the nearest classes, by {} copies of each picture:\n", told.copies);
+        format!("after a second look at the nearest classes, by {copies} copies of each picture{also}:\n");
     for figure in &told.figures {
         let score = &figure.score;
         let [low, high] = score.interval_95.map(percent);
-        let (gain, [least, most]) = (signed(figure.gain.difference), figure.gain.interval_95.map(signed));
+        let of_other = figure.gain_of_other.as_ref();
+        let of_other =
+            of_other.map_or(String::new(), |more| format!(", of that by the other tower {}", gain(more)));
         text += &format!(
-            "{:>7} % ({low}–{high})  {gain} ({least} to {most})  {} of {}, {} ties  {}\n",
+            "{:>7} % ({low}–{high})  {}{of_other}  {} of {}, {} ties  {}\n",
             percent(score.accuracy),
+            gain(&figure.gain),
             score.correct,
             score.trials,
             score.ties,
@@ -243,6 +244,12 @@ fn second_look(told: &SecondLookResult) -> String {
         "{} pictures in {:.1} s, {:.0} µs each\n",
         told.pictures, told.seconds, told.us_per_picture
     )
+}
+
+/// What was gained, in percentage points.
+fn gain(told: &Difference) -> String {
+    let [least, most] = told.interval_95.map(signed);
+    format!("{} ({least} to {most})", signed(told.difference))
 }
 
 /// A difference of shares in percentage points, with its sign.

@@ -2,7 +2,7 @@
 
 use super::interrupt::on_interrupt;
 use super::output::{note, show};
-use super::shared::{self, RuntimeArgs};
+use super::shared::{self, RuntimeArgs, SecondLookArgs};
 use super::{Context, Outcome};
 use crate::gallery::{Gallery, Limit, Location, Shots, Standing};
 use crate::runtime::Embedder;
@@ -40,6 +40,8 @@ pub struct Arguments {
     /// Look at every example of the gallery, where an index would find the nearest ones sooner, but not always.
     #[arg(long)]
     exact: bool,
+    #[command(flatten)]
+    second_look: SecondLookArgs,
     /// Ask clients for the token in this file's first line, as `Authorization: Bearer …`; without one only this machine
     /// may change the gallery.
     #[arg(long, value_name = "FILE")]
@@ -76,8 +78,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let limit = arguments.threshold.unwrap_or(Limit::Calibrated);
     let (shots, exact, editable) = (arguments.shots, arguments.exact, arguments.edit);
     let options = Options { shots, limit, exact, editable };
+    let load = |path: &Path| arguments.runtime.load(context, path);
+    let own = || gallery.asker(arguments.tower.as_deref(), load);
+    let second = arguments.second_look.load(context, &arguments.runtime, own)?;
     let recogniser = Recogniser::new(gallery, embedder, arguments.runtime.runtime, options)?;
-    let recogniser = recogniser.with_tower(arguments.tower.clone());
+    let mut recogniser = recogniser.with_tower(arguments.tower.clone());
+    if let Some(second) = second {
+        recogniser = recogniser.with_second_look(second)?;
+    }
     let server = Server::bind(arguments.listen, recogniser, conduct)?;
     let stop = server.stop();
     on_interrupt(move || stop.stop())?;

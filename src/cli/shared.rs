@@ -9,6 +9,7 @@ use crate::eval::identification::Point;
 use crate::gallery::{self, Gallery, Limit, Rule, Shots};
 use crate::image::{Preprocessing, Triage};
 use crate::runtime::{Embedder, Options, Runner, Runtime};
+use crate::second_look::SecondLook;
 use crate::{Error, Result, tower};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -86,6 +87,39 @@ pub fn asker(
         note(format_args!("note: {}: {told}", gallery.location()));
     }
     Ok(embedder)
+}
+
+/// Whether to look again at the nearest classes, and by which tower beside the one that answers.
+#[derive(Clone, Debug, Args)]
+pub struct SecondLookArgs {
+    /// Have the five nearest classes looked at again, by distorted copies of the pictures; with `=TOWER` (a file, or a
+    /// shipped one's name) by that tower too, which may see pictures another way. A gallery must have kept its own
+    /// (`--keep-pictures`); of protocols lake, episodes, vinyals and digits can be asked so, and tell what it gains and
+    /// costs.
+    #[arg(long, value_name = "TOWER", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option)]
+    second_look: Option<Option<PathBuf>>,
+}
+
+impl SecondLookArgs {
+    /// Whether it is wanted.
+    pub fn wanted(&self) -> bool {
+        self.second_look.is_some()
+    }
+
+    /// What looks again, where it is wanted: the tower that answers, which `own` loads once more since it embeds copies
+    /// between batches, and the other one that was named.
+    pub fn load(
+        &self,
+        context: &Context,
+        runtime: &RuntimeArgs,
+        own: impl FnOnce() -> Result<Box<dyn Embedder>>,
+    ) -> Result<Option<SecondLook>> {
+        let Some(other) = &self.second_look else { return Ok(None) };
+        let second = SecondLook::by(own()?)?;
+        let Some(other) = other else { return Ok(Some(second)) };
+        second.and_by(runtime.load(context, other)?).map(Some)
+    }
 }
 
 /// The pictures of these files and folders; `-` is a list of paths on stdin.

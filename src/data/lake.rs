@@ -38,10 +38,7 @@ impl LakeRuns {
     /// # Errors
     /// Runs whose images differ in shape.
     pub fn dataset(&self) -> Result<Dataset> {
-        let parts: Vec<_> = self.runs.iter().flat_map(|r| [r.training.view(), r.test.view()]).collect();
-        let images = concatenate(Axis(0), &parts)
-            .map_err(|e| Error::invalid_because("Lake's runs", "have images of different shapes", e))?;
-        let mut set = Dataset::empty("omniglot one-shot runs", images);
+        let mut set = Dataset::empty("omniglot one-shot runs", self.images()?);
         for run in &self.runs {
             let first = set.classes.len() as u32;
             for i in 0..run.training.shape()[0] {
@@ -53,6 +50,16 @@ impl LakeRuns {
             }
         }
         Ok(set)
+    }
+
+    /// All images, `[N, C, S, S]`: of each run its training images, then its test images.
+    ///
+    /// # Errors
+    /// Runs whose images differ in shape.
+    pub fn images(&self) -> Result<Array4<u8>> {
+        let parts: Vec<_> = self.runs.iter().flat_map(|r| [r.training.view(), r.test.view()]).collect();
+        concatenate(Axis(0), &parts)
+            .map_err(|e| Error::invalid_because("Lake's runs", "have images of different shapes", e))
     }
 }
 

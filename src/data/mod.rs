@@ -20,6 +20,7 @@ pub mod sheet;
 mod survey;
 #[cfg(test)]
 mod tests;
+pub mod vinyals;
 mod zipped;
 
 pub use folder::{class_folders, folder, is_class_folders};
@@ -175,18 +176,25 @@ impl Dataset {
 
     /// Only the alphabets that `keep` names, classes and alphabets numbered anew.
     fn keep_alphabets(&self, keep: impl Fn(&String) -> bool) -> Self {
+        self.keep_classes(|class| keep(&self.alphabets[self.classes[class].alphabet as usize]))
+    }
+
+    /// Only the classes that `keep` names, classes and alphabets numbered anew.
+    fn keep_classes(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let wanted: Vec<bool> = (0..self.classes.len()).map(keep).collect();
+        let any = |classes: &Vec<u32>| classes.iter().any(|&class| wanted[class as usize]);
         let mut alphabets = Vec::new();
-        let alphabet_map: Vec<Option<u32>> = self
-            .alphabets
-            .iter()
-            .map(|name| keep(name).then(|| renumber(&mut alphabets, name.clone())))
+        let named = self.alphabets.iter().zip(self.by_alphabet());
+        let alphabet_map: Vec<Option<u32>> = named
+            .map(|(name, classes)| any(&classes).then(|| renumber(&mut alphabets, name.clone())))
             .collect();
         let mut classes = Vec::new();
         let class_map: Vec<Option<u32>> = self
             .classes
             .iter()
-            .map(|c| {
-                let alphabet = alphabet_map[c.alphabet as usize]?;
+            .zip(&wanted)
+            .map(|(c, wanted)| {
+                let alphabet = alphabet_map[c.alphabet as usize].filter(|_| *wanted)?;
                 Some(renumber(&mut classes, Class { name: c.name.clone(), alphabet }))
             })
             .collect();
@@ -256,8 +264,11 @@ pub fn load(recipe: &Recipe, dir: &Path, triage: &Triage<'_>) -> Result<Dataset>
 pub fn load_as(recipe: &Recipe, how: &Preprocessing, dir: &Path, triage: &Triage<'_>) -> Result<Dataset> {
     match recipe.data {
         recipe::Data::Mnist => mnist(dir, mnist::Part::Train, how),
-        recipe::Data::Omniglot { glyph_alphabets, .. } => {
-            let mut set = omniglot(dir, omniglot::Part::Background, how)?;
+        recipe::Data::Omniglot { glyph_alphabets, split, .. } => {
+            let mut set = match split {
+                recipe::Split::Lake => omniglot(dir, omniglot::Part::Background, how)?,
+                recipe::Split::Vinyals => vinyals::training(dir, how)?,
+            };
             if glyph_alphabets > 0 {
                 let (characters, drawers) = omniglot::USUAL;
                 let spec = GlyphSpec { alphabets: glyph_alphabets, characters, drawers, seed: 0 };
@@ -282,7 +293,12 @@ pub fn load_as(recipe: &Recipe, how: &Preprocessing, dir: &Path, triage: &Triage
 pub fn has(recipe: &Recipe, dir: &Path) -> bool {
     match recipe.data {
         recipe::Data::Mnist => mnist::has(dir, mnist::Part::Train),
-        recipe::Data::Omniglot { .. } => omniglot::has(dir, omniglot::Part::Background),
+        recipe::Data::Omniglot { split: recipe::Split::Lake, .. } => {
+            omniglot::has(dir, omniglot::Part::Background)
+        }
+        recipe::Data::Omniglot { split: recipe::Split::Vinyals, .. } => {
+            omniglot::Part::ALL.iter().all(|&part| omniglot::has(dir, part))
+        }
         recipe::Data::Folder { .. } => true,
         // They are made, and stand in for what a folder holds.
         recipe::Data::Glyphs { .. } => false,

@@ -34,10 +34,10 @@ impl PictureFile {
         Self { path: source.into(), label: String::new(), bytes: Some(bytes) }
     }
 
-    /// With the file's bytes, where it can be read; where it cannot, whoever decodes it will say why.
+    /// With the file's bytes, where they are here or can be read; where not, whoever decodes it will say why.
     #[must_use]
     pub fn with_bytes(self) -> Self {
-        let bytes = image::read(&self.path).ok().map(Arc::from);
+        let bytes = self.bytes.or_else(|| image::read(&self.path).ok().map(Arc::from));
         Self { bytes, ..self }
     }
 

@@ -14,7 +14,6 @@ mod result;
 mod rounds;
 mod score;
 mod second_look;
-mod vinyals;
 
 pub use crate::recognise::prototypes;
 pub use linear::LinearClassifier;

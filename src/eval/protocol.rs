@@ -7,9 +7,8 @@ use super::nearest::{episode_trials, trials};
 use super::open_set::OpenSet;
 use super::result::{Decision, EvalOptions, EvaluationResult, Evidence, Figure, Protocol, RunErrors};
 use super::score::{Score, Trial};
-use super::second_look::{Looking, Question};
-use super::vinyals;
-use crate::data::{self, Choice, Dataset, Set, class_folders, mnist, omniglot};
+use super::second_look::{Looking, Question, Shown, same};
+use crate::data::{self, Choice, Dataset, Makers, Set, class_folders, mnist, omniglot};
 use crate::embed;
 use crate::image::{Preprocessing, Triage};
 use crate::runtime::Embedder;
@@ -17,10 +16,12 @@ use crate::sample::{EpisodeSpec, episodes};
 use crate::second_look::SecondLook;
 use crate::tower::{Distance, collapsed};
 use crate::{Error, Result};
-use ndarray::{Array2, Array4, Axis, concatenate, s};
+use ndarray::{Array2, Array4, s};
 use std::path::Path;
 use std::time::Instant;
 
+/// Ways and shots of Vinyals' episodes, the usual one first.
+const VINYALS: [(usize, usize); 4] = [(20, 1), (20, 5), (5, 1), (5, 5)];
 /// Trials that are kept for pictures.
 const KEPT: usize = 20_000;
 
@@ -47,22 +48,10 @@ pub fn evaluate(
         Protocol::Angelic => course.angelic(dir)?,
         Protocol::Lake => course.lake(dir, episodes, seed)?,
         Protocol::Episodes => {
-            let read = |how: &Preprocessing| match makers {
-                Some(_) => {
-                    let choice = Choice { makers: makers.clone(), ..Choice::default() };
-                    let data = class_folders(dir, how, &choice, triage)?;
-                    let first = data.drawers.first();
-                    if data.drawers.iter().all(|maker| Some(maker) == first) {
-                        let why =
-                            "is all by one maker: supports and queries by different ones cannot be drawn";
-                        return Err(Error::invalid(&data.name, why));
-                    }
-                    let name = format!("{}, known and asked pictures by different makers", data.name);
-                    Ok(Dataset { name, ..data })
-                }
-                None => Set::found(dir, &[Set::OmniglotEvaluation]).read(dir, how, triage),
-            };
-            course.episodes(&read, spec, episodes, seed)?
+            let read = |how: &Preprocessing, triage: &Triage<'_>| drawn(dir, how, makers.as_ref(), triage);
+            // A picture that cannot be used is told of once, however many towers see the data.
+            let again = |how: &Preprocessing| read(how, &Triage::lenient(|_| ()));
+            course.episodes(read(&how, triage)?, &again, spec, episodes, seed)?
         }
         Protocol::Identification => {
             let set = Set::found(dir, &[Set::OmniglotEvaluation]);
@@ -75,7 +64,7 @@ pub fn evaluate(
             let read = |how: &Preprocessing| mnist(dir, mnist::Part::Test, how);
             let (shot, queries) = (spec.shot, 1);
             let spec = EpisodeSpec { way: 10, shot, queries, within: false, different_drawers: false };
-            course.episodes(&read, &spec, episodes, seed)?
+            course.episodes(read(&how)?, &read, &spec, episodes, seed)?
         }
         Protocol::Accuracy => {
             let none = || Error::invalid("--run", "must name the classifier's run");
@@ -102,6 +91,23 @@ pub fn evaluate(
         embedding_s: course.seconds,
     };
     Ok((evaluation, found.evidence))
+}
+
+/// The pictures of which episodes are drawn: Omniglot's evaluation part or class folders; with makers, class folders that
+/// are by several.
+fn drawn(dir: &Path, how: &Preprocessing, makers: Option<&Makers>, triage: &Triage<'_>) -> Result<Dataset> {
+    if makers.is_none() {
+        return Set::found(dir, &[Set::OmniglotEvaluation]).read(dir, how, triage);
+    }
+    let choice = Choice { makers: makers.cloned(), ..Choice::default() };
+    let data = class_folders(dir, how, &choice, triage)?;
+    let first = data.drawers.first();
+    if data.drawers.iter().all(|maker| Some(maker) == first) {
+        let why = "is all by one maker: supports and queries by different ones cannot be drawn";
+        return Err(Error::invalid(&data.name, why));
+    }
+    let name = format!("{}, known and asked pictures by different makers", data.name);
+    Ok(Dataset { name, ..data })
 }
 
 /// What a protocol found, but for what all tell alike.
@@ -164,10 +170,9 @@ impl Course<'_, '_> {
 
     fn lake(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
-        let runs = data::lake(dir, &how)?.runs;
-        let parts: Vec<_> = runs.iter().flat_map(|r| [r.training.view(), r.test.view()]).collect();
-        let images = concatenate(Axis(0), &parts)
-            .map_err(|e| Error::invalid_because("Lake's runs", "have images of different shapes", e))?;
+        let runs = data::lake(dir, &how)?;
+        let images = runs.images()?;
+        let runs = runs.runs;
         let embeddings = self.embed(&images)?;
         let (mut first, mut classes) = (0, Vec::new());
         let (mut decisions, mut run_errors, mut run_units) = (Vec::new(), Vec::new(), Vec::new());
@@ -198,15 +203,17 @@ impl Course<'_, '_> {
         // A run is one pair of drawers and one alphabet: its trials stand together.
         let trials: Vec<(&Trial, Unit)> =
             decisions.iter().map(|d: &Decision| &d.trial).zip(run_units).collect();
-        self.look_again(&what, way, images.view(), || questions, &trials)?;
+        let other = |how: &Preprocessing| data::lake(dir, how)?.images();
+        self.look_again(&what, way, &Shown { own: images.view(), other: &other }, || questions, &trials)?;
         let mut figures = vec![figure(what, &own, Score::of(trials, way))];
         if count > 0 && omniglot::has(dir, omniglot::Part::Evaluation) {
-            let data = omniglot(dir, omniglot::Part::Evaluation, &how)?;
+            let read = |how: &Preprocessing| omniglot(dir, omniglot::Part::Evaluation, how);
+            let data = read(&how)?;
             let spec = EpisodeSpec { way: 20, shot: 1, queries: 1, within: true, different_drawers: true };
             let sampler = episodes(&data, &spec, seed)?;
             let embeddings = self.embed(&data.images)?;
             let what = "random trials of the same kind (two drawers, one alphabet)";
-            let score = self.sampled(what, &data, embeddings.view(), &sampler, count)?;
+            let score = self.sampled(what, (&data, &read), embeddings.view(), &sampler, count)?;
             figures.push(figure(format!("{} {what}", score.trials), &own, score));
         }
         let evidence = Evidence { images, embeddings, classes, decisions };
@@ -219,8 +226,10 @@ impl Course<'_, '_> {
         })
     }
 
+    /// Episodes over data, which `read` gives as another tower sees them.
     fn episodes(
         &mut self,
+        data: Dataset,
         read: &dyn Fn(&Preprocessing) -> Result<Dataset>,
         spec: &EpisodeSpec,
         count: u64,
@@ -229,11 +238,11 @@ impl Course<'_, '_> {
         if count == 0 {
             return Err(Error::invalid("--episodes", "at least one episode is needed"));
         }
-        let data = read(&self.embedder.spec().preprocessing)?;
         let sampler = episodes(&data, spec, seed)?;
         let embeddings = self.embed(&data.images)?;
+        let other = |how: &Preprocessing| same(&data, read(how)?);
         let known = match &mut self.known {
-            Some(old) => Some(embed::images(read(&old.spec().preprocessing)?.images.view(), *old, |_| ())?),
+            Some(old) => Some(embed::images(other(&old.spec().preprocessing)?.view(), *old, |_| ())?),
             None => None,
         };
         let known = known.as_ref().unwrap_or(&embeddings);
@@ -244,7 +253,8 @@ impl Course<'_, '_> {
         let place = if spec.within { "within an alphabet" } else { "across all classes" };
         let what = format!("{}-way {}-shot {place}, {count} episodes", spec.way, spec.shot);
         let questions = || Question::of_episodes(embeddings.view(), &own, &sampler, count);
-        self.look_again(&what, spec.way, data.images.view(), questions, &trials)?;
+        let shown = Shown { own: data.images.view(), other: &other };
+        self.look_again(&what, spec.way, &shown, questions, &trials)?;
         let score = Score::of(trials, spec.way);
         let mut decisions = Vec::new();
         for (k, round) in (0..count).zip(&rounds) {
@@ -268,18 +278,18 @@ impl Course<'_, '_> {
     /// All four kinds of episodes that papers tell.
     fn vinyals(&mut self, dir: &Path, count: u64, seed: u64) -> Result<Findings> {
         let how = self.embedder.spec().preprocessing.clone();
-        let read =
-            |how: &Preprocessing| vinyals::test_characters(&omniglot(dir, omniglot::Part::Evaluation, how)?);
+        let read = |how: &Preprocessing| data::vinyals::tests(dir, how);
         let data = read(&how)?;
         let spec =
             |(way, shot)| EpisodeSpec { way, shot, queries: 1, within: false, different_drawers: false };
-        let [usual, others @ ..] = vinyals::KINDS;
-        let mut found = self.episodes(&read, &spec(usual), count, seed)?;
+        let [usual, others @ ..] = VINYALS;
+        let mut found = self.episodes(data.clone(), &read, &spec(usual), count, seed)?;
         let own = self.embedder.spec().distance.clone();
         for kind in others {
             let sampler = episodes(&data, &spec(kind), seed)?;
             let what = format!("{}-way {}-shot across all classes, {count} episodes", kind.0, kind.1);
-            let score = self.sampled(&what, &data, found.evidence.embeddings.view(), &sampler, count)?;
+            let embeddings = found.evidence.embeddings.view();
+            let score = self.sampled(&what, (&data, &read), embeddings, &sampler, count)?;
             found.figures.push(figure(what, &own, score));
         }
         Ok(found)

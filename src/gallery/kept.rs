@@ -59,7 +59,7 @@ impl Gallery {
     }
 
     /// The picture of a number.
-    pub(super) fn picture(&self, number: i64) -> Result<Picture> {
+    pub(crate) fn picture(&self, number: i64) -> Result<Picture> {
         self.store.picture(number).map(Picture::from)
     }
 

@@ -28,6 +28,8 @@ pub use migrate::{Migration, calibrate_as, migrate};
 pub use pictures::{
     Answered, Enrolling, Enrolment, Question, Verification, Verified, classify, enroll, enroll_set, verify,
 };
+#[cfg(feature = "serve")]
+pub(crate) use second_look::{Again, Asked};
 pub use second_look::{Compared, Looked};
 pub use store::Location;
 pub use threshold::{Calibrated, Limit, PairThreshold, State, recalibrate};

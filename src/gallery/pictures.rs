@@ -1,7 +1,7 @@
 //! Pictures → galleries and answers: what `siamese enroll`, `classify` and `verify` do, batch by batch as
 //! pictures are embedded.
 
-use super::second_look::Again;
+use super::second_look::{Again, Asked};
 use super::{
     Answer, Classifier, Enrolled, Example, Gallery, Loading, Location, Looked, Picture, Rule, Shots,
     check_label,
@@ -213,8 +213,8 @@ fn examples(
     Ok((examples, kept))
 }
 
-/// Recognises pictures by a gallery and its tower, with a second look at the nearest classes, where one is given; of the pictures that the triage keeps `each` is given the answers, batch by batch, in the order of the
-/// pictures.
+/// Recognises pictures by a gallery and its tower, with a second look at the nearest classes, where one is given; of
+/// the pictures that the triage keeps `each` is given the answers, batch by batch, in the order of the pictures.
 ///
 /// # Errors
 /// Those of the triage; an empty gallery, or one that cannot be asked so; of a second look, pictures that were not kept;
@@ -231,16 +231,22 @@ pub fn classify(
     let distance = gallery.facts().distance.clone();
     let (known, at) = (gallery.known(how.shots, how.exact)?, gallery.location().to_string());
     let classifier = Classifier::new(known, distance, how.shots, &at)?;
-    let mut second = second.map(|second| Again::new(gallery, second)).transpose()?;
+    let mut second = second.map(|second| Ok::<_, Error>((Again::of(gallery, at)?, second))).transpose()?;
     let top = if second.is_some() { how.top.max(REACH) } else { how.top };
+    // A tower that sees pictures another way decodes them again: the same bytes, whatever becomes of the file.
+    let with_files = second.as_ref().is_some_and(|(_, second)| second.needs_files());
+    let pictures = pictures.map(|picture| Ok(if with_files { picture?.with_bytes() } else { picture? }));
     embed::batches(pictures, embedder, |EmbeddedBatch { pictures, embeddings }| {
         let answers = classifier.classify(embeddings.view(), top, how.rule.as_ref())?;
         let answers: Vec<(Answer, Option<Looked>)> = match &mut second {
             None => answers.into_iter().map(|answer| (answer, None)).collect(),
-            Some(second) => {
-                let usable = pictures.iter().filter_map(|(_, embedded)| embedded.as_ref().ok());
-                let inks: Vec<_> = usable.map(|embedded| embedded.ink.view()).collect();
-                let looked = second.look(&inks, embeddings.view(), answers)?.into_iter();
+            Some((again, second)) => {
+                let usable =
+                    pictures.iter().filter_map(|(input, e)| e.as_ref().ok().map(|e| (input, &e.ink)));
+                let (files, inks): (Vec<_>, Vec<_>) = usable.map(|(input, ink)| (input, ink.view())).unzip();
+                let views = second.views(&inks, |i, how| files[i].decode(how))?;
+                let asked = Asked { views: &views, embeddings: embeddings.view(), answers };
+                let looked = again.look(second, asked, |number| gallery.picture(number))?.into_iter();
                 looked.map(|(answer, looked)| (answer, Some(looked))).collect()
             }
         };

@@ -111,8 +111,11 @@ pub struct LayerFactor {
 pub enum Data {
     /// MNIST's 60,000 training images.
     Mnist,
-    /// Omniglot's `images_background`.
+    /// Omniglot's characters for training.
     Omniglot {
+        /// By which split: which characters they are.
+        #[serde(default, skip_serializing_if = "Split::is_lake")]
+        split: Split,
         /// Alphabets kept out of training, for choosing.
         #[serde(default)]
         hold_out: Vec<String>,
@@ -146,6 +149,24 @@ pub enum Data {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         leave_out: Vec<String>,
     },
+}
+
+/// Which of Omniglot's characters are for training, and which for tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// The published one (Lake et al. 2015): the 964 of `images_background`; those of `images_evaluation` are for tests.
+    #[default]
+    Lake,
+    /// That of few-shot papers (Vinyals et al. 2016): 1,200, of both parts, and 423 of `images_evaluation` for tests. As
+    /// Snell et al. 2017 do at the end, those that others validate by are trained on as well.
+    Vinyals,
+}
+
+impl Split {
+    fn is_lake(&self) -> bool {
+        *self == Self::Lake
+    }
 }
 
 impl Data {

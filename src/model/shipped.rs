@@ -30,6 +30,7 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "omniglot-fc2",
     "omniglot-koch",
     "omniglot-koch-framed",
+    "omniglot-vinyals",
 ];
 
 /// The trained parameters of a recipe, where they are inside the program: what another training can start

@@ -1,7 +1,7 @@
 //! What clients are told, as JSON.
 
 use crate::Result;
-use crate::gallery::{Answer, KnownClass, Picture, Shown};
+use crate::gallery::{Answer, KnownClass, Looked, Picture, Shown};
 use crate::image::{self, Backdrop, Fit, Preprocessing};
 use crate::recognise::Strangeness;
 use crate::report::picture;
@@ -33,6 +33,14 @@ pub struct Told {
     pub(super) editable: bool,
     /// Whether the pictures of what is enrolled are kept.
     pub(super) keeps_pictures: bool,
+    /// Whether the nearest classes are looked at again, by distorted copies of the pictures.
+    pub(super) second_look: bool,
+    /// The other tower that looks then, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) other_tower: Option<String>,
+    /// SHA-256 of its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) other_tower_sha256: Option<String>,
     /// The newer tower that embeds what is asked about, where that is not the gallery's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) asked_by: Option<String>,
@@ -79,12 +87,23 @@ impl Thumbnail {
     }
 }
 
+/// The nearest classes of a picture.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Answered {
+    /// As the tower has them, in the order of the second look where there was one.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// What a second look at them saw, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_look: Option<Looked>,
+}
+
 /// The answer to one picture.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Recognised {
     /// The nearest classes.
     #[serde(flatten)]
-    pub answer: Answer,
+    pub answered: Answered,
     /// The ink as the tower sees it: a PNG's data URI, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ink: Option<String>,
@@ -133,7 +152,7 @@ pub struct Named {
 #[serde(untagged)]
 pub enum Outcome {
     /// It was recognised, or is unknown.
-    Answer(Answer),
+    Answer(Answered),
     /// It cannot be used.
     Fault {
         /// Why.

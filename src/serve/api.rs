@@ -158,7 +158,7 @@ async fn classify(
     let (asked, brought) = (query.asked()?, whole.brings().await?);
     let picture = brought.one()?;
     let found = shared.work(move |recogniser| recogniser.classify(&picture, asked)).await?;
-    shared.metrics().recognised(found.answer.label.is_some());
+    shared.metrics().recognised(found.answered.answer.label.is_some());
     Ok(Json(found))
 }
 
@@ -172,16 +172,16 @@ async fn classify(
 )]
 async fn classify_batch(
     State(shared): State<Shared>,
-    Asking(BatchQuery { top, threshold }): Asking<BatchQuery>,
+    Asking(BatchQuery { top, threshold, second_look }): Asking<BatchQuery>,
     whole: Whole,
 ) -> Reply<Batch> {
-    let asked = ClassifyQuery { top, ink: false, threshold }.asked()?;
+    let asked = ClassifyQuery { top, ink: false, threshold, second_look }.asked()?;
     let pictures = whole.brings().await?.pictures;
     let pictures = pictures.into_iter().map(|picture| (picture.name, picture.bytes)).collect();
     let found = shared.work(move |recogniser| recogniser.classify_all(pictures, asked)).await?;
     for named in &found.answers {
-        if let Outcome::Answer(answer) = &named.outcome {
-            shared.metrics().recognised(answer.label.is_some());
+        if let Outcome::Answer(answered) = &named.outcome {
+            shared.metrics().recognised(answered.answer.label.is_some());
         }
     }
     Ok(Json(found))

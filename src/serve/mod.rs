@@ -8,8 +8,8 @@
 //! | `GET /api/openapi.json` | what follows, described |
 //! | `GET /api/gallery` | what the gallery holds, its tower, the threshold |
 //! | `GET /api/gallery/file`, `GET /api/tower` | gallery and tower, for a page that recognises in the browser |
-//! | `POST /api/classify?top=5&ink=false&threshold=auto` | the nearest classes of the picture in the body |
-//! | `POST /api/classify/batch?top=5&threshold=auto` | those of several pictures |
+//! | `POST /api/classify?top=5&ink=false&threshold=auto&second_look=true` | the nearest classes of the picture in the body |
+//! | `POST /api/classify/batch?top=5&threshold=auto&second_look=true` | those of several pictures |
 //! | `POST /api/verify?threshold=T` | whether two pictures show the same |
 //! | `POST /api/embed` | a picture's embedding `[D]` |
 //! | `GET /api/examples?label=L&most=12` | the first examples of a class, with small pictures where they are kept |
@@ -31,6 +31,7 @@ mod metrics;
 mod queries;
 mod recogniser;
 mod refusal;
+mod second_look;
 mod server;
 mod shared;
 #[cfg(test)]
@@ -38,7 +39,7 @@ mod tests;
 mod watch;
 
 pub use access::{Access, Token};
-pub use answers::{Batch, By, Compared, Examples, Named, Outcome, Recognised, Thumbnail, Told};
+pub use answers::{Answered, Batch, By, Compared, Examples, Named, Outcome, Recognised, Thumbnail, Told};
 pub use api::MAX_BODY_BYTES;
 pub use limits::Limits;
 pub use log::Log;

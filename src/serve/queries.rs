@@ -42,6 +42,8 @@ pub(super) struct ClassifyQuery {
     pub ink: bool,
     /// When a picture is unknown: `auto` (as the gallery was calibrated), `none`, or beyond this distance.
     pub threshold: Option<String>,
+    /// Whether the nearest classes are looked at again; else as the server was started: `serve --second-look` does so.
+    pub second_look: Option<bool>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -54,6 +56,8 @@ pub(super) struct BatchQuery {
     pub top: usize,
     /// When a picture is unknown: `auto` (as the gallery was calibrated), `none`, or beyond this distance.
     pub threshold: Option<String>,
+    /// Whether the nearest classes are looked at again; else as the server was started: `serve --second-look` does so.
+    pub second_look: Option<bool>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -111,7 +115,7 @@ impl ClassifyQuery {
         }
         let limit = |text: &String| text.parse::<Limit>().map_err(|why| bad(format!("threshold: {why}")));
         let limit = self.threshold.as_ref().map(limit).transpose()?;
-        Ok(Asked { top: self.top, with_ink: self.ink, limit })
+        Ok(Asked { top: self.top, with_ink: self.ink, limit, second_look: self.second_look })
     }
 }
 

@@ -1,13 +1,15 @@
 //! What the server does, without HTTP.
 
-use super::answers::{Batch, By, Compared, Examples, Named, Outcome, Recognised, Thumbnail, Told};
+use super::answers::{Answered, Batch, By, Compared, Examples, Named, Outcome, Recognised, Thumbnail, Told};
+use super::second_look::Second;
 use crate::eval::between;
 use crate::gallery::{
-    Answer, Classifier, Enrolled, Example, Gallery, Limit, MAX_PICTURE_BYTES, Picture, Rule, Shots, Watcher,
+    Again, Classifier, Enrolled, Example, Gallery, Limit, MAX_PICTURE_BYTES, Picture, Rule, Shots, Watcher,
     check_label, check_source, recalibrate,
 };
 use crate::report::picture;
 use crate::runtime::{Embedder, Runtime};
+use crate::second_look::{REACH, SecondLook};
 use crate::tower::TowerSpec;
 use crate::{Error, Result, embed, image, page, tower};
 use ndarray::{Array2, Array3, ArrayView3, Axis, stack};
@@ -37,6 +39,8 @@ pub struct Asked {
     pub with_ink: bool,
     /// When a picture is unknown; none means as the server was started.
     pub limit: Option<Limit>,
+    /// Whether the nearest classes are looked at again; none means as the server was started.
+    pub second_look: Option<bool>,
 }
 
 /// A gallery and its tower, ready for many requests at a time.
@@ -49,6 +53,7 @@ pub struct Recogniser {
     options: Options,
     /// The tower's file, where it is another than the gallery names.
     tower: Option<PathBuf>,
+    second: Option<Second>,
     shelf: Mutex<Shelf>,
 }
 
@@ -57,10 +62,22 @@ struct Shelf {
     gallery: Gallery,
     /// None where it must be read (again).
     classifier: Option<Arc<Classifier>>,
+    /// What a second look compares; none where it must be read (again).
+    again: Option<Arc<Mutex<Again>>>,
     /// Whether the gallery has changed since it was calibrated.
     stale: bool,
     /// Classes and examples; none where they must be counted (again).
     size: Option<(usize, u64)>,
+}
+
+/// What answers a request.
+struct Basis {
+    classifier: Arc<Classifier>,
+    /// The rule that belongs to it, and whether that is stale.
+    rule: Option<Rule>,
+    stale: bool,
+    /// What looks again at the same examples, where that is wanted.
+    again: Option<Arc<Mutex<Again>>>,
 }
 
 /// Why a request could not be answered.
@@ -107,11 +124,12 @@ impl Recogniser {
     ) -> Result<Self> {
         let spec = embedder.spec().clone();
         gallery.standing(&spec)?;
-        let shelf = Mutex::new(Shelf { gallery, classifier: None, stale: false, size: None });
-        let recogniser = Self { embedder: Mutex::new(embedder), spec, runtime, options, tower: None, shelf };
+        let shelf = Mutex::new(Shelf { gallery, classifier: None, again: None, stale: false, size: None });
+        let embedder = Mutex::new(embedder);
+        let recogniser = Self { embedder, spec, runtime, options, tower: None, second: None, shelf };
         // An empty gallery may be filled later; what else is wrong shows now.
         if !recogniser.shelf().gallery.classes()?.is_empty() {
-            recogniser.classifier(options.limit)?;
+            recogniser.basis(options.limit, false)?;
         }
         Ok(recogniser)
     }
@@ -120,6 +138,18 @@ impl Recogniser {
     #[must_use]
     pub fn with_tower(self, tower: Option<PathBuf>) -> Self {
         Self { tower, ..self }
+    }
+
+    /// With a second look at the nearest classes, unless a request wants none.
+    ///
+    /// # Errors
+    /// Where the gallery holds examples, and has kept no picture of them.
+    pub fn with_second_look(self, second: SecondLook) -> Result<Self> {
+        let recogniser = Self { second: Some(Second::by(second)), ..self };
+        if !recogniser.shelf().gallery.classes()?.is_empty() {
+            recogniser.basis(recogniser.options.limit, true)?;
+        }
+        Ok(recogniser)
     }
 
     /// Whether requests may enrol and remove.
@@ -134,6 +164,7 @@ impl Recogniser {
         let facts = shelf.gallery.facts();
         let rule = self.options.limit.rule(facts);
         let doubts = if self.options.limit == Limit::Calibrated { shelf.gallery.doubts()? } else { None };
+        let other = self.second.as_ref().and_then(Second::other);
         Ok(Told {
             gallery: shelf.gallery.location().name(),
             tower: facts.tower.clone(),
@@ -147,6 +178,9 @@ impl Recogniser {
             doubts,
             editable: self.options.editable,
             keeps_pictures: facts.keeps_pictures,
+            second_look: self.second.is_some(),
+            other_tower: other.map(|tower| tower.name.clone()),
+            other_tower_sha256: other.map(|tower| tower.sha256.clone()),
             asked_by: facts.by_another(&self.spec).map(|_| self.spec.name.clone()),
             asked_by_sha256: facts.by_another(&self.spec).map(|_| self.spec.sha256.clone()),
             classes: shelf.gallery.classes()?,
@@ -172,10 +206,10 @@ impl Recogniser {
     /// Where it is no picture, or the gallery cannot answer so: it is empty, say.
     pub fn classify(&self, picture: &[u8], asked: Asked) -> Result<Recognised, RequestError> {
         let ink = self.decode(picture)?;
-        let (mut answers, by) = self.answers(&[ink.view()], asked)?;
+        let (mut answers, by) = self.answers(&[(picture, ink.view())], asked)?;
         let shown = || picture::sheet(&[vec![ink.view()]], 2).map(|png| picture::data_uri(&png));
         let ink = asked.with_ink.then(shown).transpose()?;
-        Ok(Recognised { answer: answers.swap_remove(0), ink, by })
+        Ok(Recognised { answered: answers.swap_remove(0), ink, by })
     }
 
     /// Which classes several pictures are of; one that cannot be used is told of, the others are answered.
@@ -188,8 +222,9 @@ impl Recogniser {
         asked: Asked,
     ) -> Result<Batch, RequestError> {
         let inks: Vec<_> = pictures.iter().map(|(_, bytes)| self.decode(bytes.as_ref())).collect();
-        let usable: Vec<_> = inks.iter().flatten().map(|ink| ink.view()).collect();
-        let (answers, by) = self.answers(&usable, asked)?;
+        let each = pictures.iter().zip(&inks);
+        let usable = each.filter_map(|((_, bytes), ink)| Some((bytes.as_ref(), ink.as_ref().ok()?.view())));
+        let (answers, by) = self.answers(&usable.collect::<Vec<_>>(), asked)?;
         let mut answers = answers.into_iter();
         let mut named = Vec::with_capacity(pictures.len());
         for ((name, _), ink) in pictures.into_iter().zip(inks) {
@@ -202,18 +237,47 @@ impl Recogniser {
         Ok(Batch { answers: named, by })
     }
 
-    /// The answers to pictures `[C, S, S]`, in their order.
-    fn answers(&self, inks: &[ArrayView3<'_, u8>], asked: Asked) -> Result<(Vec<Answer>, By), RequestError> {
+    /// The answers to pictures, each given as its file and as the tower sees it `[C, S, S]`, in their order.
+    fn answers(
+        &self,
+        pictures: &[(&[u8], ArrayView3<'_, u8>)],
+        asked: Asked,
+    ) -> Result<(Vec<Answered>, By), RequestError> {
         let since = Instant::now();
-        let (classifier, rule, stale) = self.classifier(asked.limit.unwrap_or(self.options.limit))?;
-        let answers = match inks {
-            [] => Vec::new(),
-            inks => classifier.classify(self.embed_inks(inks)?.view(), asked.top, rule.as_ref())?,
+        let second = self.second_look(asked)?;
+        let limit = asked.limit.unwrap_or(self.options.limit);
+        let Basis { classifier, rule, stale, again } = self.basis(limit, second.is_some())?;
+        let answers = if pictures.is_empty() {
+            Vec::new()
+        } else {
+            let inks: Vec<_> = pictures.iter().map(|(_, ink)| ink.view()).collect();
+            let embeddings = self.embed_inks(&inks)?;
+            let most = if second.is_some() { asked.top.max(REACH) } else { asked.top };
+            let answers = classifier.classify(embeddings.view(), most, rule.as_ref())?;
+            match second.zip(again) {
+                None => answers.into_iter().map(|answer| Answered { answer, second_look: None }).collect(),
+                Some((second, again)) => {
+                    let kept = |number| self.shelf().gallery.picture(number);
+                    second.look(&again, pictures, embeddings.view(), (answers, asked.top), kept)?
+                }
+            }
         };
         let milliseconds = since.elapsed().as_micros() as f64 / 1e3;
         let (threshold, recall) = (rule.map(|rule| rule.threshold), classifier.recall());
         let recall_at_1 = recall.map(|recall| recall.share);
         Ok((answers, By { threshold, stale, recall_at_1, milliseconds }))
+    }
+
+    /// What looks again, where that is wanted.
+    fn second_look(&self, asked: Asked) -> Result<Option<&Second>, RequestError> {
+        match (asked.second_look, &self.second) {
+            (Some(true), None) => {
+                let why = "cannot be taken by this server; start it with --second-look";
+                Err(RequestError::NotYet(Error::invalid("a second look", why)))
+            }
+            (Some(false), _) => Ok(None),
+            (_, second) => Ok(second.as_ref()),
+        }
     }
 
     /// Whether two pictures show the same: at most `threshold` apart, or as the gallery was calibrated by pairs.
@@ -346,7 +410,7 @@ impl Recogniser {
     /// # Errors
     /// As [`Recogniser::classify`].
     pub fn prepare(&self) -> Result<(), RequestError> {
-        self.classifier(self.options.limit).map(|_| ())
+        self.basis(self.options.limit, self.second.is_some()).map(|_| ())
     }
 
     fn decode(&self, picture: &[u8]) -> Result<Array3<u8>, RequestError> {
@@ -364,10 +428,11 @@ impl Recogniser {
         format!("the gallery {}", self.shelf().gallery.location().name())
     }
 
-    /// What answers now, the rule that belongs to it by this limit, and whether that is stale.
-    fn classifier(&self, limit: Limit) -> Result<(Arc<Classifier>, Option<Rule>, bool), RequestError> {
+    /// What answers now by this limit; also what looks again, where that is wanted.
+    fn basis(&self, limit: Limit, looks_again: bool) -> Result<Basis, RequestError> {
         let mut shelf = self.shelf();
         shelf.refresh()?;
+        let at = format!("the gallery {}", shelf.gallery.location().name());
         let classifier = match &shelf.classifier {
             Some(classifier) => Arc::clone(classifier),
             None => {
@@ -376,15 +441,15 @@ impl Recogniser {
                 shelf.gallery.standing(&self.spec).map_err(RequestError::NotYet)?;
                 let known = shelf.gallery.known(self.options.shots, self.options.exact)?;
                 let distance = shelf.gallery.facts().distance.clone();
-                let at = format!("the gallery {}", shelf.gallery.location().name());
                 let classifier = Classifier::new(known, distance, self.options.shots, &at);
                 let classifier = Arc::new(classifier.map_err(RequestError::NotYet)?);
                 shelf.classifier = Some(Arc::clone(&classifier));
                 classifier
             }
         };
+        let again = looks_again.then(|| shelf.again(at)).transpose().map_err(RequestError::NotYet)?;
         let stale = limit == Limit::Calibrated && shelf.stale;
-        Ok((classifier, limit.rule(shelf.gallery.facts()), stale))
+        Ok(Basis { classifier, rule: limit.rule(shelf.gallery.facts()), stale, again })
     }
 
     /// A request that panicked leaves the file as it was: nothing there is half done.
@@ -401,9 +466,19 @@ impl Shelf {
         Ok(())
     }
 
+    /// What a second look compares.
+    fn again(&mut self, at: String) -> Result<Arc<Mutex<Again>>> {
+        if let Some(again) = &self.again {
+            return Ok(Arc::clone(again));
+        }
+        let again = Arc::new(Mutex::new(Again::of(&self.gallery, at)?));
+        self.again = Some(Arc::clone(&again));
+        Ok(again)
+    }
+
     /// The gallery has changed.
     fn forget(&mut self) {
-        (self.classifier, self.size) = (None, None);
+        (self.classifier, self.again, self.size) = (None, None, None);
     }
 
     /// Calibrates again what does so by itself, where this server may change it: once after many changes, when

@@ -8,7 +8,7 @@ use std::sync::Arc;
 const OPTIONS: Options =
     Options { shots: Shots::Best, limit: Limit::Calibrated, exact: false, editable: true };
 
-const ASKED: Asked = Asked { top: 5, with_ink: false, limit: None };
+const ASKED: Asked = Asked { top: 5, with_ink: false, limit: None, second_look: None };
 
 struct Setup {
     dir: tempfile::TempDir,
@@ -50,7 +50,7 @@ fn ask(recogniser: &Recogniser, row: u32) -> Recognised {
 }
 
 fn label(recogniser: &Recogniser, row: u32) -> Option<String> {
-    ask(recogniser, row).answer.label
+    ask(recogniser, row).answered.answer.label
 }
 
 #[test]
@@ -60,9 +60,11 @@ fn what_is_enrolled_is_known_at_once() {
     assert!(matches!(recogniser.classify(&bar(2), ASKED), Err(RequestError::NotYet(_))));
     assert_eq!((enroll(&recogniser, "two", 2), enroll(&recogniser, "two", 2)), (1, 0));
     enroll(&recogniser, "five", 5);
-    let found = recogniser.classify(&bar(5), Asked { top: 1, with_ink: true, limit: None }).unwrap();
-    assert_eq!((found.answer.label.as_deref(), found.answer.distance), (Some("five"), 0.0));
-    assert_eq!(found.answer.nearest.len(), 1);
+    let found = recogniser
+        .classify(&bar(5), Asked { top: 1, with_ink: true, limit: None, second_look: None })
+        .unwrap();
+    assert_eq!((found.answered.answer.label.as_deref(), found.answered.answer.distance), (Some("five"), 0.0));
+    assert_eq!(found.answered.answer.nearest.len(), 1);
     assert!(found.ink.unwrap().starts_with("data:image/png;base64,"));
     assert_eq!(recogniser.remove("five".into(), None).unwrap(), 1);
     assert_eq!(label(&recogniser, 5).as_deref(), Some("two"));

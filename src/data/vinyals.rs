@@ -5,23 +5,60 @@
 //!
 //! It is an easier question than Lake's: classes are of all alphabets, and a drawer may ask what he drew himself.
 
-use crate::data::{Class, Dataset};
+use super::omniglot::{Part, omniglot};
+use super::{Class, Dataset};
+use crate::image::Preprocessing;
 use crate::{Error, Result};
 use ndarray::{Axis, concatenate};
+use std::path::Path;
 
 /// Characters for tests, the last ones of the evaluation part.
 const TESTS: usize = 423;
+/// Characters of the background part, all for training.
+const BACKGROUND: usize = 964;
 /// Characters of the evaluation part.
 const EVALUATION: usize = 659;
-/// Ways and shots, the usual one first.
-pub(super) const KINDS: [(usize, usize); 4] = [(20, 1), (20, 5), (5, 1), (5, 5)];
 const TURNS: usize = 4;
 
-/// The characters for tests of Omniglot's evaluation part, in four turns: 1,692 classes.
+/// The 1,200 characters for training, upright: all of Omniglot's background part, and the first of its evaluation part.
 ///
 /// # Errors
-/// Data that are not all of that part.
-pub(super) fn test_characters(evaluation: &Dataset) -> Result<Dataset> {
+/// Data that are not there, or not whole.
+pub fn training(dir: &Path, how: &Preprocessing) -> Result<Dataset> {
+    training_characters(omniglot(dir, Part::Background, how)?, &omniglot(dir, Part::Evaluation, how)?)
+}
+
+fn training_characters(mut background: Dataset, evaluation: &Dataset) -> Result<Dataset> {
+    if background.classes.len() != BACKGROUND {
+        let count = background.classes.len();
+        let why = format!("has {count} characters, and the split counts the {BACKGROUND} of the whole part");
+        return Err(Error::invalid(&background.name, why));
+    }
+    let order = order(evaluation)?;
+    let first = &order[..EVALUATION - TESTS];
+    background.extend(&evaluation.keep_classes(|class| first.contains(&class)))?;
+    background.name = "omniglot, the characters for training of Vinyals et al.".into();
+    Ok(background)
+}
+
+/// The 423 characters for tests, in four turns: 1,692 classes.
+///
+/// # Errors
+/// Data that are not there, or not whole.
+pub fn tests(dir: &Path, how: &Preprocessing) -> Result<Dataset> {
+    test_characters(&omniglot(dir, Part::Evaluation, how)?)
+}
+
+fn test_characters(evaluation: &Dataset) -> Result<Dataset> {
+    let order = order(evaluation)?;
+    let members = evaluation.by_class();
+    let last = order[EVALUATION - TESTS..].iter();
+    let chosen: Vec<usize> = last.flat_map(|&class| &members[class]).copied().collect();
+    turned(&evaluation.subset(&chosen))
+}
+
+/// The classes of the evaluation part in the order of alphabets and numbers.
+fn order(evaluation: &Dataset) -> Result<Vec<usize>> {
     if evaluation.classes.len() != EVALUATION {
         let count = evaluation.classes.len();
         let why = format!("has {count} characters, and the split counts the {EVALUATION} of the whole part");
@@ -32,10 +69,7 @@ pub(super) fn test_characters(evaluation: &Dataset) -> Result<Dataset> {
         let Class { name, alphabet } = &evaluation.classes[class];
         (&evaluation.alphabets[*alphabet as usize], name)
     });
-    let members = evaluation.by_class();
-    let chosen: Vec<usize> =
-        order[EVALUATION - TESTS..].iter().flat_map(|&class| &members[class]).copied().collect();
-    turned(&evaluation.subset(&chosen))
+    Ok(order)
 }
 
 /// Each picture in four turns, those of a class by the same angle in a class of their own.
@@ -90,5 +124,26 @@ mod tests {
         let quarter = tests.image(classes[first + EVALUATION][0]);
         assert_eq!(upright[[0, 0, 1]], quarter[[0, 0, 0]], "against the clock");
         assert!(test_characters(&Dataset::blank(5, 2)).unwrap_err().to_string().contains("659"));
+    }
+
+    #[test]
+    fn no_character_is_both_for_training_and_for_tests() {
+        let named = |count: usize, part: &str| {
+            let mut data = Dataset::blank(count, 1);
+            data.classes.iter_mut().enumerate().for_each(|(i, class)| class.name = format!("{i:03}"));
+            data.sources = (0..count).map(|i| format!("{part}/{i:03}")).collect();
+            data
+        };
+        let evaluation = named(EVALUATION, "evaluation");
+        let training = training_characters(named(BACKGROUND, "background"), &evaluation).unwrap();
+        assert_eq!((training.classes.len(), training.len()), (1200, 1200));
+        assert!(training.by_class().iter().all(|members| members.len() == 1));
+        let tests = test_characters(&evaluation).unwrap();
+        assert!(training.sources.iter().all(|source| !tests.sources.contains(source)));
+        let all = training.sources.len() + tests.sources.len() / TURNS;
+        assert_eq!(all, BACKGROUND + EVALUATION);
+        assert!(training.sources[BACKGROUND..].iter().all(|source| source.starts_with("evaluation")));
+        let part = named(100, "background");
+        assert!(training_characters(part, &evaluation).unwrap_err().to_string().contains("964"));
     }
 }
