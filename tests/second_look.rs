@@ -136,8 +136,8 @@ fn what_another_tower_must_be_is_told() {
 fn what_a_second_look_needs_is_told() {
     let bench = Bench::enrolled();
     bench.refused(&["classify", "g", "asked", "--second-look"], "--keep-pictures");
-    let angelic = ["eval", "t.onnx", "--protocol", "angelic", "--second-look"];
-    bench.refused(&angelic, "lake, episodes, vinyals and digits");
+    let galleries = ["eval", "t.onnx", "--protocol", "identification", "--second-look"];
+    bench.refused(&galleries, "all but identification and accuracy");
     bench.refused(
         &["eval", "t.onnx", "--protocol", "episodes", "--known-by", "t.onnx", "--second-look"],
         "--second-look",

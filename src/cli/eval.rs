@@ -147,13 +147,10 @@ fn options(arguments: &Arguments) -> Result<EvalOptions> {
     if !matches!(protocol, Protocol::Episodes | Protocol::Digits) && arguments.known_by.is_some() {
         return Err(Error::invalid("--known-by", "is of the protocols episodes and digits"));
     }
-    let looks_again =
-        matches!(protocol, Protocol::Lake | Protocol::Episodes | Protocol::Vinyals | Protocol::Digits);
-    if arguments.second_look.wanted() && !looks_again {
-        return Err(Error::invalid(
-            "--second-look",
-            "is of the protocols lake, episodes, vinyals and digits",
-        ));
+    let asks_otherwise = matches!(protocol, Protocol::Identification | Protocol::Accuracy);
+    if arguments.second_look.wanted() && asks_otherwise {
+        let why = "is of the protocols that ask for the nearest class: all but identification and accuracy";
+        return Err(Error::invalid("--second-look", why));
     }
     let makers = arguments.makers.as_deref().map(Makers::read).transpose()?;
     let spec = EpisodeSpec { way, shot, queries, within, different_drawers: within || makers.is_some() };

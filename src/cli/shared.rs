@@ -94,8 +94,7 @@ pub fn asker(
 pub struct SecondLookArgs {
     /// Have the five nearest classes looked at again, by distorted copies of the pictures; with `=TOWER` (a file, or a
     /// shipped one's name) by that tower too, which may see pictures another way. A gallery must have kept its own
-    /// (`--keep-pictures`); of protocols lake, episodes, vinyals and digits can be asked so, and tell what it gains and
-    /// costs.
+    /// (`--keep-pictures`); an evaluation, of all protocols but identification and accuracy, tells what it gains and costs.
     #[arg(long, value_name = "TOWER", num_args = 0..=1, require_equals = true)]
     #[allow(clippy::option_option)]
     second_look: Option<Option<PathBuf>>,

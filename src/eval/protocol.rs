@@ -125,7 +125,7 @@ pub struct Towers<'a> {
     pub asked: &'a mut dyn Embedder,
     /// Embeds what is known in its place: an older tower, which the other one is compatible with (episodes and digits).
     pub known: Option<&'a mut dyn Embedder>,
-    /// Looks again at the nearest classes (lake, episodes, vinyals and digits).
+    /// Looks again at the nearest classes (all but identification and accuracy).
     pub second: Option<&'a mut SecondLook>,
 }
 
