@@ -30,6 +30,7 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "omniglot-fc2",
     "omniglot-koch",
     "omniglot-koch-framed",
+    "omniglot-look",
     "omniglot-vinyals",
 ];
 

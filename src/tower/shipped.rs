@@ -30,7 +30,7 @@ pub const DEFAULT: &str = "omniglot-edge-exact";
 /// The tower of a new gallery of pictures in colour for which none is named.
 pub const DEFAULT_IN_COLOUR: &str = "emoji-edge-exact";
 
-/// All of them. The edge build holds exact ones alone.
+/// All of them. The edge build holds exact ones alone, which answer by themselves.
 pub const SHIPPED: &[Shipped] = &[
     Shipped {
         name: DEFAULT,
@@ -57,6 +57,20 @@ pub const SHIPPED: &[Shipped] = &[
         about: "the same in floating point, as it was trained",
         coloured: true,
         bytes: include_bytes!("../../onnx/emoji-edge/tower.onnx"),
+    },
+    #[cfg(feature = "ort")]
+    Shipped {
+        name: "omniglot-look-exact",
+        about: "looks again at drawn characters beside omniglot-edge-exact (`--second-look=omniglot-look-exact`); exact",
+        coloured: false,
+        bytes: include_bytes!("../../onnx/omniglot-look/tower.exact.onnx"),
+    },
+    #[cfg(feature = "ort")]
+    Shipped {
+        name: "omniglot-look",
+        about: "the same in floating point, as it was trained",
+        coloured: false,
+        bytes: include_bytes!("../../onnx/omniglot-look/tower.onnx"),
     },
 ];
 
