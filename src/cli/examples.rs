@@ -119,7 +119,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "siamese classify mine new --second-look",
                 "the nearest five looked at again, by distorted copies",
             ),
-            ("siamese classify mine new --second-look=omniglot-edge", "and by another tower too"),
+            ("siamese classify mine new --second-look=omniglot-look-exact", "and by another tower too"),
         ],
     ),
     ("serve", &[("siamese serve mine --edit", "then open http://127.0.0.1:8080")]),
