@@ -164,3 +164,22 @@ fn hard_swish_of_each_channel_keeps_its_bits_without_tables() {
         assert!(program.maps.iter().skip(1).rev().skip(1).all(|map| map.bytes), "graph {seed}: {program:#?}");
     }
 }
+
+#[test]
+fn a_ramp_that_begins_far_beyond_its_limit_keeps_its_bits() {
+    let g = Graph::new("far");
+    let constant = |name: &str, shape: &[usize], of: &[f32]| {
+        g.initializer(name, Constant::F32(ArrayD::from_shape_vec(IxDyn(shape), of.to_vec()).unwrap()))
+    };
+    let x = g.input(INPUT, DType::U8, &[1, 1, 6, 7]).cast(DType::F32);
+    let x =
+        x.conv(constant("v", &[2, 1, 1, 1], &[1.0, -1.0]), None, ConvAttrs::default()).clip(-127.0, 127.0);
+    // In 16 bits the sum would be below 0.
+    let y = x * (x + g.scalar(32_700.0)).clip(0.0, 100.0);
+    let y = (y * constant("f", &[1, 2, 1, 1], &[2f32.powi(-7), 2f32.powi(-8)]) + g.scalar(0.5)).floor();
+    let y =
+        y.clip(-127.0, 127.0).conv(constant("w", &[1, 2, 1, 1], &[3.0, -5.0]), None, ConvAttrs::default());
+    g.output(OUTPUT, y.flatten(1));
+    let model = g.to_model_batched("N").unwrap();
+    assert_exact(&model, &images(8, 2, [1, 6, 7]), "far");
+}

@@ -1,7 +1,7 @@
 //! Maps of bytes times a gate of integers, into bytes: what [`super::gate`] does in float32, without it.
 
 use super::epilogue::{Epilogue, piece, pieces};
-use super::gate::{Gate, Ramp};
+use super::gate::{Gate, Gating, Ramp};
 use crate::exactness::{LIMIT, power_of_two, step_of};
 
 /// `(((x + before) · gate + half >> cut) · multiplier + begin) >> shift`, limited.
@@ -28,14 +28,16 @@ pub struct IntegerGate {
 
 impl IntegerGate {
     /// What gives the bytes of an epilogue for products of integers whose magnitude is at most `most`, as is that of all
-    /// gates; none where these would not fit 16 bits, or float32 may round on the way.
-    pub fn of(how: &Epilogue, narrowed: Option<[f32; 2]>, most: f64) -> Option<Self> {
+    /// gates; none where these, or what a ramp limits, would not fit 16 bits, or float32 may round on the way.
+    pub fn of(how: &Epilogue, by: Gating, narrowed: Option<[f32; 2]>, most: f64) -> Option<Self> {
         let lift = how.lift.first().copied().unwrap_or(0.0);
         let same = how.lift.iter().all(|other| *other == lift);
         // What is beyond bytes is known not to occur.
         let limits = [(how.low.ceil() + lift).max(0.0), (how.high.floor() + lift).min(255.0)];
         let whole = how.floor || how.scale.iter().chain(&how.shift).all(|x| x.fract() == 0.0);
-        if !same || !whole || most > f64::from(i16::MAX) {
+        let shift = if let Gating::Itself(ramp) = by { ramp.shift.abs() } else { 0.0 };
+        let fits = most.max(f64::from(shift) + 255.0) <= f64::from(i16::MAX);
+        if !same || !whole || !fits {
             return None;
         }
         let (half, cut, most) = cut_off(narrowed, most)?;

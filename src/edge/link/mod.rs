@@ -191,7 +191,7 @@ impl Linker {
             ActionDraft::Gate { by, narrowed, most } => {
                 epilogue.before = map.taken_back();
                 let most = most.filter(|_| map.bytes && self.maps[to].bytes);
-                let integers = most.and_then(|most| IntegerGate::of(&epilogue, narrowed, most));
+                let integers = most.and_then(|most| IntegerGate::of(&epilogue, by, narrowed, most));
                 Action::Gate { by, narrowed, epilogue, integers }
             }
             ActionDraft::Table(numbers) => Action::Table(self.table(&numbers, to)),
