@@ -2,6 +2,7 @@
 //! fault.
 
 use super::expr::Expr;
+use super::kernel::Region;
 use crate::onnx::{AttributeProto, DType, NodeProto, Operator, Tensor};
 use crate::{Error, Result};
 use std::cell::RefCell;
@@ -16,6 +17,8 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub struct Graph {
     pub(super) name: String,
+    /// Whether its regions become kernels.
+    pub(super) kernels: bool,
     pub(super) state: RefCell<State>,
 }
 
@@ -28,6 +31,7 @@ pub(super) struct State {
     pub values: Vec<Info>,
     pub nodes: Vec<Node>,
     pub outputs: Vec<(String, Id)>,
+    pub regions: Vec<Region>,
     scope: String,
     scalars: HashMap<u32, Id>,
     lists: HashMap<Vec<i64>, Id>,
@@ -83,11 +87,14 @@ pub(super) enum Composite {
     ChannelSums,
     /// [`Expr::layer_norm`].
     LayerNorm,
+    /// [`Expr::max_pool_last`].
+    MaxPoolLast,
 }
 
 impl Composite {
     #[cfg(test)]
-    pub const ALL: [Self; 4] = [Self::ConvLast, Self::BatchNorm, Self::ChannelSums, Self::LayerNorm];
+    pub const ALL: [Self; 5] =
+        [Self::ConvLast, Self::BatchNorm, Self::ChannelSums, Self::LayerNorm, Self::MaxPoolLast];
 }
 
 /// How a derivative passes a node.
@@ -112,7 +119,7 @@ struct Fault {
 impl Graph {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), state: RefCell::default() }
+        Self { name: name.into(), kernels: false, state: RefCell::default() }
     }
 
     /// A graph input.

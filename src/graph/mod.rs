@@ -7,6 +7,7 @@
 mod builder;
 mod expr;
 mod grad;
+mod kernel;
 mod ops;
 mod serialise;
 mod vjp;
@@ -15,6 +16,8 @@ pub use crate::onnx::{DType, Tensor};
 pub use builder::Graph;
 pub use expr::{Expr, Operand};
 pub use grad::{ConvWeightGrad, GradOptions, gradients};
+pub use kernel::{DOMAIN, Kernel, RELU};
+pub(crate) use ops::Phase;
 pub use ops::{Channels, ConvAttrs, Normalised};
 pub use serialise::{IR_VERSION, OPSET};
 

@@ -1,6 +1,7 @@
 //! A graph as an ONNX model: which values are needed, and what they are called.
 
-use super::builder::{Graph, Id, Node, Source, State};
+use super::builder::{Graph, Id, Source, State};
+use super::kernel::{DOMAIN, Written};
 use crate::Result;
 use crate::onnx::{
     Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
@@ -35,13 +36,17 @@ impl Graph {
 
     fn serialise(&self, batch: Option<&str>) -> Result<ModelProto> {
         self.check()?;
-        let graph = Some(self.state.borrow().to_proto(&self.name, batch));
+        let graph = self.state.borrow().to_proto(&self.name, batch);
+        let mut sets = vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }];
+        if graph.node.iter().any(|node| node.domain() == DOMAIN) {
+            sets.push(OperatorSetIdProto { domain: Some(DOMAIN.into()), version: Some(1) });
+        }
         Ok(ModelProto {
             ir_version: Some(IR_VERSION),
             producer_name: Some("siamese".into()),
             producer_version: Some(env!("CARGO_PKG_VERSION").into()),
-            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
-            graph,
+            opset_import: sets,
+            graph: Some(graph),
             ..ModelProto::default()
         })
     }
@@ -49,23 +54,23 @@ impl Graph {
 
 impl State {
     fn to_proto(&self, name: &str, batch: Option<&str>) -> GraphProto {
-        let live = self.live();
-        let names = self.names();
-        let alive = |node: &&Node| live[node.output.0];
+        let (names, nodes) = (self.names(), self.written());
+        let used: HashSet<Id> = nodes.iter().flat_map(|node| &node.inputs).copied().collect();
+        let used = |v: Id| used.contains(&v) || self.outputs.iter().any(|(_, output)| *output == v);
         let mut graph = GraphProto { name: Some(name.into()), ..GraphProto::default() };
         for (index, info) in self.values.iter().enumerate() {
             match &info.source {
                 Source::Input(name) => graph.input.push(self.value_info(Id(index), name, batch)),
-                Source::Constant { data, .. } if live[index] => {
+                Source::Constant { data, .. } if used(Id(index)) => {
                     graph.initializer.push(data.to_proto(&names[index]));
                 }
                 Source::Constant { .. } | Source::Node(_) => {}
             }
         }
-        graph.node = self.nodes.iter().filter(alive).map(|n| n.to_proto(&names)).collect();
+        graph.node = nodes.iter().map(|node| node.to_proto(&names)).collect();
         if batch.is_none() {
             let outputs: Vec<Id> = self.outputs.iter().map(|(_, v)| *v).collect();
-            let inner = self.nodes.iter().filter(alive).map(|n| n.output).filter(|v| !outputs.contains(v));
+            let inner = nodes.iter().flat_map(|n| &n.outputs).copied().filter(|v| !outputs.contains(v));
             graph.value_info = inner.map(|v| self.value_info(v, &names[v.0], None)).collect();
         }
         self.push_outputs(&mut graph, &names, batch);
@@ -86,22 +91,6 @@ impl State {
             }
             graph.output.push(self.value_info(*value, name, batch));
         }
-    }
-
-    /// Which values some output needs.
-    fn live(&self) -> Vec<bool> {
-        let mut live = vec![false; self.values.len()];
-        for (_, value) in &self.outputs {
-            live[value.0] = true;
-        }
-        for node in self.nodes.iter().rev() {
-            if live[node.output.0] {
-                for input in &node.inputs {
-                    live[input.0] = true;
-                }
-            }
-        }
-        live
     }
 
     /// The file's names: inputs and named constants keep theirs, the first output name of a node's
@@ -142,12 +131,9 @@ impl State {
     }
 }
 
-impl Node {
+impl Written {
     fn to_proto(&self, names: &[String]) -> NodeProto {
-        NodeProto {
-            input: self.inputs.iter().map(|v| names[v.0].clone()).collect(),
-            output: vec![names[self.output.0].clone()],
-            ..self.proto.clone()
-        }
+        let named = |values: &[Id]| values.iter().map(|v| names[v.0].clone()).collect();
+        NodeProto { input: named(&self.inputs), output: named(&self.outputs), ..self.proto.clone() }
     }
 }

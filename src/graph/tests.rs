@@ -298,6 +298,7 @@ const POOL: &[Case] = &[
     case(Operator::Resize, "", &[&[1, 2, 3, 2]], |x| x[0].upsample([2, 3])),
     case(Operator::MaxPool, "odd size", &[&[1, 2, 7, 5]], |x| x[0].max_pool([2, 2], [2, 2])),
     case(Operator::MaxPool, "3x2", &[&[1, 2, 7, 5]], |x| x[0].max_pool([3, 2], [3, 2])),
+    composite(Composite::MaxPoolLast, "odd size", &[&[2, 5, 7, 2]], |x| x[0].max_pool_last([2, 3])),
     case(Operator::ReduceMean, "pool, channels last", &[&[2, 4, 6, 2]], |x| x[0].average_pool_last([2, 2])),
     case(Operator::ReduceMean, "pool, channels last, odd size", &[&[1, 8, 5, 2]], |x| {
         x[0].average_pool_last([3, 3])

@@ -136,10 +136,6 @@ impl Making<'_> {
         Ok(StepGraph { micro: Some(micro), batch: told.batch, masks: told.masks, ..step })
     }
 
-    fn graph(&self, of: &str) -> Graph {
-        Graph::new(&format!("{}-{of}", self.recipe.name))
-    }
-
     /// The tower's parameters, or all.
     fn params(&self, of_tower: bool) -> impl Iterator<Item = &ParamSpec> {
         self.params.iter().filter(move |spec| !(of_tower && is_of_loss(spec)))

@@ -69,11 +69,14 @@ impl TrainingClasses {
     }
 }
 
-/// What the graph is lowered for; both are standard ONNX, they differ in speed.
+/// What the graph is lowered for; all compute the same, and differ in speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The CPU provider.
     Cpu,
+    /// The CPU provider with our own kernels beside its operators ([`crate::graph::Kernel`]). The other targets' graphs
+    /// are standard ONNX.
+    Kernels,
     /// The CUDA provider.
     Cuda,
 }
@@ -172,7 +175,7 @@ impl Making<'_> {
     /// The whole step in one graph.
     fn whole(&self) -> Result<StepGraph> {
         let recipe = self.recipe;
-        let g = &Graph::new(&format!("{}-train", recipe.name));
+        let g = &self.graph("train");
         let mut inputs = Inputs::new(g, recipe, recipe.sampling.images());
         let (images, known) = (inputs.images(), inputs.known()?);
         let updates = Updates::new(recipe, g);
@@ -216,9 +219,15 @@ impl Making<'_> {
         Ok(StepGraph { model, micro: None, batch: Vec::new(), masks: Vec::new(), state, metrics, params })
     }
 
+    /// An empty graph of this part of the step.
+    fn graph(&self, of: &str) -> Graph {
+        let name = format!("{}-{of}", self.recipe.name);
+        if self.target == Target::Kernels { Graph::for_kernels(&name) } else { Graph::new(&name) }
+    }
+
     fn grad_options(&self) -> GradOptions {
         let conv_weight = match self.target {
-            Target::Cpu => ConvWeightGrad::Cpu,
+            Target::Cpu | Target::Kernels => ConvWeightGrad::Cpu,
             Target::Cuda => ConvWeightGrad::Swapped,
         };
         GradOptions { conv_weight }
@@ -250,19 +259,21 @@ const LARGEST_KERNEL: usize = 5;
 
 /// Where the graph keeps its channels. The CPU provider multiplies matrices about twice as fast as it
 /// convolves on small maps; a max-pool is faster with the channels first, and the columns of a large
-/// kernel would not fit into memory; columns of groups are not gathered. CUDA has its own convolutions.
+/// kernel would not fit into memory; columns of groups are not gathered. Our kernels want the channels last, and pool
+/// there. CUDA has its own convolutions.
 fn channels(recipe: &Recipe, target: Target) -> Result<Channels> {
     if recipe.tower.onnx().is_some() {
-        return Ok(if target == Target::Cpu { Channels::Last } else { Channels::First });
+        return Ok(if target == Target::Cuda { Channels::First } else { Channels::Last });
     }
     let plan = plan(recipe)?;
     let mut convolutions = plan.iter().filter_map(Part::product).filter(|product| product.conv.is_some());
-    let last = target == Target::Cpu
+    let own = target == Target::Kernels;
+    let last = target != Target::Cuda
         && convolutions.clone().next().is_some()
         && convolutions.all(|product| {
-            product.weight[2] <= LARGEST_KERNEL && product.conv.is_none_or(|conv| conv.groups == 1)
+            (own || product.weight[2] <= LARGEST_KERNEL) && product.conv.is_none_or(|conv| conv.groups == 1)
         })
-        && !plan.iter().any(|part| matches!(part.kind, Kind::MaxPool(_)));
+        && (own || !plan.iter().any(|part| matches!(part.kind, Kind::MaxPool(_))));
     Ok(if last { Channels::Last } else { Channels::First })
 }
 

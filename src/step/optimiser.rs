@@ -1,9 +1,10 @@
 //! The update: clipping, the optimisers, the moving average; all as graph operations.
 
 use super::{StateSpec, layer_factor};
-use crate::graph::{DType, Expr, Graph};
+use crate::graph::{DType, Expr, Graph, Kernel};
 use crate::model::recipe::Optimiser;
 use crate::model::{ParamSpec, Recipe, Role};
+use crate::onnx::AttributeProto;
 
 /// Decay of Adam's first moment (Kingma, Ba 2015).
 const BETA1: f64 = 0.9;
@@ -54,19 +55,31 @@ impl<'g, 'r> Updates<'g, 'r> {
         share: Option<Expr<'g>>,
     ) {
         let lr = layer_factor(&self.recipe.lr_factors, spec).map_or(self.lr, |factor| self.lr * factor);
-        let next = match *rule {
+        let (next, adam) = match *rule {
             Rule::Sgd { momentum, nesterov } => {
-                param - self.sgd_direction(spec, grad, momentum, nesterov) * lr
+                (param - self.sgd_direction(spec, grad, momentum, nesterov) * lr, None)
             }
             Rule::Adam { scales, weight_decay } => {
-                let step = self.adam_step(spec, grad, lr, scales);
-                decayed(spec, param, lr, weight_decay) - step
+                let decays = weight_decay != 0.0 && spec.role == Role::Weight;
+                let m = self.decayed_sum("adam_m", spec, grad, BETA1);
+                let v = self.decayed_sum("adam_v", spec, grad.squared(), BETA2);
+                let direction = m.next / (v.next.sqrt() + scales.epsilon);
+                let rate = lr * scales.rate;
+                let step = direction * rate;
+                let kept = decays.then(|| 1.0 - lr * weight_decay);
+                let next = kept.map_or(param, |kept| param * kept) - step;
+                (next, Some(Adam { m, v, rate, epsilon: scales.epsilon, kept }))
             }
         };
         self.push(format!("param.{}", spec.name), next);
-        if let Some(share) = share {
+        let averaged = share.map(|share| {
             let average = self.input("ema", spec);
-            self.push(format!("ema.{}", spec.name), average + (next - average) * share);
+            let moved = average + (next - average) * share;
+            self.push(format!("ema.{}", spec.name), moved);
+            Averaged { average, share, moved }
+        });
+        if let Some(adam) = adam {
+            adam.region([param, grad], next, averaged);
         }
     }
 
@@ -75,23 +88,17 @@ impl<'g, 'r> Updates<'g, 'r> {
         if momentum == 0.0 {
             return grad;
         }
-        let b = self.decayed_sum("momentum", spec, grad, f64::from(momentum));
+        let b = self.decayed_sum("momentum", spec, grad, f64::from(momentum)).next;
         if nesterov { grad + b * momentum } else { b }
     }
 
-    /// The step of one parameter; see [`Scales`].
-    fn adam_step(&mut self, spec: &ParamSpec, grad: Expr<'g>, lr: Expr<'g>, scales: Scales<'g>) -> Expr<'g> {
-        let m = self.decayed_sum("adam_m", spec, grad, BETA1);
-        let v = self.decayed_sum("adam_v", spec, grad.squared(), BETA2);
-        m / (v.sqrt() + scales.epsilon) * (lr * scales.rate)
-    }
-
     /// `S ← β·S + x`, kept as the state `prefix`.
-    fn decayed_sum(&mut self, prefix: &str, spec: &ParamSpec, x: Expr<'g>, beta: f64) -> Expr<'g> {
+    fn decayed_sum(&mut self, prefix: &str, spec: &ParamSpec, x: Expr<'g>, beta: f64) -> Sum<'g> {
         let beta = x.graph().scalar(beta as f32);
-        let next = self.input(prefix, spec) * beta + x;
+        let old = self.input(prefix, spec);
+        let next = old * beta + x;
         self.push(format!("{prefix}.{}", spec.name), next);
-        next
+        Sum { old, next }
     }
 
     /// Declares a state input.
@@ -129,12 +136,47 @@ fn average_share(t: Expr<'_>, decay: f32) -> Expr<'_> {
     one - ((t + one) / (t + ten)).min(decay)
 }
 
-/// `param·(1 − lr·λ)` for weights; biases and normalisations are not decayed.
-fn decayed<'g>(spec: &ParamSpec, param: Expr<'g>, lr: Expr<'g>, weight_decay: f32) -> Expr<'g> {
-    if weight_decay == 0.0 || spec.role != Role::Weight {
-        return param;
+/// A sum of the state that decays, before and after the step.
+#[derive(Clone, Copy)]
+struct Sum<'g> {
+    old: Expr<'g>,
+    next: Expr<'g>,
+}
+
+/// A moving average, and after the step.
+struct Averaged<'g> {
+    average: Expr<'g>,
+    share: Expr<'g>,
+    moved: Expr<'g>,
+}
+
+/// Adam's step of one parameter; see [`Scales`].
+struct Adam<'g> {
+    m: Sum<'g>,
+    v: Sum<'g>,
+    rate: Expr<'g>,
+    epsilon: Expr<'g>,
+    /// `1 − lr·λ` for weights; biases and normalisations are not decayed.
+    kept: Option<Expr<'g>>,
+}
+
+impl<'g> Adam<'g> {
+    /// What a kernel computes of it.
+    fn region(&self, [param, grad]: [Expr<'g>; 2], next: Expr<'g>, averaged: Option<Averaged<'g>>) {
+        let mut inputs = vec![param, grad, self.m.old, self.v.old, self.rate, self.epsilon];
+        let mut outputs = vec![next, self.m.next, self.v.next];
+        inputs.extend(self.kept);
+        if let Some(Averaged { average, share, moved }) = averaged {
+            inputs.extend([average, share]);
+            outputs.push(moved);
+        }
+        let attributes = vec![
+            AttributeProto::float("beta1", BETA1 as f32),
+            AttributeProto::float("beta2", BETA2 as f32),
+            AttributeProto::flag("decay", self.kept.is_some()),
+        ];
+        param.graph().region(Kernel::Adam, &inputs, &outputs, attributes);
     }
-    param * (1.0 - lr * weight_decay)
 }
 
 /// An optimiser with the scalars that all parameters share.

@@ -4,8 +4,9 @@
 //! Its weight gradient is a second product over the same columns, in place of a product an image and
 //! a sum over the batch.
 
+use super::pool::window_attributes;
 use crate::graph::builder::Composite;
-use crate::graph::{ConvAttrs, Expr, Tensor};
+use crate::graph::{ConvAttrs, Expr, Kernel, Tensor};
 
 /// From channels first to channels last.
 const TO_LAST: [usize; 4] = [0, 2, 3, 1];
@@ -40,7 +41,9 @@ impl Expr<'_> {
             let matrix = w.transpose(&[2, 3, 1, 0]).reshape(&[kh * kw * c, f]);
             let y = columns.gemm(matrix, bias, [false, false]).reshape(&[n, shape[2], shape[3], f]);
             let inputs: Vec<Self> = [self, w].into_iter().chain(bias).collect();
-            Ok(y.stands_for(Composite::ConvLast, &inputs, &[], attrs.attributes([kh, kw])))
+            let attributes = attrs.attributes([kh, kw]);
+            self.graph().region(Kernel::Conv, &inputs, &[y], attributes.clone());
+            Ok(y.stands_for(Composite::ConvLast, &inputs, &[], attributes))
         })
     }
 
@@ -97,6 +100,14 @@ impl Expr<'_> {
             let sums = ones.matmul(self.reshape(&[n, pixels, c])).sum(&[0]).reshape(&[1, 1, 1, c]);
             Ok(sums.stands_for(Composite::ChannelSums, &[self], &[], vec![]))
         })
+    }
+
+    /// The maximum of each window of `[N, H, W, C]`; windows do not overlap.
+    pub fn max_pool_last(self, window: [usize; 2]) -> Self {
+        let y = self.channels_first().max_pool(window, window).channels_last();
+        let attributes = window_attributes(window, window);
+        self.graph().region(Kernel::MaxPool, &[self], &[y], attributes.clone());
+        y.stands_for(Composite::MaxPoolLast, &[self], &[], attributes)
     }
 
     /// The mean of each window of `[N, H, W, C]`; windows do not overlap.

@@ -18,6 +18,9 @@ pub struct ConvAttrs {
     pub groups: usize,
 }
 
+/// One phase of an image along one axis: the taps that reach it, and how far from m their places are.
+pub(crate) type Phase = Vec<(usize, i64)>;
+
 impl Default for ConvAttrs {
     fn default() -> Self {
         Self { strides: [1; 2], pads: [0; 4], dilations: [1; 2], groups: 1 }
@@ -26,7 +29,7 @@ impl Default for ConvAttrs {
 
 impl ConvAttrs {
     /// Those of a node.
-    pub(in crate::graph) fn of(node: &NodeProto) -> Self {
+    pub(crate) fn of(node: &NodeProto) -> Self {
         fn list<const N: usize>(node: &NodeProto, name: &str, default: usize) -> [usize; N] {
             let ints = node.ints(name).unwrap_or_default();
             std::array::from_fn(|i| ints.get(i).map_or(default, |&n| n as usize))
@@ -49,8 +52,20 @@ impl ConvAttrs {
         ]
     }
 
+    /// A stride splits the image into phases, along each axis the pixels `s·m + r` for one r < s. Pixel `s·m + r` lies
+    /// under tap i of place `m + (r + pad − d·i)/s`, where that is a whole number.
+    pub(crate) fn phases(&self, axis: usize, taps: usize) -> Vec<Phase> {
+        let [stride, dilation, pad] =
+            [self.strides[axis], self.dilations[axis], self.pads[axis]].map(|n| n as i64);
+        let reaches = |r: i64| {
+            let off = move |i: usize| r + pad - dilation * i as i64;
+            (0..taps).filter(move |&i| off(i) % stride == 0).map(move |i| (i, off(i) / stride)).collect()
+        };
+        (0..stride).map(reaches).collect()
+    }
+
     /// The extent of a kernel of `k` taps along an axis.
-    pub(in crate::graph) fn extent(&self, axis: usize, k: usize) -> usize {
+    pub(crate) fn extent(&self, axis: usize, k: usize) -> usize {
         self.dilations[axis] * (k - 1) + 1
     }
 

@@ -9,6 +9,7 @@ mod pool;
 mod reduce;
 
 pub use linear::ConvAttrs;
+pub(crate) use linear::Phase;
 pub use norm::{Channels, Normalised};
 
 /// An axis counted from the front; negative ones count from the end.

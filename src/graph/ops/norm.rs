@@ -1,7 +1,7 @@
 //! Normalisation made of standard operators: of batches (Ioffe and Szegedy 2015, algorithm 1) and of layers.
 
-use crate::graph::Expr;
 use crate::graph::builder::Composite;
+use crate::graph::{Expr, Kernel};
 use crate::onnx::AttributeProto;
 
 /// Which axis holds the channels; the others are the batch's.
@@ -25,6 +25,11 @@ pub struct Normalised<'g> {
 }
 
 impl Channels {
+    /// Whether the last axis of a value holds its channels.
+    pub(in crate::graph) fn is_last(self, v: Expr<'_>) -> bool {
+        v.rank() == 2 || (self == Self::Last && v.rank() == 4)
+    }
+
     /// The axes over which a value is averaged.
     fn batch_axes(self, rank: usize) -> Vec<i64> {
         let own = if self == Self::Last { rank.saturating_sub(1) } else { 1 };
@@ -41,8 +46,12 @@ impl<'g> Expr<'g> {
         let var = centred.squared().batch_mean(channels);
         let (y, deviation) = centred.over_deviation(var, scale, shift, epsilon);
         let last = AttributeProto::flag("last", channels == Channels::Last);
-        let (operands, saved) = ([self, scale, shift], [centred, deviation]);
-        Normalised { y: y.stands_for(Composite::BatchNorm, &operands, &saved, vec![last]), mean, var }
+        let attributes = vec![last, AttributeProto::float("epsilon", epsilon)];
+        let (operands, saved) = ([self, scale, shift], [centred, deviation, mean, var]);
+        if channels.is_last(self) {
+            self.graph().region(Kernel::BatchNorm, &operands, &[y, mean, var], attributes.clone());
+        }
+        Normalised { y: y.stands_for(Composite::BatchNorm, &operands, &saved, attributes), mean, var }
     }
 
     /// `scale·(x − mean)/√(var + ε) + shift` with the statistics over all axes from `axis` on (Ba, Kiros,

@@ -4,6 +4,14 @@ use crate::graph::builder::signed;
 use crate::graph::{Expr, Tensor};
 use crate::onnx::{AttributeProto, Operator};
 
+/// The attributes of a pool.
+pub(super) fn window_attributes(window: [usize; 2], strides: [usize; 2]) -> Vec<AttributeProto> {
+    vec![
+        AttributeProto::ints("kernel_shape", signed(&window)),
+        AttributeProto::ints("strides", signed(&strides)),
+    ]
+}
+
 impl Expr<'_> {
     /// The maximum of each window of `[N, C, H, W]`.
     pub fn max_pool(self, window: [usize; 2], strides: [usize; 2]) -> Self {
@@ -26,11 +34,7 @@ impl Expr<'_> {
                 let room = room.ok_or_else(|| fail("the window is larger than the image"))?;
                 shape.push(room / strides[axis] + 1);
             }
-            let attributes = vec![
-                AttributeProto::ints("kernel_shape", signed(&window)),
-                AttributeProto::ints("strides", signed(&strides)),
-            ];
-            Ok(self.graph().node(op, &[self], attributes, self.dtype(), shape))
+            Ok(self.graph().node(op, &[self], window_attributes(window, strides), self.dtype(), shape))
         })
     }
 

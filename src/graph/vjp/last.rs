@@ -1,7 +1,9 @@
 //! Rules of images with channels last.
 
-use super::{Call, joined};
-use crate::graph::{ConvAttrs, Expr};
+use super::{Call, joined, pool};
+use crate::graph::builder::signed;
+use crate::graph::{ConvAttrs, Expr, Kernel, Phase};
+use crate::onnx::AttributeProto;
 
 pub(super) fn bias<'g>(c: &Call<'g>) -> Expr<'g> {
     c.dy.channel_sums().reshape(&[c.dy.dim(3)])
@@ -13,33 +15,20 @@ pub(super) fn weight<'g>(c: &Call<'g>) -> Expr<'g> {
         let [f, channels, kh, kw] = c.x[1].dims()?;
         let columns = c.x[0].columns([kh, kw], ConvAttrs::of(&c.node));
         let product = c.dy.reshape(&[columns.dim(0), f]).gemm(columns, None, [true, false]);
-        Ok(product.reshape(&[f, kh, kw, channels]).transpose(&[0, 3, 1, 2]))
+        let dw = product.reshape(&[f, kh, kw, channels]).transpose(&[0, 3, 1, 2]);
+        dw.graph().region(Kernel::ConvGradWeight, &[c.x[0], c.dy], &[dw], c.node.attribute.clone());
+        Ok(dw)
     })
 }
 
-// The derivative with respect to the image. A stride splits the image into phases, along each axis the
-// pixels `s·m + r` for one r < s. Every phase is a product of its own over columns of the cotangent, with
-// the taps that reach it: pixel `s·m + r` lies under tap i of place `m + (r + pad − d·i)/s`, where that
-// is a whole number.
-
-/// One phase along one axis: the taps that reach it, and how far from m their places are.
-type Phase = Vec<(usize, i64)>;
-
-fn phases(axis: usize, taps: usize, attrs: ConvAttrs) -> Vec<Phase> {
-    let [stride, dilation, pad] =
-        [attrs.strides[axis], attrs.dilations[axis], attrs.pads[axis]].map(|n| n as i64);
-    let reaches = |r: i64| {
-        let off = move |i: usize| r + pad - dilation * i as i64;
-        (0..taps).filter(move |&i| off(i) % stride == 0).map(move |i| (i, off(i) / stride)).collect()
-    };
-    (0..stride).map(reaches).collect()
-}
+// The derivative with respect to the image: every phase is a product of its own over columns of the cotangent, with
+// the taps that reach it.
 
 pub(super) fn image<'g>(c: &Call<'g>) -> Expr<'g> {
     c.attempt(|| {
         let (attrs, w) = (ConvAttrs::of(&c.node), c.x[1]);
         let ([n, height, width, channels], [_, _, kh, kw]) = (c.x[0].dims()?, w.dims()?);
-        let [below, across] = [phases(0, kh, attrs), phases(1, kw, attrs)];
+        let [below, across] = [attrs.phases(0, kh), attrs.phases(1, kw)];
         let pixels = [height.div_ceil(attrs.strides[0]), width.div_ceil(attrs.strides[1])];
         let view = View::of(c.dy, [&below, &across], pixels)?;
         let band = |rows: &Phase| {
@@ -50,8 +39,20 @@ pub(super) fn image<'g>(c: &Call<'g>) -> Expr<'g> {
         };
         let bands = below.iter().map(band).collect::<Result<Vec<_>, String>>()?;
         let whole = [n, pixels[0] * attrs.strides[0], pixels[1] * attrs.strides[1], channels];
-        Ok(joined(&bands, 2)?.reshape(&whole).slice(&[0, 0], &[height, width], &[1, 2], &[1, 1]))
+        let dx = joined(&bands, 2)?.reshape(&whole).slice(&[0, 0], &[height, width], &[1, 2], &[1, 1]);
+        let of_image = AttributeProto::ints("image", signed(&c.x[0].shape()));
+        let attributes = [&c.node.attribute[..], &[of_image]].concat();
+        dx.graph().region(Kernel::ConvGradImage, &[c.dy, w], &[dx], attributes);
+        Ok(dx)
     })
+}
+
+pub(super) fn max_pool<'g>(c: &Call<'g>) -> Expr<'g> {
+    let first = |v: Expr<'g>| v.channels_first();
+    let call = Call { x: vec![first(c.x[0])], y: first(c.y), dy: first(c.dy), ..c.clone() };
+    let dx = pool::max_pool(&call).channels_last();
+    dx.graph().region(Kernel::MaxPoolGrad, &[c.x[0], c.y, c.dy], &[dx], c.node.attribute.clone());
+    dx
 }
 
 /// The cotangent with zeros around, so that every tap of every pixel finds a place.

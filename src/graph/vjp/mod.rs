@@ -12,8 +12,9 @@ mod pool;
 use super::builder::{Composite, Node};
 use super::expr::Expr;
 use super::grad::GradOptions;
+use super::kernel::Kernel;
 use super::ops::Channels;
-use crate::onnx::{NodeProto, Operator};
+use crate::onnx::{AttributeProto, DType, NodeProto, Operator};
 use std::f32::consts::FRAC_2_SQRT_PI;
 use std::fmt;
 
@@ -46,6 +47,7 @@ pub(super) enum Derivative {
 type Rule = for<'g> fn(&Call<'g>) -> Expr<'g>;
 
 /// A node whose operands' cotangents are asked for.
+#[derive(Clone)]
 pub(super) struct Call<'g> {
     pub op: Differentiable,
     /// Name and attributes.
@@ -105,7 +107,7 @@ fn standard(op: Operator) -> Derivative {
             Elementwise(&[|c| c.dy * (c.x[0].pow(c.x[1] - 1.0) * c.x[1]), |c| c.dy * (c.y * c.x[0].log())])
         }
         Reciprocal => Elementwise(&[|c| -(c.dy * c.y.squared())]),
-        Relu => Elementwise(&[|c| masked(c.dy, c.y.greater(0.0))]),
+        Relu => Elementwise(&[relu]),
         Sigmoid => Elementwise(&[|c| c.dy * (c.y * (1.0 - c.y))]),
         Sin => Elementwise(&[|c| c.dy * c.x[0].cos()]),
         Softplus => Elementwise(&[|c| c.dy * c.x[0].sigmoid()]),
@@ -189,6 +191,7 @@ fn composite(op: Composite) -> Derivative {
         Composite::BatchNorm => Derivative::All(batch_norm),
         Composite::ChannelSums => Derivative::Each(&[|c| c.dy]),
         Composite::LayerNorm => Derivative::All(layer_norm),
+        Composite::MaxPoolLast => Derivative::Each(&[last::max_pool]),
         Composite::ConvLast => Derivative::Each(&[last::image, last::weight, last::bias]),
     }
 }
@@ -232,6 +235,14 @@ fn leaky_relu<'g>(c: &Call<'g>) -> Expr<'g> {
     c.dy * (c.x[0].at_least(0.0).cast(c.dy.dtype()) * (1.0 - alpha) + alpha)
 }
 
+fn relu<'g>(c: &Call<'g>) -> Expr<'g> {
+    let dx = masked(c.dy, c.y.greater(0.0));
+    if c.dy.shape() == c.y.shape() && c.dy.dtype() == DType::F32 {
+        c.y.graph().region(Kernel::ReluGrad, &[c.dy, c.y], &[dx], vec![]);
+    }
+    dx
+}
+
 /// 1, or the slope below 0.
 fn p_relu<'g>(c: &Call<'g>) -> Expr<'g> {
     c.x[0].less(0.0).where_(c.dy * c.x[1], c.dy)
@@ -273,7 +284,9 @@ fn reduce_max<'g>(c: &Call<'g>) -> Expr<'g> {
 /// With `x̂ = centred/σ` and means over the batch: `dx = γ/σ·(dy − mean(dy) − x̂·mean(dy·x̂))`,
 /// `dγ = Σ dy·x̂`, `dβ = Σ dy` (Ioffe and Szegedy 2015, section 3).
 fn batch_norm<'g>(c: &Call<'g>) -> Vec<Expr<'g>> {
-    let (&[x, scale, _], &[centred, deviation]) = (&c.x[..], &c.saved[..]) else { return Vec::new() };
+    let (&[x, scale, _], &[centred, deviation, batch_mean, var]) = (&c.x[..], &c.saved[..]) else {
+        return Vec::new();
+    };
     let channels = if c.node.flag("last") { Channels::Last } else { Channels::First };
     let mean = c.dy.batch_mean(channels);
     let correlation = (c.dy * centred).batch_mean(channels);
@@ -283,6 +296,11 @@ fn batch_norm<'g>(c: &Call<'g>) -> Vec<Expr<'g>> {
     let d_scale = over_deviation * count;
     let slope = over_deviation / deviation;
     let dx = (c.dy - (centred * slope + mean)) * (scale / deviation);
+    if channels.is_last(x) {
+        let inputs = [c.dy, x, batch_mean, var, scale];
+        let attributes = vec![AttributeProto::float("epsilon", c.node.float_or("epsilon", 0.0))];
+        x.graph().region(Kernel::BatchNormGrad, &inputs, &[dx, d_scale, d_shift], attributes);
+    }
     vec![dx, d_scale, d_shift]
 }
 
