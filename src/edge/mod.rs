@@ -59,7 +59,7 @@ mod tests;
 #[cfg(feature = "tract")]
 mod tract;
 mod view;
-mod winograd;
+pub(crate) mod winograd;
 #[cfg(test)]
 mod winograd_tests;
 #[cfg(not(target_family = "wasm"))]

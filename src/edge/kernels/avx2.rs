@@ -185,7 +185,7 @@ fn opaque_i8x32(mut x: __m256i) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn broadcast_f32x8(x: *const f32) -> __m256 {
+pub(super) unsafe fn broadcast_f32x8(x: *const f32) -> __m256 {
     // SAFETY: one number is inside.
     _mm256_set1_ps(unsafe { *x })
 }

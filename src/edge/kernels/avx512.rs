@@ -188,7 +188,7 @@ fn add_i16x32(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn broadcast_f32x16(x: *const f32) -> __m512 {
+pub(super) unsafe fn broadcast_f32x16(x: *const f32) -> __m512 {
     // SAFETY: one number is inside.
     _mm512_set1_ps(unsafe { *x })
 }

@@ -44,6 +44,8 @@ mod resample;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "ort")]
+mod training;
 mod winograd;
 
 pub use combine::{Binary, Operand};
@@ -64,6 +66,8 @@ pub use product::Product;
 pub use requantise::Requantise;
 pub use resample::{Line, Sampling};
 pub use table::Table;
+#[cfg(feature = "ort")]
+pub use training::{AdamStep, AdamTensors, Batch, Correlation, Cotangent, Normalising, Pooled};
 pub use winograd::Tiled;
 
 #[cfg(target_arch = "x86_64")]
