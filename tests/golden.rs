@@ -146,7 +146,8 @@ fn inputs(case: &Case, graph: &StepGraph, k: u64) -> Inputs {
 fn train(case: &Case, pool: u64, target: Target) -> (Vec<f64>, Params) {
     let classes = TrainingClasses::with_siblings(case.classes, &case.siblings);
     let graph = build(&case.recipe, &classes, target).unwrap();
-    let options = SessionOptions { threads: 1, ..SessionOptions::default() };
+    let kernels = target == Target::Kernels;
+    let options = SessionOptions { threads: 1, kernels, ..SessionOptions::default() };
     let mut stepper =
         Stepper::new(&graph, first_state(&case.recipe, &graph), &Lookup::default(), &options).unwrap();
     let losses = (1..=case.recipe.steps).map(|step| {
@@ -192,8 +193,8 @@ fn losses_are_pytorchs() {
         case.recipe.validate().unwrap();
         // A drawing of three positives cannot have less than ln 3.
         assert!(case.losses[49] < 0.4 * case.losses[0], "{name} hardly moves");
-        // Both forms of the graph are standard ONNX: the one for CUDA computes the same on the CPU.
-        for target in [Target::Cpu, Target::Cuda] {
+        // The graph for CUDA is standard ONNX as the one for the CPU, and computes the same there.
+        for target in [Target::Cpu, Target::Kernels, Target::Cuda] {
             let (losses, state) = train(case, golden.batch_pool, target);
             let [first, all] =
                 [FIRST, losses.len()].map(|n| greatest_departure(&losses[..n], &case.losses[..n]));

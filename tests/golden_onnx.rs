@@ -115,7 +115,8 @@ fn losses(golden: &Golden, recipe: &Recipe, target: Target) -> Vec<f64> {
     let proxies = state.get_mut("param.head.weight").unwrap();
     let (shape, dim) = (proxies.shape().to_vec(), proxies.shape()[1]);
     proxies.assign(&(uniform("head.weight", &shape) * (6.0 / dim as f64).sqrt() as f32));
-    let options = SessionOptions { threads: 1, ..SessionOptions::default() };
+    let kernels = target == Target::Kernels;
+    let options = SessionOptions { threads: 1, kernels, ..SessionOptions::default() };
     let mut stepper = Stepper::new(&graph, state, &Lookup::default(), &options).unwrap();
     let step = |step: u64| {
         let lr = learning_rate(recipe, step);
@@ -138,9 +139,9 @@ fn losses_of_onnx_models_are_pytorchs() {
     let mut faults = Vec::new();
     for case in &golden.cases {
         let recipe = recipe(&golden, case, &filled(folder.path(), &case.model));
-        // Both forms of the graph are standard ONNX; one of the two is enough for most.
+        // The graph for CUDA is standard ONNX too; that for the CPU is enough for most, with our kernels and without.
         let both = case.name == "mobilenet_v2-sgd-frozen" || case.name == "resnet18-adamw-batch";
-        for target in [Target::Cpu, Target::Cuda].into_iter().take(1 + usize::from(both)) {
+        for target in [Target::Cpu, Target::Kernels, Target::Cuda].into_iter().take(2 + usize::from(both)) {
             let found = losses(&golden, &recipe, target);
             // Normalised by few pictures, these two multiply rounding: after 20 steps PyTorch's own float32 is 2 % and
             // 1 % from its float64 (`fixtures/golden_onnx.py --check`).

@@ -139,7 +139,7 @@ fn killed_and_continued_by_other_workers_a_run_ends_with_the_same_bits() {
         let resumed = [by(workers), vec!["--resume"]].concat();
         let (status, told) = place.ended("parts", &resumed, lines, |child| child.kill().unwrap());
         assert_eq!(status.code(), None, "{told}");
-        assert!(told.contains(&format!("on Cpu, {workers} workers, into")), "{told}");
+        assert!(told.contains(&format!(", {workers} workers, into")), "{told}");
     }
     let last = place.train("parts", &[by("3"), vec!["--resume"]].concat());
     assert!(last.status.success(), "{}", stderr(&last));

@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Let CUDA round the operands of products and convolutions to TF32 (10 bits of mantissa): faster, less exact.
     #[arg(long)]
     tf32: bool,
+    /// Train on a CPU by ONNX Runtime's own operators alone, without our kernels for what it does slowly.
+    #[arg(long)]
+    standard_operators: bool,
     /// Another value in the recipe, like `augment.elastic=0`; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
@@ -180,6 +183,7 @@ fn train(
         library: context.library(device == Device::Cuda),
         device,
         tf32: arguments.tf32,
+        standard_operators: arguments.standard_operators,
         threads: arguments.threads,
         team,
         log_every: arguments.log_every,

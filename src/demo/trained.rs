@@ -28,7 +28,7 @@ pub(super) fn towers(demo: &Demo, watch: &mut dyn Watch) -> Result<Towers> {
         material: &material,
         folder: folder.clone(),
         library: demo.library.clone(),
-        session: SessionOptions { spinning: true, ..SessionOptions::default() },
+        session: SessionOptions { spinning: true, kernels: true, ..SessionOptions::default() },
         team: Team::default(),
         start: None,
         resume: folder.has_checkpoint(),

@@ -167,7 +167,7 @@ impl<'a> Tuner<'a> {
             material: &material,
             folder: Folder::new(folder.path()),
             library: self.library.clone(),
-            session: SessionOptions { spinning: true, ..SessionOptions::default() },
+            session: SessionOptions { spinning: true, kernels: true, ..SessionOptions::default() },
             team: Team::default(),
             start: None,
             resume: false,

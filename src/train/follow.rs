@@ -1,10 +1,11 @@
 //! What the processes of a team do that do not lead: micro-batches, as long as rank 0 asks for them.
 
+use super::Job;
 use super::feed::Feed;
 use super::identity::Identity;
 use super::ranks::Team;
+use super::run::own_graph;
 use super::workers::{Heard, State, Workers};
-use super::{Job, graph};
 use crate::runtime::ort;
 use crate::{Error, Result};
 
@@ -43,7 +44,7 @@ impl Beginning {
 /// gone.
 pub fn follow(job: &Job) -> Result<bool> {
     let team = job.team.fit(job.recipe, job.session.device)?;
-    let graph = graph(job.recipe, job.material, job.session.device)?;
+    let graph = own_graph(job)?;
     let onnx_runtime = ort::library(&job.library)?.version.to_string();
     let digest = Identity::new(job.recipe, &job.material.facts)?.digest(&onnx_runtime)?;
     let begin = Beginning::hear(&team)?;

@@ -21,6 +21,7 @@ mod identity;
 mod log;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod operators;
 mod ranks;
 mod run;
 mod stages;
@@ -43,7 +44,7 @@ pub use mpi::Mpi;
 pub use ranks::{Alone, Ranks, Team};
 pub use run::{FinishedRun, graph, train};
 pub use stages::{Changes, GraphFile, ModelChange, Stage, Training, run_folder, write_graph};
-pub use start::{Fitted, Material, fitted, starting_state};
+pub use start::{Fitted, Material, classes_of_characters, fitted, starting_state};
 pub use stepper::{Measured, Stepper};
 
 use crate::model::{Params, Recipe};

@@ -44,7 +44,7 @@ pub struct FinishedRun {
     pub seconds: f64,
 }
 
-/// The graph of a job's training step.
+/// The graph of a job's training step in standard ONNX.
 ///
 /// # Errors
 /// A recipe whose layers or classes do not fit.
@@ -54,6 +54,14 @@ pub fn graph(recipe: &Recipe, material: &Material, device: Device) -> Result<Ste
         Device::Cuda => Target::Cuda,
     };
     build(recipe, &material.classes, target)
+}
+
+/// The graph that a job runs: the same step, maybe with our own kernels.
+pub(super) fn own_graph(job: &Job) -> Result<StepGraph> {
+    match (job.session.device, job.session.kernels) {
+        (Device::Cpu, true) => build(job.recipe, &job.material.classes, Target::Kernels),
+        (device, _) => graph(job.recipe, job.material, device),
+    }
 }
 
 /// Trains to the end of the recipe and writes the parameters to export.
@@ -68,7 +76,7 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
         return Err(Error::invalid(format!("recipe {}", job.recipe.name), why));
     }
     let team = job.team.fit(job.recipe, job.session.device)?;
-    let graph = graph(job.recipe, job.material, job.session.device)?;
+    let graph = own_graph(job)?;
     let identity = Identity::new(job.recipe, &job.material.facts)?;
     let _lock = job.folder.lock()?;
     let first = first_state(job, &graph, &identity, observer)?;
@@ -81,7 +89,8 @@ pub fn train(job: &Job, observer: &mut dyn Observer) -> Result<FinishedRun> {
         .tell(&team)?;
     let stepper = Stepper::with_team(&graph, first.state, &job.library, &options, &team)?;
     job.folder.keep_model(job.recipe)?;
-    job.folder.begin(&identity, &graph, first.step)?;
+    let standard = super::graph(job.recipe, job.material, job.session.device)?;
+    job.folder.begin(&identity, &standard, first.step)?;
 
     let mut run = Run {
         job,

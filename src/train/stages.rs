@@ -147,6 +147,8 @@ pub struct Training<'a> {
     pub device: Device,
     /// As in [`SessionOptions`].
     pub tf32: bool,
+    /// Whether only ONNX Runtime's own operators compute a step on the CPU.
+    pub standard_operators: bool,
     /// Threads of ONNX Runtime; 0: those of the checkpoint, else one a core, or one a worker.
     pub threads: usize,
     /// Who shares the micro-batches of recipes that have some.
@@ -244,6 +246,7 @@ impl Training<'_> {
         let session = SessionOptions {
             device: self.device,
             tf32: self.tf32,
+            kernels: !self.standard_operators,
             threads: self.threads,
             spinning: true,
             ..SessionOptions::default()

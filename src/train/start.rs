@@ -126,18 +126,23 @@ impl Material {
         };
         let training = Arc::new(training);
         let sampler = sampler(&recipe.sampling, recipe.augment.as_ref(), Arc::clone(&training), recipe.seed)?;
-        let classes = classes(recipe, &training, sampler.classes())?;
+        let classes = classes_of_characters(recipe, training.classes.len())?;
         Ok(Self { training, facts, held_out, sampler: Arc::from(sampler), classes, teacher: None })
     }
 }
 
-fn classes(recipe: &Recipe, data: &Dataset, count: usize) -> Result<TrainingClasses> {
+/// The classes that a recipe makes of so many characters, with their turns and flips.
+///
+/// # Errors
+/// More of them than there can be.
+pub fn classes_of_characters(recipe: &Recipe, characters: usize) -> Result<TrainingClasses> {
     let (turns, flips) = match recipe.sampling {
         Sampling::Images { turns, flips, .. } | Sampling::Classes { turns, flips, .. } => (turns, flips),
         Sampling::Episodes { turns, .. } => (turns, false),
         _ => (1, false),
     };
-    let pairs = siblings(data.classes.len(), turns, flips)?;
+    let count = characters * turns * (1 + usize::from(flips));
+    let pairs = siblings(characters, turns, flips)?;
     Ok(if pairs.is_empty() {
         TrainingClasses::distinct(count)
     } else {

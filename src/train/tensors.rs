@@ -1,5 +1,6 @@
 //! Tensors of ONNX Runtime, and sessions of the graphs of a training step.
 
+use super::operators;
 use crate::runtime::ort::{NAME, SessionOptions, builder};
 use crate::runtime::{Device, Lookup, OptLevel};
 use crate::{Error, Result};
@@ -18,6 +19,11 @@ pub(super) fn session(model: &[u8], library: &Lookup, options: &SessionOptions) 
     if options.device == Device::Cuda {
         let strict = builder.with_disable_cpu_fallback();
         builder = strict.map_err(|e| failed("configure a session", ort::Error::<()>::from(e)))?;
+    }
+    if options.device == Device::Cpu && options.kernels {
+        let own = operators::domain().map_err(|e| failed("make our own operators", e))?;
+        let with_own = builder.with_operators(own);
+        builder = with_own.map_err(|e| failed("configure a session", ort::Error::<()>::from(e)))?;
     }
     builder.commit_from_memory(model).map_err(|e| failed("load the training graph", e))
 }

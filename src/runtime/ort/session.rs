@@ -2,6 +2,7 @@
 
 use super::cuda::cannot;
 use super::{NAME, environment};
+use crate::edge::kernels::Kernels;
 use crate::runtime::{Device, Lookup, OptLevel, Options};
 use crate::{Error, Result};
 use ort::ep;
@@ -19,6 +20,8 @@ pub struct SessionOptions {
     /// On CUDA, whether products and convolutions may round their operands to TF32, which has 10 bits of
     /// mantissa: some times faster, equal to about three digits.
     pub tf32: bool,
+    /// On the CPU, whether a training step takes our own kernels for what ONNX Runtime does slowly.
+    pub kernels: bool,
     /// Threads within a node; 0 for one a core.
     pub threads: usize,
     /// How far the graph may be rewritten.
@@ -34,6 +37,7 @@ impl From<&Options> for SessionOptions {
             device: options.device,
             ordinal: 0,
             tf32: false,
+            kernels: false,
             threads: options.threads,
             level: options.level.unwrap_or_default(),
             spinning: false,
@@ -45,7 +49,11 @@ impl SessionOptions {
     /// Where it runs and how exactly, in words.
     pub fn place(&self) -> String {
         let rounding = if self.device == Device::Cuda && self.tf32 { " with TF32" } else { "" };
-        format!("{:?}{rounding}", self.device)
+        let kernels = match (self.device, self.kernels) {
+            (Device::Cpu, true) => format!(" with our kernels for {}", Kernels::best().name),
+            _ => String::new(),
+        };
+        format!("{:?}{rounding}{kernels}", self.device)
     }
 }
 

@@ -6,10 +6,12 @@ mod team;
 use super::*;
 use crate::data::{Class, Dataset};
 use crate::model::{read_params, write_params};
+use crate::onnx::ModelProto;
 use crate::runtime::{Device, Lookup, Options};
 use crate::step::initial_state;
 use crate::{Error, Result};
 use ndarray::Array4;
+use prost::Message;
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::fs;
@@ -131,7 +133,7 @@ impl Setup {
             material: &self.material,
             folder: Folder::new(dir),
             library: Lookup::default(),
-            session: SessionOptions { threads: self.threads, ..SessionOptions::default() },
+            session: SessionOptions { threads: self.threads, kernels: true, ..SessionOptions::default() },
             team: self.team.clone(),
             start: None,
             resume: false,
@@ -172,6 +174,9 @@ fn a_run_learns_and_leaves_everything_behind() {
     for name in ["recipe.json", "data.json", "train.onnx", "params.safetensors", "accuracy.json"] {
         assert!(dir.path().join(name).exists(), "{name}");
     }
+    // Trained by our own kernels, and left in standard ONNX.
+    let step = ModelProto::decode(&bytes(dir.path().join("train.onnx"))[..]).unwrap();
+    assert!(step.graph.unwrap().node.iter().all(|node| node.domain().is_empty()));
     // Six one-shot classes held out: the best of the figures is what is exported.
     let best = seen.figures.iter().map(|(_, f)| f.accuracy.accuracy).fold(0.0, f64::max);
     let (step, figure) = seen.figures.iter().find(|(_, f)| f.accuracy.accuracy == best).unwrap();
