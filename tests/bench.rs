@@ -47,6 +47,30 @@ fn every_runtime_and_tower_is_measured_and_shown() {
     assert!(String::from_utf8_lossy(&output.stderr).is_empty(), "no noise where there is no terminal");
 }
 
+#[test]
+fn training_steps_are_timed_with_our_kernels_and_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let timed = |more: &[&str]| {
+        let mut command = Command::cargo_bin("siamese").unwrap();
+        let arguments = ["bench", "--training", "glyphs-demo", "--steps", "2", "--threads", "1", "--json"];
+        json(&command.current_dir(dir.path()).args(arguments).args(more).output().unwrap())
+    };
+    for (more, own) in [(&[][..], true), (&["--standard-operators"], false)] {
+        let told = timed(more);
+        assert_eq!(told["milliseconds"].as_array().unwrap().len(), 2, "{told}");
+        assert_eq!(told["by"].as_str().unwrap().contains("our kernels"), own, "{told}");
+    }
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/onnx/glyphs-demo/recipe.json");
+    let mut recipe: Value = serde_json::from_slice(&std::fs::read(shipped).unwrap()).unwrap();
+    recipe["micro_batch"] = 4.into();
+    std::fs::write(dir.path().join("recipe.json"), recipe.to_string()).unwrap();
+    let mut command = Command::cargo_bin("siamese").unwrap();
+    let refused =
+        command.current_dir(dir.path()).args(["bench", "--training", "recipe.json"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("micro-batches"));
+}
+
 #[cfg(feature = "tract")]
 #[test]
 fn a_profile_names_each_step() {

@@ -24,6 +24,8 @@ mod testing;
 pub mod text;
 #[cfg(feature = "lowered")]
 pub mod tiles;
+#[cfg(feature = "ort")]
+pub mod training;
 
 pub use results::{
     Benchmark, Change, Changes, Configuration, Executed, FORMAT, LibraryFacts, MachineFacts, Measurement,

@@ -9,6 +9,8 @@ use crate::bench::tiles::Tiles;
 use crate::bench::{self, Changes, Method, Plan, against, child, criterion, page, text};
 #[cfg(feature = "lowered")]
 use crate::edge::kernels::Kernels;
+#[cfg(feature = "ort")]
+use crate::runtime::ort::SessionOptions;
 use crate::runtime::{Options, Runner, Runtime};
 use crate::tower::{TowerKind, TowerSpec};
 use crate::{Error, Result};
@@ -16,12 +18,20 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What is done in place of timing a tower.
+const INSTEAD: &[&str] = &[
+    "criterion",
+    #[cfg(feature = "lowered")]
+    "tiles",
+    #[cfg(feature = "ort")]
+    "training",
+];
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The tower: a file, or a shipped one's name.
-    #[cfg_attr(feature = "lowered", arg(required_unless_present_any = ["criterion", "tiles"]))]
-    #[cfg_attr(not(feature = "lowered"), arg(required_unless_present = "criterion"))]
+    #[arg(required_unless_present_any = INSTEAD)]
     tower: Option<PathBuf>,
     /// Its exact version [default: tower.exact.onnx beside tower.onnx, if it is there].
     #[arg(long, value_name = "FILE")]
@@ -65,6 +75,19 @@ pub struct Arguments {
     #[cfg(feature = "lowered")]
     #[arg(long, conflicts_with_all = ["exact", "runtime", "threads", "batch", "rounds", "against", "report"])]
     profile: bool,
+    /// Instead, time the training steps of this recipe on the CPU, on images and labels drawn at random, with the first of
+    /// --threads.
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "RECIPE", conflicts_with_all = ["tower", "exact", "runtime", "batch", "rounds", "against", "report", "criterion"])]
+    training: Option<String>,
+    /// With --training: how many steps are timed.
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// With --training: by ONNX Runtime's own operators alone.
+    #[cfg(feature = "ort")]
+    #[arg(long, requires = "training")]
+    standard_operators: bool,
     /// Measure nothing: print what `cargo bench` left in this folder as Markdown.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["tower", "exact", "against", "report"])]
     criterion: Option<PathBuf>,
@@ -107,6 +130,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if arguments.tiles {
         return tiles(context, arguments);
     }
+    #[cfg(feature = "ort")]
+    if let Some(recipe) = &arguments.training {
+        return training(context, arguments, recipe);
+    }
     // An earlier result that cannot be read should not cost a minute.
     let then = arguments.against.as_deref().map(against::read).transpose()?;
     let plan = plan(context, arguments)?;
@@ -127,6 +154,22 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     show(context, &told, text::summary)?;
     let holds = told.against.as_ref().is_none_or(Changes::holds);
     Ok(if holds { Outcome::Yes } else { Outcome::No })
+}
+
+/// Times the training steps of a recipe.
+#[cfg(feature = "ort")]
+fn training(context: &Context, arguments: &Arguments, recipe: &str) -> Result<Outcome> {
+    let asked = arguments.threads.first().copied().unwrap_or_default();
+    let options = SessionOptions {
+        threads: Options { threads: asked, ..Options::default() }.threads(),
+        kernels: !arguments.standard_operators,
+        spinning: true,
+        ..SessionOptions::default()
+    };
+    let recipe = crate::train::Changes::default().recipe(recipe)?;
+    let pace = bench::training::training(&recipe, arguments.steps, &options, &context.library(false))?;
+    show(context, &pace, bench::training::Pace::summary)?;
+    Ok(Outcome::Yes)
 }
 
 /// Times the steps of the tower on tract.
