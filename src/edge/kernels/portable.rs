@@ -2,22 +2,22 @@
 
 use super::{DepthwiseKernels, Element, Kernels, Layout, Level, MicroKernels, Walk};
 
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 
 #[inline(always)]
-unsafe fn load_float(w: *const f32) -> [f32; LANES] {
+pub(super) unsafe fn load_float(w: *const f32) -> [f32; LANES] {
     // SAFETY: a line of weights is inside.
     unsafe { *w.cast() }
 }
 
 #[inline(always)]
-unsafe fn broadcast_float(x: *const f32) -> f32 {
+pub(super) unsafe fn broadcast_float(x: *const f32) -> f32 {
     // SAFETY: one number is inside.
     unsafe { *x }
 }
 
 #[inline(always)]
-fn add_float(sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
+pub(super) fn add_float(sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
     add_each(sums, [x; LANES], w)
 }
 
@@ -47,7 +47,7 @@ fn add_each(mut sums: [f32; LANES], x: [f32; LANES], w: [f32; LANES]) -> [f32; L
 }
 
 #[inline(always)]
-unsafe fn store_float(out: *mut f32, sums: [f32; LANES]) {
+pub(super) unsafe fn store_float(out: *mut f32, sums: [f32; LANES]) {
     // SAFETY: a vector of sums is inside.
     unsafe { *out.cast() = sums }
 }

@@ -53,7 +53,7 @@ impl Outcome<'_> {
 }
 
 /// Parts of a batch that threads take one after the other, for cores are not equally fast.
-const BATCHES: usize = 16;
+const BATCHES: usize = 64;
 
 /// Calls `each(place, part)` for the parts, on the session's threads.
 pub fn in_parallel<P: Send>(

@@ -134,42 +134,19 @@ mod x86 {
 /// For all other CPUs; the compiler vectorises it.
 mod portable {
     use super::{Gradients, Walk};
-
-    type Vector = [f32; 8];
+    use crate::edge::kernels::portable::{LANES, add_float, broadcast_float, load_float, store_float};
 
     pub static KERNELS: Gradients =
-        Gradients { lanes: 8, widths: &[&[(8, sums::<1, 8>), (3, sums::<1, 3>), (1, sums::<1, 1>)]] };
+        Gradients { lanes: LANES, widths: &[&[(8, sums::<1, 8>), (3, sums::<1, 3>), (1, sums::<1, 1>)]] };
 
     gradient_kernel! {
-        sums: lanes 8, sums [0.0; 8], load load, broadcast broadcast, add add, sum sum, store store
+        sums: lanes LANES, sums [0.0; LANES], load load_float, broadcast broadcast_float, add add_float, sum sum,
+        store store_float
     }
 
     #[inline(always)]
-    unsafe fn load(at: *const f32) -> Vector {
-        // SAFETY: a vector is inside.
-        unsafe { *at.cast() }
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast(at: *const f32) -> f32 {
-        // SAFETY: one number is inside.
-        unsafe { *at }
-    }
-
-    #[inline(always)]
-    fn add(sums: Vector, x: f32, y: Vector) -> Vector {
-        std::array::from_fn(|i| sums[i] + x * y[i])
-    }
-
-    #[inline(always)]
-    fn sum(a: Vector, b: Vector) -> Vector {
+    fn sum(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
         std::array::from_fn(|i| a[i] + b[i])
-    }
-
-    #[inline(always)]
-    unsafe fn store(at: *mut f32, vector: Vector) {
-        // SAFETY: a vector is inside.
-        unsafe { *at.cast() = vector }
     }
 }
 
