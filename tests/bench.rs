@@ -69,6 +69,23 @@ fn training_steps_are_timed_with_our_kernels_and_without() {
         command.current_dir(dir.path()).args(["bench", "--training", "recipe.json"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("micro-batches"));
+    // What would be ignored is refused.
+    for alone in [
+        &["--training", "glyphs-demo", "--criterion", "."][..],
+        &["--training", "glyphs-demo", "--batch", "3"],
+        &["--training", "glyphs-demo", "--seconds", "1"],
+        &["tower.onnx", "--steps", "3"],
+        &["tower.onnx", "--standard-operators"],
+    ] {
+        let mut command = Command::cargo_bin("siamese").unwrap();
+        let refused = command.current_dir(dir.path()).arg("bench").args(alone).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{alone:?}");
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            told.contains("cannot be used with") || told.contains("were not provided"),
+            "{alone:?}: {told}"
+        );
+    }
 }
 
 #[cfg(feature = "tract")]

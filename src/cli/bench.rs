@@ -65,31 +65,32 @@ pub struct Arguments {
     report: Option<PathBuf>,
     /// Run tract's towers on these kernels instead of this processor's fastest; `doctor` lists them.
     #[cfg(feature = "lowered")]
+    #[cfg_attr(feature = "ort", arg(conflicts_with = "training"))]
     #[arg(long, value_name = "NAME")]
     kernels: Option<String>,
     /// Instead, tell what share of this core's peak the main tiles of the kernels reach: those of --kernels, or of all.
     #[cfg(feature = "lowered")]
-    #[arg(long, conflicts_with_all = ["tower", "exact", "runtime", "threads", "batch", "rounds", "against", "report", "profile", "criterion"])]
+    #[arg(long, group = "instead", conflicts_with_all = ["tower", "exact", "runtime", "threads", "batch", "rounds", "against", "report"])]
     tiles: bool,
     /// Instead, time each step of the tower on tract: one image, one thread.
     #[cfg(feature = "lowered")]
-    #[arg(long, conflicts_with_all = ["exact", "runtime", "threads", "batch", "rounds", "against", "report"])]
+    #[arg(long, group = "instead", conflicts_with_all = ["exact", "runtime", "threads", "batch", "rounds", "against", "report"])]
     profile: bool,
     /// Instead, time the training steps of this recipe on the CPU, on images and labels drawn at random, with the first of
     /// --threads.
     #[cfg(feature = "ort")]
-    #[arg(long, value_name = "RECIPE", conflicts_with_all = ["tower", "exact", "runtime", "batch", "rounds", "against", "report", "criterion"])]
+    #[arg(long, value_name = "RECIPE", group = "instead", conflicts_with_all = ["tower", "exact", "runtime", "batch", "rounds", "seconds", "warm_up", "against", "report"])]
     training: Option<String>,
     /// With --training: how many steps are timed.
     #[cfg(feature = "ort")]
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "tower", value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// With --training: by ONNX Runtime's own operators alone.
     #[cfg(feature = "ort")]
-    #[arg(long, requires = "training")]
+    #[arg(long, conflicts_with = "tower")]
     standard_operators: bool,
     /// Measure nothing: print what `cargo bench` left in this folder as Markdown.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["tower", "exact", "against", "report"])]
+    #[arg(long, value_name = "DIR", group = "instead", conflicts_with_all = ["tower", "exact", "against", "report"])]
     criterion: Option<PathBuf>,
 }
 

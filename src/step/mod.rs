@@ -1,4 +1,5 @@
-//! One training step as a graph of standard ONNX operators: forward, loss, backward, update.
+//! One training step as a graph of standard ONNX operators, for [`Target::Kernels`] with some of our own: forward, loss,
+//! backward, update.
 //!
 //! Inputs: `batch.*`, `mask.*`, `lr`, `step` (1 for the first), and the state: `param.*`,
 //! `stat.*` (running statistics of batch normalisation), the optimiser's, `ema.*`. Outputs: `loss`,

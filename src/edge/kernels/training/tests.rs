@@ -16,7 +16,7 @@ fn numbers(seed: u32, count: usize) -> Vec<f32> {
 fn near(found: &[f32], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        assert!((f64::from(*a) - b).abs() <= 1e-4 * b.abs().max(1.0), "{what}: [{i}] is {a}, not {b}");
+        assert!((f64::from(*a) - b).abs() <= 1e-5 * b.abs().max(1.0), "{what}: [{i}] is {a}, not {b}");
     }
 }
 
